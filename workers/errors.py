@@ -1,0 +1,112 @@
+"""Everything that can go wrong, sorted by what the reader should do about it, and the exit codes that say so.
+
+A process ends with the code of the error that ended it; the table is part of the public interface.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How our processes end. Negative codes, as Python shows them, are signals."""
+
+    OK = 0
+    UNEXPECTED = 1
+    USAGE = 2
+    CONDITION_NOT_MET = 3
+    UNREACHABLE = 69
+    HANDLER_GAVE_UP = 70
+    LOCK_LOST = 75
+    MISCONFIGURED = 78
+
+
+class PartitionSupervisorError(Exception):
+    """Base of every error of this program. Its text is written for the person who has to act."""
+
+    exit_code = ExitCode.UNEXPECTED
+
+
+# --- try again, in this process, later -----------------------------------------------------------------------
+
+
+class Retry(PartitionSupervisorError):
+    """Raised when the same call may succeed later or at another endpoint."""
+
+    exit_code = ExitCode.UNREACHABLE
+
+
+class Unavailable(Retry):
+    """Raised when a server did not answer in time or the connection broke.
+
+    The outcome of a write is then *unknown*, never "failed": run the same transaction again.
+    """
+
+
+class Compacted(Retry):
+    """Raised when a watch asks for revisions that etcd has already forgotten: list again, then watch."""
+
+    def __init__(self, revision: int) -> None:
+        super().__init__(f"etcd has compacted its history up to revision {revision}")
+        self.revision = revision
+
+
+class NoSpace(Retry):
+    """Raised when etcd's database quota is used up: locks are kept, nothing can be committed."""
+
+
+# --- stop: somebody else owns it --------------------------------------------------------------------------
+
+
+class Lost(PartitionSupervisorError):
+    """Raised when this worker's lock or lease is gone for good. Never retried: exit, start afresh as a standby."""
+
+    exit_code = ExitCode.LOCK_LOST
+
+
+class LeaseGone(Lost):
+    """Raised when etcd does not know a lease (any more)."""
+
+
+# --- stop: a person has to look -----------------------------------------------------------------------------
+
+
+class HandlerFailed(PartitionSupervisorError):
+    """Raised when the user's handler gave up on a record after all its retries."""
+
+    exit_code = ExitCode.HANDLER_GAVE_UP
+
+
+class StateInvalid(PartitionSupervisorError):
+    """Raised when a handler left something in its state that is not JSON. Goes the way of a handler's error."""
+
+
+class StateTooLarge(PartitionSupervisorError):
+    """Raised when one record changes more state than fits one transaction. Goes the way of a handler's error."""
+
+
+class PartitionRefused(PartitionSupervisorError):
+    """Raised when a partition must not be touched until a person decided: offsets that no longer exist,
+    a topic that was created anew, a store that was restored from an old copy."""
+
+    exit_code = ExitCode.HANDLER_GAVE_UP
+
+
+class Misconfigured(PartitionSupervisorError):
+    """Raised when no retry can help: a handler that cannot be imported, an option out of range."""
+
+    exit_code = ExitCode.MISCONFIGURED
+
+
+class Refused(Misconfigured):
+    """Raised when a server understood the call and will never accept it: permissions, invalid arguments."""
+
+
+class Unreachable(PartitionSupervisorError):
+    """Raised when Kafka or etcd cannot be reached at start."""
+
+    exit_code = ExitCode.UNREACHABLE
+
+
+class Bug(PartitionSupervisorError):
+    """Raised when the store shows what no sequence of our transactions can produce. Stop loudly."""
