@@ -1,0 +1,50 @@
+# Everything a newcomer needs: "make demo" shows it, "make test" proves it. "make help" lists the rest.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean
+
+BIN := .venv/bin
+READY := .venv/.ready
+PYTHON ?=
+SERVICES ?= auto
+ARGS ?=
+PREPARED := $(addprefix --kind ,$(filter local docker embedded,$(SERVICES)))
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo '  PYTHON=python3.13 chooses the interpreter, SERVICES=auto|local|docker|embedded|given'
+	@echo '  where tests get Kafka and etcd from, ARGS="..." goes to the demo or to pytest.'
+
+setup: $(READY)  ## install into .venv, and fetch Kafka and etcd once
+
+$(READY): pyproject.toml
+	@set -e; python=; \
+	for candidate in $(or $(PYTHON),python3.13 python3.12 python3.11 python3.14 python3 python); do \
+	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; \
+	done; \
+	[ -n "$$python" ] || { echo 'setup: no Python >= 3.11 found: install one, or name it with PYTHON=/path/to/python3' >&2; exit 1; }; \
+	"$$python" -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "setup: $$python has no venv module: install it (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }; \
+	echo "setup: creating .venv with $$("$$python" --version)"; \
+	"$$python" -m venv .venv; \
+	echo 'setup: installing partition-supervisor and its development tools (about a minute) ...'; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,embedded]'; \
+	echo 'setup: fetching Kafka and etcd ...'; \
+	$(BIN)/partition-supervisor services --prepare $(PREPARED) || echo 'setup: going on without them' >&2; \
+	touch $@
+
+demo: setup  ## see partitions fail over, with everything it needs
+	@$(BIN)/partition-supervisor demo $(ARGS)
+
+test: setup lint  ## lint, then all tests
+	@PARTITION_SUPERVISOR_TEST_SERVICES=$(SERVICES) $(BIN)/python -m pytest $(ARGS)
+
+lint: setup  ## style, types and layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:  ## remove what make made here (the download cache stays: ~/.cache/partition-supervisor)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The commands of partition-supervisor, a module for each."""
