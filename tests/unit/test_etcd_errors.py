@@ -1,0 +1,122 @@
+"""What becomes of gRPC's errors, and of the reasons for which a watch is ended."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from workers.errors import Compacted, LeaseGone, NoSpace, PartitionSupervisorError, Refused, Unavailable
+from workers.etcd3_messages import rpc
+from workers.etcd_wire import (
+    LeaseExists,
+    LoginNotNeeded,
+    Silent,
+    StaleToken,
+    prefix_end,
+    translate,
+    translate_cancelled_watch,
+)
+
+Code = grpc.StatusCode
+
+
+class FakeRpcError(grpc.RpcError):  # type: ignore[misc]
+    def __init__(self, code: grpc.StatusCode, details: str | None) -> None:
+        self._code, self._details = code, details
+
+    def code(self) -> grpc.StatusCode:
+        return self._code
+
+    def details(self) -> str | None:
+        return self._details
+
+
+def translated(code: grpc.StatusCode, details: str | None) -> PartitionSupervisorError:
+    return translate(FakeRpcError(code, details), "Txn", "host:2379", revision=7)
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "expected"),
+    [
+        (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", Silent),
+        (Code.UNAVAILABLE, "failed to connect to all addresses", Unavailable),
+        (Code.UNAVAILABLE, "etcdserver: no leader", Unavailable),
+        (Code.UNAVAILABLE, "etcdserver: request timed out", Unavailable),
+        (Code.UNAVAILABLE, None, Unavailable),
+        (Code.CANCELLED, "Channel closed!", Unavailable),
+        (Code.ABORTED, "", Unavailable),
+        (Code.INTERNAL, "Received RST_STREAM with error code 2", Unavailable),
+        (Code.UNKNOWN, "Stream removed", Unavailable),
+        (Code.UNKNOWN, "not a primary lessor", Unavailable),
+        (Code.UNKNOWN, "raft proposal dropped", Unavailable),
+        (Code.UNKNOWN, "context deadline exceeded", Unavailable),
+        (Code.UNAVAILABLE, "etcdserver: leader changed", Unavailable),
+        (Code.RESOURCE_EXHAUSTED, "etcdserver: too many requests", Unavailable),
+        (Code.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", NoSpace),
+        (Code.RESOURCE_EXHAUSTED, "grpc: received message larger than max", Refused),
+        (Code.NOT_FOUND, "etcdserver: requested lease not found", LeaseGone),
+        (Code.FAILED_PRECONDITION, "etcdserver: lease already exists", LeaseExists),
+        (Code.FAILED_PRECONDITION, "etcdserver: authentication is not enabled", LoginNotNeeded),
+        (Code.OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted", Compacted),
+        (Code.OUT_OF_RANGE, "etcdserver: mvcc: required revision is a future revision", Refused),
+        (Code.UNAUTHENTICATED, "etcdserver: invalid auth token", StaleToken),
+        (Code.INVALID_ARGUMENT, "etcdserver: revision of auth store is old", StaleToken),
+        (Code.INVALID_ARGUMENT, "etcdserver: user name is empty", StaleToken),
+        (Code.INVALID_ARGUMENT, "etcdserver: duplicate key given in txn request", Refused),
+        (Code.INVALID_ARGUMENT, "etcdserver: request is too large", Refused),
+        (Code.PERMISSION_DENIED, "etcdserver: permission denied", Refused),
+        (Code.INTERNAL, "Exception deserializing response!", Refused),
+    ],
+)
+def test_each_error_has_its_meaning(
+    code: grpc.StatusCode, details: str | None, expected: type[PartitionSupervisorError]
+) -> None:
+    """An error becomes what the reader should do about it, whatever code it comes under."""
+    assert type(translated(code, details)) is expected
+
+
+def test_a_refusal_says_who_refused_what_and_why() -> None:
+    """The server's own words, the method and the endpoint stand in the text."""
+    text = str(translated(Code.PERMISSION_DENIED, "etcdserver: permission denied"))
+    for part in ("host:2379", "Txn", "etcdserver: permission denied"):
+        assert part in text
+
+
+def test_an_unavailable_server_is_named() -> None:
+    """Who did not answer stands in the text, also when gRPC says nothing more."""
+    for code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
+        assert "host:2379" in str(translated(code, None))
+
+
+def test_a_compacted_read_names_the_revision_asked_for() -> None:
+    """etcd does not say up to where it compacted: what was asked for is a safe answer."""
+    error = translated(Code.OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted")
+    assert isinstance(error, Compacted)
+    assert error.revision == 7
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({"canceled": True, "compact_revision": 40}, Compacted),
+        ({"canceled": True, "created": True, "cancel_reason": "etcdserver: permission denied"}, Refused),
+        (
+            {"canceled": True, "created": True, "cancel_reason": "rpc error: code = PermissionDenied"},
+            Refused,
+        ),
+        ({"canceled": True, "created": True, "cancel_reason": "etcdserver: invalid auth token"}, StaleToken),
+        ({"canceled": True, "cancel_reason": "etcdserver: no leader"}, Unavailable),
+        ({"canceled": True}, Unavailable),
+    ],
+)
+def test_a_cancelled_watch_says_why(answer: dict[str, object], expected: type[PartitionSupervisorError]) -> None:
+    """Only a missing permission is for good; the rest goes away by listing and watching again."""
+    assert type(translate_cancelled_watch(rpc.WatchResponse(**answer), "host:2379")) is expected
+
+
+@pytest.mark.parametrize(
+    ("prefix", "end"), [(b"a", b"b"), (b"/x/", b"/x0"), (b"a\xff\xff", b"b"), (b"\xff", b"\0"), (b"", b"\0")]
+)
+def test_the_end_of_a_prefix(prefix: bytes, end: bytes) -> None:
+    """It is the first key that does not begin with the prefix any more."""
+    assert prefix_end(prefix) == end
