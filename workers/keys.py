@@ -49,7 +49,7 @@ class Keys:
         return f"{self.hosts}{host}"
 
     def parked(self, partition: Partition) -> str:
-        return f"{self.control}parked/{_path(partition)}"
+        return f"{self.parked_ones}{_path(partition)}"
 
     @property
     def locks(self) -> str:
@@ -66,6 +66,10 @@ class Keys:
     @property
     def hosts(self) -> str:
         return f"{self.root}/hosts/"
+
+    @property
+    def parked_ones(self) -> str:
+        return f"{self.control}parked/"
 
     @property
     def control(self) -> str:

@@ -1,0 +1,114 @@
+"""What etcd knows of the whole group, as this host sees it.
+
+One watch serves the host: on locks, standbys, hosts and orders; not on commits. A watch is a hint, not a promise, so
+everything is also read anew every few seconds, in one linearizable transaction; whatever a watch would have told,
+that reading finds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from workers.documents import Host, Lock, Parked, Standby
+from workers.keys import Keys
+from workers.kv import Change, Get, KeyValue, Txn
+from workers.model import Partition, Token
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    revision: int
+    items: tuple[KeyValue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A lock and its token."""
+
+    lock: Lock
+    token: Token
+
+
+def prefixes(keys: Keys) -> tuple[str, ...]:
+    return keys.locks, keys.standbys, keys.hosts, keys.control
+
+
+def read_all(keys: Keys) -> Txn:
+    return Txn((), tuple(Get(prefix, prefix=True) for prefix in prefixes(keys)))
+
+
+@dataclass
+class Cluster:
+    """A picture that only moves forward: an older listing never undoes a newer change."""
+
+    keys: Keys
+    revision: int = 0
+    locks: dict[Partition, Held] = field(default_factory=dict)
+    standbys: dict[Partition, dict[str, Standby]] = field(default_factory=dict)
+    hosts: dict[str, Host] = field(default_factory=dict)
+    parked: dict[Partition, Parked] = field(default_factory=dict)
+
+    def list_anew(self, snapshot: Snapshot) -> bool:
+        """Take over a listing; False if we know better by now."""
+        if snapshot.revision < self.revision:
+            return False
+        self.revision = snapshot.revision
+        self.locks, self.standbys, self.hosts, self.parked = {}, {}, {}, {}
+        for item in snapshot.items:
+            self._put(item)
+        return True
+
+    def change(self, change: Change) -> Partition | None:
+        """Take in one change. The partition it speaks of, if it does."""
+        item = change.item
+        if item.mod_revision < self.revision:
+            return None
+        self.revision = item.mod_revision
+        return self._delete(item) if change.deleted else self._put(item)
+
+    def ready_standbys(self, partition: Partition, besides: tuple[str, ...] = ()) -> list[Standby]:
+        """Warm workers that could own the partition, those that have waited longest first."""
+        owner = self.locks.get(partition)
+        skip = {*besides, owner.lock.worker if owner else ""}
+        ready = self.standbys.get(partition, {}).values()
+        return sorted((each for each in ready if each.worker not in skip), key=lambda each: each.since)
+
+    def _put(self, item: KeyValue) -> Partition | None:
+        keys = self.keys
+        try:
+            if item.key.startswith(keys.hosts):
+                self.hosts[item.key.removeprefix(keys.hosts)] = Host.decode(item.value)
+                return None
+            if item.key.startswith(keys.locks):
+                partition = keys.partition_of(item.key)
+                self.locks[partition] = Held(Lock.decode(item.value), item.mod_revision)
+                return partition
+            if item.key.startswith(keys.standbys):
+                partition = keys.partition_of(item.key)
+                standby = Standby.decode(item.value)
+                self.standbys.setdefault(partition, {})[standby.worker] = standby
+                return partition
+            if item.key.startswith(keys.parked_ones):
+                partition = keys.partition_of(item.key)
+                self.parked[partition] = Parked.decode(item.value)
+                return partition
+        except (ValueError, IndexError):
+            pass  # not ours: a foreign key under our root is nothing to us
+        return None
+
+    def _delete(self, item: KeyValue) -> Partition | None:
+        keys = self.keys
+        if item.key.startswith(keys.hosts):
+            self.hosts.pop(item.key.removeprefix(keys.hosts), None)
+            return None
+        try:
+            partition = keys.partition_of(item.key)
+        except (ValueError, IndexError):
+            return None
+        if item.key.startswith(keys.locks):
+            self.locks.pop(partition, None)
+        elif item.key.startswith(keys.standbys):
+            self.standbys.get(partition, {}).pop(item.key.rpartition("/")[2], None)
+        elif item.key.startswith(keys.parked_ones):
+            self.parked.pop(partition, None)
+        return partition

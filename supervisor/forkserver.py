@@ -1,0 +1,44 @@
+"""A clean factory of processes, made before any thread or client.
+
+Neither gRPC nor librdkafka survives a fork, and a fork copies whatever locks other threads hold at that instant. So
+workers are not forked from the supervisor, which is full of threads, but from a small process of their own that was
+started first, has imported everything a worker needs, the handler included, and does nothing else. A worker then
+costs a fork: milliseconds, and only the memory that it writes to.
+
+A fork server that dies takes no worker along, but multiprocessing then reports exit code 255 for workers that live.
+So a 255 is checked against the process itself (`Child.is_really_gone`), and an orphan is ended.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+
+from workers.handler import PRELOAD
+
+FOR_THE_SUPERVISOR = (
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU,
+)  # fmt: skip
+
+
+def start(handler: str) -> ForkServerContext:
+    """Set up and start the fork server with `handler` preloaded. Call it first of all, once."""
+    if multiprocessing.get_start_method(allow_none=True) != "forkserver":
+        multiprocessing.set_start_method("forkserver", force=True)
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    os.environ[PRELOAD] = handler
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["workers.preload"])
+    # What is sent to the whole process group is for the supervisor to decide; ignored signals are inherited.
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in FOR_THE_SUPERVISOR}
+    try:
+        forkserver.ensure_running()
+    finally:
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)
+    return context

@@ -1,0 +1,117 @@
+"""Who should own which partition, and where its standbys should wait: a pure function, the same on every host.
+
+Every supervisor computes it from the same keys in etcd and gets the same answer, so nobody has to be elected and
+nobody has to be asked. It is advice: the lock is law, and failover never waits for a plan.
+
+Owners are spread in proportion to the hosts' places, and as few partitions move as that allows: a host keeps what
+it owns up to its share. What places are left become standbys, on other hosts than the owner's first. With more
+partitions than places, those that somebody owns stay, then the first by name; the rest is left out, by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from workers.model import Partition
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`standbys` lists a host once for each standby it should run; `left_out`: there is no place for them."""
+
+    owners: dict[Partition, str]
+    standbys: dict[Partition, tuple[str, ...]]
+    left_out: tuple[Partition, ...]
+
+    def workers_on(self, host: str) -> dict[Partition, int]:
+        """How many workers `host` should run for each partition."""
+        wanted: dict[Partition, int] = {}
+        for partition, owner in self.owners.items():
+            count = (owner == host) + self.standbys.get(partition, ()).count(host)
+            if count:
+                wanted[partition] = count
+        return wanted
+
+
+def plan(
+    hosts: Mapping[str, int],
+    partitions: Sequence[Partition],
+    owners: Mapping[Partition, str],
+    standbys: Mapping[Partition, Sequence[str]],
+) -> Plan:
+    """`hosts`: how many workers each may run; `owners` and `standbys`: where things are today."""
+    places = {host: count for host, count in sorted(hosts.items()) if count > 0}
+    today = {p: owners[p] for p in partitions if owners.get(p) in places}
+    ranked = sorted(partitions, key=lambda p: (p not in today, p))
+    covered = sorted(ranked[: sum(places.values())])
+    shares = _shares(places, len(covered))
+    chosen = _owners(covered, today, shares, standbys)
+    free = {host: places[host] - list(chosen.values()).count(host) for host in places}
+    return Plan(
+        chosen,
+        _standbys(covered, chosen, free, standbys),
+        tuple(p for p in sorted(partitions) if p not in chosen),
+    )
+
+
+def _shares(places: Mapping[str, int], total: int) -> dict[str, int]:
+    """`total` spread over the hosts in proportion to their places; the remainders go to the largest fractions."""
+    all_places = sum(places.values())
+    if not all_places:
+        return {}
+    exact = {host: total * count / all_places for host, count in places.items()}
+    shares = {host: int(share) for host, share in exact.items()}
+    by_fraction = sorted(places, key=lambda host: (shares[host] - exact[host], host))
+    for host in by_fraction[: total - sum(shares.values())]:
+        shares[host] += 1
+    return shares
+
+
+def _owners(
+    covered: Sequence[Partition],
+    today: Mapping[Partition, str],
+    shares: Mapping[str, int],
+    standbys: Mapping[Partition, Sequence[str]],
+) -> dict[Partition, str]:
+    left = dict(shares)
+    chosen: dict[Partition, str] = {}
+    for partition in covered:
+        host = today.get(partition)
+        if host is not None and left[host] > 0:
+            chosen[partition] = host
+            left[host] -= 1
+    for partition in covered:
+        if partition not in chosen:
+            warm = standbys.get(partition, ())
+            host = min((h for h in left if left[h] > 0), key=lambda h: (h not in warm, -left[h], h))
+            chosen[partition] = host
+            left[host] -= 1
+    return {p: chosen[p] for p in covered}
+
+
+def _standbys(
+    covered: Sequence[Partition],
+    owners: Mapping[Partition, str],
+    free: dict[str, int],
+    today: Mapping[Partition, Sequence[str]],
+) -> dict[Partition, tuple[str, ...]]:
+    chosen: dict[Partition, list[str]] = {p: [] for p in covered}
+    # Rounds: everybody gets a first standby before anybody gets a second; elsewhere first, then beside the owner.
+    for beside_owner in (False, True):
+        progress = True
+        while progress:
+            progress = False
+            for partition in sorted(covered, key=lambda p: (len(chosen[p]), p)):
+                takers = [
+                    host
+                    for host, places in free.items()
+                    if places > 0 and host not in chosen[partition] and (host == owners[partition]) == beside_owner
+                ]
+                if takers:
+                    warm = today.get(partition, ())
+                    host = min(takers, key=lambda h: (h not in warm, -free[h], h))
+                    chosen[partition].append(host)
+                    free[host] -= 1
+                    progress = True
+    return {p: tuple(hosts) for p, hosts in chosen.items() if hosts}

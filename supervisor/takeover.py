@@ -1,0 +1,117 @@
+"""A dead worker's lock goes straight to a warm standby: what is said to etcd, in blocking calls.
+
+This runs in a thread of the supervisor, never in its loop. The worker is known to be gone, its process was reaped;
+should that ever be wrong, its commits are refused all the same, because every write to the lock ends the token.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from workers import transactions
+from workers.backoff import delays
+from workers.documents import Cause, Lock, Standby
+from workers.errors import LeaseGone, Retry
+from workers.keys import Keys
+from workers.kv import Store, TxnResult
+from workers.model import Partition, Token
+
+#: Seconds after which etcd's silence ends the attempt; the lease then decides.
+PATIENCE = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The lock is `standby`'s now, under `token`."""
+
+    standby: Standby
+    token: Token
+
+
+def take_over(
+    store: Store,
+    keys: Keys,
+    partition: Partition,
+    dead: str,
+    standbys: Sequence[Standby],
+    exit_seen: str,
+    token: Token | None = None,
+) -> Named | None:
+    """Name a successor for the lock of the dead worker, or free it. None: it had no lock, or nobody is ready.
+
+    `token`: the dead worker's, where known; a wrong one costs one more question.
+    """
+    if token is None:
+        token = _token_of(store, keys, partition, dead)
+    candidates = list(standbys)
+    until = time.monotonic() + PATIENCE
+    pauses = delays(0.02, 0.5)
+    while token is not None and time.monotonic() < until:
+        successor = candidates[0] if candidates else None
+        lock = Lock.naming(successor, Cause.TAKEN_OVER, exit_seen) if successor else None
+        try:
+            result = store.transact(transactions.take_over(keys, partition, token, lock))
+        except LeaseGone:
+            candidates.pop(0)
+            continue
+        except Retry:
+            time.sleep(next(pauses))
+            continue
+        if result.succeeded:
+            return Named(successor, result.revision) if successor else None
+        holder, token = _holder(result)
+        if holder is not None and successor is not None and holder == successor.worker and token is not None:
+            return Named(successor, token)  # an earlier try had landed
+        if holder != dead:
+            return None
+    return None
+
+
+def pass_on(
+    store: Store, keys: Keys, partition: Partition, named: Named, standbys: Sequence[Standby], exit_seen: str
+) -> Named | None:
+    """Impatience: if the successor has not confirmed, name the next one. None: it has, or nobody else is ready.
+
+    Safe however wrong it is: the worst case is that the slow successor's first transaction is refused.
+    """
+    for candidate in standbys:
+        lock = Lock.naming(candidate, Cause.TAKEN_OVER, exit_seen)
+        try:
+            result = store.transact(transactions.pass_on(keys, partition, named.token, lock))
+        except LeaseGone:
+            continue
+        except Retry:
+            return None
+        return Named(candidate, result.revision) if result.succeeded else None
+    return None
+
+
+def forget(store: Store, lease: int, logs: logging.Handler) -> None:
+    """What remains of a dead worker: its lease, with its standby key, and the reader of its log."""
+    with contextlib.suppress(Retry, LeaseGone):  # it ends by itself
+        store.revoke(lease)
+    logs.close()
+
+
+def _token_of(store: Store, keys: Keys, partition: Partition, worker: str) -> Token | None:
+    until = time.monotonic() + PATIENCE
+    for pause in delays(0.02, 0.5):
+        try:
+            found = store.get(keys.lock(partition))
+        except Retry:
+            if time.monotonic() > until:
+                return None
+            time.sleep(pause)
+            continue
+        held = found is not None and Lock.decode(found.value).worker == worker
+        return found.mod_revision if found is not None and held else None
+    raise AssertionError  # the delays have no end
+
+
+def _holder(result: TxnResult) -> tuple[str | None, Token | None]:
+    lock = result.answers[-1]
+    return (Lock.decode(lock[0].value).worker, lock[0].mod_revision) if lock else (None, None)

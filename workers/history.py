@@ -1,0 +1,29 @@
+"""Who owned a partition, since when, why, and how long nobody did: what to write, from what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from workers.documents import Ending, History
+from workers.kv import Delete, KeyValue, Operation, Put
+from workers.model import Token
+
+#: How many ownerships of a partition are remembered.
+KEPT = 100
+#: A transaction has room for so many deletions beside everything else; the rest goes with the next owner.
+SURPLUS_AT_ONCE = 20
+
+
+def tidy(found: Sequence[KeyValue], own: Token, own_record: History) -> list[Operation]:
+    """Close the records of predecessors that died before they could, and forget the oldest.
+
+    `found` is a partition's whole history, oldest first.
+    """
+    operations: list[Operation] = []
+    operations += [Delete(each.key) for each in found[:-KEPT]][:SURPLUS_AT_ONCE]
+    for each in found[-KEPT:]:
+        record = History.decode(each.value)
+        if record.token < own and record.until is None:
+            closed = record.closed(Ending.DIED, own_record.from_offset, at=own_record.since)
+            operations.append(Put(each.key, closed.encode()))
+    return operations[: 2 * SURPLUS_AT_ONCE]

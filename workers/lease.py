@@ -1,0 +1,159 @@
+"""Keeping leases alive, and knowing, without trusting anybody's clock but our own, until when.
+
+A lease is an agreement about time between two clocks that never meet. We count from the moment *before* a
+keepalive was sent (etcd restarted the lease at some later moment), add the TTL of its answer, and read a clock
+that goes on counting while a machine sleeps. So our deadline is always earlier than etcd's.
+
+One stream carries the renewals of all leases of a process; asking with a call of its own each time costs twice as
+much. gRPC pulls the requests out of a generator in a thread of its own, so the generator is our metronome:
+it paces the rounds, gives the server one second to answer each, and cancels a stream that stays silent, for a
+half-open connection shows no other sign. A stream that ended is opened again at the next endpoint.
+
+A renewal is sent only while `alive()` says so: that ties a lease to the progress of its holder. Renewals do not
+prove ownership: etcd is known to answer them for leases whose keys are gone. Only the fenced commit proves it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from workers.clock import Clock, boottime
+from workers.errors import PartitionSupervisorError
+from workers.kv import KeepaliveStream, Renewal, Store
+
+#: An answer that takes longer than this many seconds means: try another endpoint.
+PATIENCE = 1.0
+
+
+@dataclass
+class _Lease:
+    ttl: float
+    alive: Callable[[], bool]
+    deadline: float
+    asked: float | None = None
+    late: bool = False
+
+
+class LeaseKeeper:
+    """Renews every kept lease each `every` seconds. All callbacks run in its threads and must be quick.
+
+    `on_renewed(lease, deadline)`: acknowledged, good until `deadline` (seconds, `clock`).
+    `on_late(lease)`: a quarter of the TTL is left; said once, until the next acknowledgement.
+    `on_gone(lease)`: etcd says that the lease is gone; it is dropped.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        every: float,
+        on_renewed: Callable[[int, float], None],
+        on_gone: Callable[[int], None],
+        on_late: Callable[[int], None] = lambda _lease: None,
+        clock: Clock = boottime,
+    ) -> None:
+        self._store = store
+        self._every = every
+        self._on_renewed, self._on_gone, self._on_late = on_renewed, on_gone, on_late
+        self._clock = clock
+        self._leases: dict[int, _Lease] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+        self._hurry = False
+        self._thread: threading.Thread | None = None
+        self._stream: KeepaliveStream | None = None
+
+    def keep(self, lease: int, ttl: float, alive: Callable[[], bool] = lambda: True) -> None:
+        """Renew `lease` from now on, the first time at once."""
+        with self._changed:
+            self._leases[lease] = _Lease(ttl, alive, self._clock() + ttl)
+            self._hurry = True
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def drop(self, lease: int) -> None:
+        """Stop renewing `lease`; it ends when its time is over, or when it is revoked."""
+        with self._changed:
+            self._leases.pop(lease, None)
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while not self._is_done():
+            ended = threading.Event()
+            try:
+                self._stream = self._store.keepalive(self._rounds(ended))
+                for renewal in self._stream:
+                    self._answered(renewal)
+            except PartitionSupervisorError:
+                pass  # the next stream goes to another endpoint
+            with self._changed:
+                ended.set()
+                for each in self._leases.values():
+                    each.asked = None
+                self._changed.notify_all()
+                self._changed.wait(0.05)
+                self._warn_late()
+
+    def _is_done(self) -> bool:
+        """Nothing to renew: the thread ends; `keep` starts another."""
+        with self._changed:
+            if self._leases and not self._closed:
+                return False
+            self._thread = None
+            return True
+
+    def _rounds(self, ended: threading.Event) -> Iterator[int]:
+        while not (self._closed or ended.is_set() or not self._leases):
+            with self._changed:
+                self._hurry = False
+                asking = [(lease, each) for lease, each in self._leases.items() if each.alive()]
+            begun = self._clock()
+            for lease, each in asking:
+                each.asked = self._clock()
+                yield lease
+            with self._changed:
+                while not (self._closed or ended.is_set()):
+                    self._warn_late()
+                    passed = self._clock() - begun
+                    silent = any(each.asked is not None for each in self._leases.values())
+                    if silent and passed >= PATIENCE and self._stream is not None:
+                        self._stream.cancel()
+                        return
+                    if not silent and (passed >= self._every or self._hurry):
+                        break
+                    next_look = (PATIENCE if silent else self._every) - passed
+                    self._changed.wait(max(0.001, min(next_look, self._next_late())))
+
+    def _answered(self, renewal: Renewal) -> None:
+        with self._changed:
+            lease = self._leases.get(renewal.lease)
+            if lease is None or lease.asked is None:
+                return
+            asked, lease.asked = lease.asked, None
+            if renewal.ttl > 0:
+                lease.ttl, lease.deadline, lease.late = renewal.ttl, asked + renewal.ttl, False
+            else:
+                del self._leases[renewal.lease]
+            self._changed.notify_all()
+        if renewal.ttl > 0:
+            self._on_renewed(renewal.lease, asked + renewal.ttl)
+        else:
+            self._on_gone(renewal.lease)
+
+    def _next_late(self) -> float:
+        now = self._clock()
+        return min((e.deadline - e.ttl / 4 - now for e in self._leases.values() if not e.late), default=60.0)
+
+    def _warn_late(self) -> None:
+        now = self._clock()
+        for lease, each in self._leases.items():
+            if not each.late and now >= each.deadline - each.ttl / 4:
+                each.late = True
+                self._on_late(lease)

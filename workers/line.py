@@ -1,0 +1,66 @@
+"""A worker's line to its supervisor: orders come down it, reports go up.
+
+A thread listens, so that an order is noticed while a handler is at work, and so that the end of the supervisor is:
+the pipe then breaks, and the worker has two seconds to finish, commit and release. A worker that outlived its
+supervisor unseen would go on owning what nobody watches.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from multiprocessing.connection import Connection
+
+from workers.attention import Attention
+from workers.errors import ExitCode
+from workers.protocol import AnsweredPing, AnswerPing, Leave, Order, Report
+
+#: Seconds that an orphan may take to finish.
+LAST_SECONDS = 2.0
+
+
+class Line:
+    def __init__(self, connection: Connection, attention: Attention) -> None:
+        self.orphaned = False
+        self._connection = connection
+        self._attention = attention
+        self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
+        self._talking = threading.Lock()
+        threading.Thread(target=self._listen, name="line", daemon=True).start()
+
+    def tell(self, report: Report) -> None:
+        """Send a report, from any thread. A supervisor that is gone hears nothing, and that is no error."""
+        with self._talking:
+            try:
+                self._connection.send(report)
+            except OSError:
+                self.orphaned = True
+
+    def next_order(self, timeout: float | None = None) -> Order | None:
+        """Wait for an order; None when none came within `timeout` seconds (None: for ever, 0: do not wait)."""
+        try:
+            return self._orders.get(timeout != 0, timeout)
+        except queue.Empty:
+            return None
+
+    def leave(self) -> None:
+        """What a TERM means: as if the supervisor had said so."""
+        self._orders.put(Leave())
+        self._attention.call()
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                order = self._connection.recv()
+                if isinstance(order, AnswerPing):
+                    self.tell(AnsweredPing(order.number))
+                else:
+                    self._orders.put(order)
+                    self._attention.call()
+        except (EOFError, OSError):
+            self.orphaned = True
+            self.leave()
+        time.sleep(LAST_SECONDS)  # a handler that hangs must not keep an orphan alive
+        os._exit(ExitCode.OK)

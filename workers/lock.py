@@ -1,0 +1,57 @@
+"""How a standby becomes the owner: it takes a lock that is free, or confirms one that it was given.
+
+Both end with etcd's own word and everything that an owner needs, in one answer. Nothing is believed for having been
+told. Both may be repeated: an unknown outcome is asked again, and the answer shows what had happened.
+
+Holding this lock does not stop a paused process from acting; the token in its commits does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from workers import transactions
+from workers.backoff import delays
+from workers.documents import Cause, History, Lock, Standby
+from workers.errors import Lost, Retry
+from workers.keys import Keys
+from workers.kv import Store, Txn, TxnResult
+from workers.model import Partition, Token
+from workers.transactions import Loaded
+
+
+class PartitionLock:
+    """One worker's way to the lock of its partition. `hopeless()`: the lease is gone, stop asking."""
+
+    def __init__(
+        self, store: Store, keys: Keys, partition: Partition, me: Standby, hopeless: Callable[[], bool]
+    ) -> None:
+        self._store, self._keys, self._partition, self._me = store, keys, partition, me
+        self._hopeless = hopeless
+
+    def acquire(self) -> Loaded | None:
+        """Take the lock if nobody has it and the partition is not parked. Raises Lost when our lease is gone."""
+        result = self._ask(transactions.acquire(self._keys, self._partition, Lock.naming(self._me, Cause.ACQUIRED)))
+        if result.succeeded:
+            return transactions.loaded(self._keys, self._partition, result)
+        lock = result.answers[0]
+        if lock and Lock.decode(lock[0].value).worker == self._me.worker:
+            return self.confirm(lock[0].mod_revision)  # an earlier try had landed, or we were named meanwhile
+        return None
+
+    def confirm(self, token: Token) -> Loaded | None:
+        """Make sure that the lock is ours under `token`; None when it is not."""
+        begun = History(token, self._me.worker, self._me.host, self._me.pid, "", self._me.since, 0)
+        result = self._ask(transactions.confirm(self._keys, self._partition, token, begun))
+        return transactions.loaded(self._keys, self._partition, result) if result.succeeded else None
+
+    def _ask(self, txn: Txn) -> TxnResult:
+        for delay in delays(0.02, 0.5):
+            try:
+                return self._store.transact(txn)
+            except Retry:
+                if self._hopeless():
+                    raise Lost(f"{self._partition}: the lease ran out before etcd answered") from None
+                time.sleep(delay)
+        raise AssertionError  # the delays have no end

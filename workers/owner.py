@@ -1,0 +1,250 @@
+"""An owner: work through the records, notice what happens meanwhile, and leave in good order."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+from workers import history, transactions
+from workers.attention import Attention
+from workers.clock import Clock
+from workers.commits import Commits
+from workers.documents import Cause, Ending, History, Lock, Parked, Standby, milliseconds, now
+from workers.errors import ExitCode, HandlerFailed, LeaseGone, Lost, PartitionRefused, Retry
+from workers.handler import Context, Handler
+from workers.kafka import Reader
+from workers.kv import Get, KeyValue, Operation, Put, Store
+from workers.line import LAST_SECONDS, Line
+from workers.ownership import OwnLease
+from workers.protocol import Leave, MadeProgress, Resumed, Suspended, TookLock, WasParked, WorkerSettings
+from workers.records import RecordLoop
+from workers.state import State
+from workers.states import Event, Life
+from workers.states import State as LifeState
+from workers.transactions import Loaded
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two reports of progress.
+PROGRESS_EVERY = 1.0
+#: Seconds for the last commit; the supervisor's own limit usually ends it earlier.
+LAST_COMMIT = 60.0
+
+
+class Owner:
+    """One ownership of one partition, from etcd's word that the lock is ours until it is not."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        me: Standby,
+        loaded: Loaded,
+        taken_at: str,
+        store: Store,
+        reader: Reader,
+        handler: Handler,
+        lease: OwnLease,
+        line: Line,
+        attention: Attention,
+        life: Life,
+        clock: Clock,
+    ) -> None:
+        self._settings, self._keys, self._partition = settings, settings.keys, settings.partition
+        self._me, self._loaded, self._token = me, loaded, loaded.token
+        self._store, self._reader, self._handler = store, reader, handler
+        self._lease, self._line, self._attention, self._life = lease, line, attention, life
+        self._clock = clock
+        self._phases = {"exit_seen": loaded.lock.exit_seen, "lock_taken": taken_at, "state_loaded": now()}
+        self._reported: tuple[float, int] = (0.0, -1)
+        self._successors: tuple[Standby, ...] = ()
+        offset = loaded.offset.offset if loaded.offset else self._start_offset()
+        self._commits = Commits(
+            store, self._keys, self._partition, self._token, settings.topic_id, offset,
+            loaded.offset_revision, clock,
+        )  # fmt: skip
+        self._commits.on_found = self._tidy_history
+        self._history = History(self._token, me.worker, me.host, me.pid, loaded.lock.cause, loaded.lock.since, offset)
+        self._loop = RecordLoop(
+            reader, handler, State(loaded.state), self._commits, attention, offset,
+            settings.commit_interval, settings.max_retries, clock,
+        )  # fmt: skip
+        self._loop.on_first_record = self._note_first_record
+
+    def work(self) -> ExitCode:
+        """Until told to leave, or given up. Raises Lost when somebody else owns the partition."""
+        try:
+            self._begin()
+            while True:
+                self._loop.turn()
+                if self._attention.raised and not self._look_around():
+                    return self._leave()
+                self._report_progress()
+        except (HandlerFailed, PartitionRefused) as error:
+            return self._park(error)
+
+    # --- the beginning ----------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self._refuse_what_is_not_ours()
+        self._reader.assign(self._loop.offset)
+        self._open_handler()
+        while not self._lease.acknowledged(0.5):
+            if self._lease.is_over():
+                raise Lost(f"{self._partition}: the lease was not renewed in time")
+        if self._lease.gone:
+            raise Lost(f"{self._partition}: the lease is gone")
+        self._life.advance(Event.LOCK_CONFIRMED, self._token)
+        self._line.tell(TookLock(self._token, self._loop.offset))
+        self._lease.watch_over(self._loop.place)
+        self._commits.attach(Put(self._history_key, self._history.encode()))
+        self._commits.send()
+        log.info("%s: owner, token %d, %s, from offset %d", self._partition, self._token,
+                 self._loaded.lock.cause, self._loop.offset)  # fmt: skip
+
+    def _refuse_what_is_not_ours(self) -> None:
+        stored = self._loaded.offset
+        if stored is None:
+            return
+        if stored.token >= self._token:
+            raise PartitionRefused(
+                f"{self._partition}: the stored token {stored.token} is not smaller than ours, {self._token}: etcd"
+                " was probably restored from an old copy, and what was committed since is missing from it."
+                f" If that is accepted: partition-supervisor resume {self._partition}"
+            )
+        if stored.topic_id and self._settings.topic_id and stored.topic_id != self._settings.topic_id:
+            raise PartitionRefused(
+                f"{self._partition}: the topic was deleted and created anew, so offset {stored.offset} means nothing"
+                f" any more. Decide where to go on: partition-supervisor offsets reset {self._partition}"
+                " --to-earliest --execute"
+            )
+
+    def _start_offset(self) -> int:
+        """Where a partition begins that was never read. Its first commit pins it."""
+        while True:
+            try:
+                first, end = self._reader.warm_up(timeout=5.0)
+                return end if self._settings.start == "latest" else first
+            except Retry as error:
+                log.warning("%s", error)
+                if self._lease.is_over() or self._line.orphaned:
+                    raise Lost(f"{self._partition}: Kafka did not answer") from error
+
+    def _open_handler(self) -> None:
+        context = Context(
+            self._partition, self._token, self._me.host, self._loop.heartbeat, lambda: self._attention.raised
+        )
+        try:
+            self._handler.open(context)
+        except (Exception, SystemExit) as error:
+            raise HandlerFailed(f"open() raised {type(error).__name__}: {error}") from error
+
+    # --- while it lasts -----------------------------------------------------------------------------------------
+
+    def _look_around(self) -> bool:
+        """Somebody raised the flag. False: time to leave."""
+        self._attention.answered()
+        if self._lease.gone:
+            raise Lost(f"{self._partition}: etcd says that the lease is gone")
+        if self._lease.late:
+            self._suspend()
+        while order := self._line.next_order(0):
+            if isinstance(order, Leave):
+                self._successors = order.successors
+                return False
+        return True
+
+    def _suspend(self) -> None:
+        """Late with the lease: start no record until etcd has said that the lock is still ours."""
+        self._life.advance(Event.LEASE_LATE)
+        self._line.tell(Suspended())
+        log.warning("%s: suspended: etcd has been silent for three quarters of the lease's time", self._partition)
+        while not self._is_certain_again():
+            self._attention.wait(0.2)
+            self._attention.answered()
+            self._loop.heartbeat()
+            if self._lease.gone or self._line.orphaned:
+                raise Lost(f"{self._partition}: the lease ended while suspended")
+        self._life.advance(Event.LOCK_CHECKED)
+        self._line.tell(Resumed())
+        self._attention.call()  # orders may have come meanwhile
+
+    def _is_certain_again(self) -> bool:
+        if self._lease.late:
+            return False
+        try:
+            result = self._store.transact(transactions.still_mine(self._keys, self._partition, self._token))
+        except Retry:
+            return False
+        if not result.succeeded:
+            raise Lost(f"{self._partition} has another owner by now")
+        return True
+
+    def _report_progress(self) -> None:
+        at, offset = self._reported
+        if self._commits.committed != offset and self._clock() - at >= PROGRESS_EVERY:
+            self._reported = self._clock(), self._commits.committed
+            self._line.tell(MadeProgress(self._commits.committed, self._loop.handled, self._commits.count))
+
+    def _note_first_record(self) -> None:
+        """The phases of the gap, and a look at what the predecessors left in the history."""
+        before = self._loaded.offset
+        phases = self._phases | {"first_record": now()}
+        if before:
+            gap = {name: round(milliseconds(before.at, at), 1) for name, at in phases.items() if at}
+            self._history = dataclasses.replace(self._history, gap=gap)
+        self._commits.attach(
+            Put(self._history_key, self._history.encode()),
+            Get(self._keys.histories(self._partition), prefix=True),
+        )
+
+    def _tidy_history(self, found: tuple[KeyValue, ...]) -> None:
+        self._commits.attach(*history.tidy(found, self._token, self._history))
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def _leave(self) -> ExitCode:
+        """Finish, commit, and give the lock to a successor or to nobody; all in the last transaction."""
+        self._life.advance(Event.TOLD_TO_LEAVE)
+        self._loop.cut()
+        until = self._clock() + (LAST_SECONDS if self._line.orphaned else LAST_COMMIT)
+        for successor in self._successors:
+            named = Lock.naming(successor, Cause.HANDED_OVER)
+            try:
+                if self._end(Ending.HANDED_OVER, transactions.give_to(self._keys, self._partition, named), until):
+                    return self._gone(Ending.HANDED_OVER)
+            except LeaseGone:
+                log.warning("%s: the standby on %s is gone, trying another", self._partition, successor.host)
+        if not self._end(Ending.STOPPED, transactions.let_go(self._keys, self._partition), until):
+            raise Lost(f"{self._partition}: the last commit was not answered in time")
+        return self._gone(Ending.STOPPED)
+
+    def _park(self, error: Exception) -> ExitCode:
+        reason = str(error)
+        log.error("%s: parked: %s", self._partition, reason, exc_info=error.__cause__)
+        offset = self._commits.offset
+        parked = Parked(offset, reason, self._me.host, now())
+        last_word = transactions.park(self._keys, self._partition, parked)
+        if not self._end(Ending.PARKED, last_word, self._clock() + LAST_COMMIT, reason):
+            raise Lost(f"{self._partition}: the last commit was not answered in time")
+        self._life.advance(Event.GAVE_UP)
+        self._line.tell(WasParked(offset, reason))
+        self._gone(Ending.PARKED)
+        return ExitCode.HANDLER_GAVE_UP
+
+    def _end(self, ending: Ending, last_word: tuple[Operation, ...], until: float, reason: str | None = None) -> bool:
+        closed = self._history.closed(ending, self._commits.offset, reason)
+        return self._commits.drain(until, (Put(self._history_key, closed.encode()), *last_word))
+
+    def _gone(self, ending: Ending) -> ExitCode:
+        if self._life.state is LifeState.LEAVING:
+            self._life.advance(Event.LEFT)
+        log.info("%s: %s at offset %d", self._partition, ending, self._commits.committed)
+        try:
+            self._handler.close()
+        except Exception:
+            log.exception("%s: the handler's close() failed", self._partition)
+        return ExitCode.OK
+
+    @property
+    def _history_key(self) -> str:
+        return self._keys.history(self._partition, self._token)

@@ -1,0 +1,102 @@
+"""The lease of an owner, as the owner sees it: good, late, or gone; and renewed only while the record loop moves.
+
+The keeper's threads write here, the record loop reads; whatever matters to it raises the flag.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+
+from workers.attention import Attention
+from workers.clock import Clock
+from workers.kv import Store
+from workers.lease import LeaseKeeper
+from workers.line import Line
+from workers.protocol import GotStuck, RenewedLease
+
+
+class OwnLease:
+    """`lease` and its time in the hands of its owner. Times in seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        lease: int,
+        ttl: float,
+        line: Line,
+        attention: Attention,
+        clock: Clock,
+        limit: float,
+    ) -> None:
+        self.gone = False
+        self.late = False
+        self.deadline = 0.0
+        self._lease, self._ttl, self._line, self._attention, self._clock = lease, ttl, line, attention, clock
+        self._limit = limit
+        self._place: Callable[[], object] = lambda: None
+        self._last_place: object = None
+        self._moved_at = clock()
+        self._stuck = False
+        self._acknowledged = threading.Event()
+        self._main = threading.main_thread().ident
+        self._keeper = LeaseKeeper(
+            store, ttl / 5, on_renewed=self._renewed, on_gone=self._lost, on_late=self._is_late, clock=clock
+        )
+
+    def start(self) -> None:
+        """Send the first keepalive at once."""
+        self.deadline = self._clock() + self._ttl
+        self._keeper.keep(self._lease, self._ttl, self._moving)
+
+    def stop(self) -> None:
+        self._keeper.close()
+
+    def is_over(self) -> bool:
+        """Whether the lease may have ended by now. True as well when nothing was heard for a whole TTL."""
+        return self.gone or (self.deadline != 0.0 and self._clock() > self.deadline)
+
+    def give_back(self) -> None:
+        """A standby again: the supervisor renews, we do not."""
+        self._keeper.drop(self._lease)
+
+    def acknowledged(self, timeout: float) -> bool:
+        """Whether the first keepalive was answered, waiting up to `timeout` seconds."""
+        return self._acknowledged.wait(timeout)
+
+    def watch_over(self, place: Callable[[], object]) -> None:
+        """From now on `place` must change within the limit, or renewals end."""
+        self._moved_at = self._clock()
+        self._place = place
+
+    def _moving(self) -> bool:
+        place, now = self._place(), self._clock()
+        if place != self._last_place or place is None or not self._limit:
+            self._last_place, self._moved_at, self._stuck = place, now, False
+        if now - self._moved_at < self._limit or not self._limit:
+            return True
+        if not self._stuck:
+            self._stuck = True
+            frame = sys._current_frames().get(self._main or 0)
+            stack = "".join(traceback.format_stack(frame)) if frame else ""
+            self._line.tell(GotStuck(now - self._moved_at, stack))
+        return False
+
+    def _renewed(self, _lease: int, deadline: float) -> None:
+        self.deadline = deadline
+        self._line.tell(RenewedLease(deadline))
+        self._acknowledged.set()
+        if self.late:
+            self.late = False
+            self._attention.call()
+
+    def _is_late(self, _lease: int) -> None:
+        self.late = True
+        self._attention.call()
+
+    def _lost(self, _lease: int) -> None:
+        self.gone = True
+        self._acknowledged.set()
+        self._attention.call()

@@ -1,0 +1,24 @@
+"""Imported by the forkserver, once: whatever is imported here is shared by all workers, at no cost to each.
+
+The garbage collector is told to leave everything alone that exists by now, because looking at an object writes to
+its page and ends the sharing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import sys
+
+import workers.process  # noqa: F401  (everything that a worker needs)
+from workers.errors import Misconfigured
+from workers.handler import PRELOAD, load
+
+if name := os.environ.get(PRELOAD):
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    with contextlib.suppress(Misconfigured):  # remembered, and told to whoever asks for the handler
+        load(name)
+    gc.collect()
+    gc.freeze()

@@ -1,0 +1,217 @@
+"""The record loop of an owner: read, handle, cut, commit; and the way back when a handler raises.
+
+The fast path does per record only what must be per record: look at the flag, call the handler, watch the number of
+touched keys. Everything else is per list.
+
+When the handler raises, the state goes back to the last cut, and the records since then are handled again, one by
+one, with a cut after each. That costs nothing on the fast path, and reaches the failing record with exactly the
+state it should have. The same way serves a transaction that would grow past its limits: it finds out which record
+is to blame.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+from workers import transactions
+from workers.attention import Attention
+from workers.backoff import delays
+from workers.clock import Clock
+from workers.commits import Commits
+from workers.errors import HandlerFailed, StateInvalid, StateTooLarge
+from workers.handler import Handler
+from workers.kafka import Reader, Record, next_offset
+from workers.state import State
+
+log = logging.getLogger(__name__)
+
+#: Seconds to wait for a record before orders and commits are looked after.
+IDLE = 0.1
+#: A transaction that takes longer than this many seconds is looked after by others: the lease, the supervisor.
+PATIENCE = 1.0
+#: More touched keys than this at the end of a record: cut now, or the next record may be one too many.
+ENOUGH_KEYS = transactions.MAX_STATE_KEYS * 3 // 4
+
+
+class Interrupted(Exception):
+    """Raised between two attempts or commits when somebody wants something; nothing is lost by it."""
+
+
+class RecordLoop:
+    """Reads from `reader`, which is assigned at `offset`, and keeps `state` and `commits` in step."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        handler: Handler,
+        state: State,
+        commits: Commits,
+        attention: Attention,
+        offset: int,
+        commit_interval: float,
+        max_retries: int,
+        clock: Clock,
+    ) -> None:
+        self.offset = offset
+        self.handled = 0
+        self.rounds = 0
+        self.on_first_record: Callable[[], None] | None = None
+        self._reader, self._handler, self._state, self._commits = reader, handler, state, commits
+        self._attention = attention
+        self._interval = commit_interval
+        self._max_retries = max_retries
+        self._clock = clock
+        self._since_cut: list[Record] = []
+        self._cut_at = 0.0
+        self._rest: list[Record] = []
+        self._at_work: Iterator[Record] = iter([])
+
+    def place(self) -> tuple[int, int]:
+        """Where the loop is. Any other thread may compare two answers: equal ones, and it has not moved.
+
+        What is left of the list in hand is known to its iterator, at no cost to the loop.
+        """
+        return self.rounds, self._at_work.__length_hint__()  # type: ignore[attr-defined]
+
+    def turn(self) -> None:
+        """Once round. Raises HandlerFailed, PartitionRefused and Lost."""
+        self.rounds += 1
+        self._commits.pump()
+        records, self._rest = self._rest or self._reader.read(self._patience()), []
+        if records:
+            if self.on_first_record:
+                self.on_first_record()
+                self.on_first_record = None
+            self._handle(records)
+        if self._due():
+            self.cut()
+
+    def cut(self) -> None:
+        """Make everything that was handled part of the next commit, and start that if none is under way."""
+        try:
+            self._cut()
+        except (StateInvalid, StateTooLarge) as error:
+            self._go_back([], error)
+        except Interrupted:
+            return  # it is still due
+        self._commits.send()
+
+    def heartbeat(self) -> None:
+        """A long record says that all is well."""
+        self.rounds += 1
+
+    def _patience(self) -> float:
+        if not self._since_cut:
+            return IDLE if self._commits.idle else 0.02
+        return max(0.001, min(IDLE, self._cut_at + self._interval - self._clock()))
+
+    def _due(self) -> bool:
+        return bool(self._since_cut) and self._clock() - self._cut_at >= self._interval
+
+    def _handle(self, records: list[Record]) -> None:
+        if self._interval == 0:
+            self._one_by_one(records)
+            return
+        try:
+            done = self._handle_list(records) if self._handler.batch else self._handle_each(records)
+        except (Exception, SystemExit) as error:
+            self._go_back(records, error)
+            return
+        self._note(records[:done])
+        self._rest = records[done:]
+        if self._state.touched() > ENOUGH_KEYS:
+            self.cut()
+
+    def _handle_each(self, records: list[Record]) -> int:
+        handle, state, attention = self._handler.one, self._state, self._attention
+        assert handle is not None
+        touched = dict.__len__
+        self._at_work = at_work = iter(records)
+        done = 0
+        for record in at_work:
+            handle(record, state)
+            done += 1
+            if attention.raised or touched(state) > ENOUGH_KEYS:
+                break
+        return done
+
+    def _handle_list(self, records: list[Record]) -> int:
+        assert self._handler.batch is not None
+        self._handler.batch(records, self._state)
+        return len(records)
+
+    def _note(self, records: list[Record]) -> None:
+        self._since_cut += records
+        self.handled += len(records)
+        self.offset = next_offset(records[-1])
+
+    def _cut(self) -> None:
+        """One cut up to `offset`. Nothing has changed when it raises StateInvalid, StateTooLarge or Interrupted."""
+        changes = self._state.changes()
+        if not self._commits.has_room_for(changes):
+            self._commits.send()
+            self._wait_for_commit()
+            self._commits.send()
+            self._wait_for_commit()
+        self._commits.add(self.offset, changes)
+        self._state.accept(changes)
+        self._since_cut.clear()
+        self._cut_at = self._clock()
+
+    def _wait_for_commit(self) -> None:
+        while not self._commits.settle(self._clock() + PATIENCE):
+            self.rounds += 1  # the handler is not to blame
+            if self._attention.raised:
+                raise Interrupted
+
+    def _go_back(self, records: list[Record], error: BaseException) -> None:
+        """Back to the last cut; then everything since, and `records`, one by one."""
+        records = [*self._since_cut, *records]
+        log.debug("back to the last cut, %d records: %r", len(records), error)
+        self._forget()
+        self.offset = next_offset(records[0]) - 1
+        self._one_by_one(records)
+
+    def _forget(self) -> None:
+        self.handled -= len(self._since_cut)
+        self._since_cut.clear()
+        self._state.rollback()
+
+    def _one_by_one(self, records: list[Record]) -> None:
+        self._at_work = at_work = iter(records)
+        for record in at_work:
+            try:
+                if self._attention.raised:
+                    raise Interrupted
+                self._insist(record)
+            except Interrupted:
+                self._rest = [each for each in records if next_offset(each) > self.offset]
+                return
+            self._commits.send()
+
+    def _insist(self, record: Record) -> None:
+        """Handle one record, with retries, and cut after it."""
+        pauses = delays(0.1, 5.0)
+        place = f"{record.topic()}[{record.partition()}] offset {record.offset()}"
+        for attempt in range(1, self._max_retries + 2):
+            try:
+                if self._interval == 0:
+                    self._wait_for_commit()
+                self._handler.handle_alone(record, self._state)
+                self._note([record])
+                self._cut()
+                return
+            except Interrupted:
+                raise
+            except (Exception, SystemExit) as error:
+                self._forget()
+                self.offset = next_offset(record) - 1
+                if attempt > self._max_retries:
+                    raise HandlerFailed(
+                        f"{type(error).__name__}: {error} (at {place}, {attempt} attempts)"
+                    ) from error
+                log.warning("the handler raised at %s, attempt %d", place, attempt, exc_info=error)
+            self._attention.wait(next(pauses))
+            if self._attention.raised:
+                raise Interrupted
