@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import secrets
-import select
 import signal
 import time
 import uuid
@@ -22,6 +21,9 @@ from workers import process
 from workers.documents import Standby
 from workers.model import Partition, Token
 from workers.protocol import AnswerPing, GaveUp, Order, WasParked, WorkerSettings
+
+#: The exit code of a worker whose fork server had died.
+UNKNOWN = 255
 
 
 @dataclass
@@ -43,6 +45,7 @@ class Child:
     leaving: bool = False
     ended_by_us: bool = False
     answered_ping: int = 0
+    exit_fd: int = -1
     last_word: GaveUp | WasParked | None = None
 
     @property
@@ -72,18 +75,6 @@ class Child:
     def kill(self) -> None:
         self.ended_by_us = True
         self.signal(signal.SIGKILL)
-
-    def make_sure_it_is_gone(self) -> None:
-        """A fork server that died makes `Process` say 255 while the worker lives: then end it, and wait for that."""
-        if self.process.exitcode != 255:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            pidfd = os.pidfd_open(self.pid)
-            try:
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                select.select([pidfd], [], [], 5.0)
-            finally:
-                os.close(pidfd)
 
 
 class Children:
@@ -120,20 +111,27 @@ class Children:
         theirs.close()
         logs.queue._writer.close()  # ours; with it open, the reader would not notice the worker's end
         child = Child(settings, child_process, ours, logs, child_process.pid or 0)
+        child.exit_fd = _exit_fd(child_process)
         self._children[settings.worker] = child
         self._inbox.watch(ours.fileno(), lambda: self._read(child))
-        self._inbox.watch(child_process.sentinel, lambda: self._ended(child))
+        self._inbox.watch(child.exit_fd, lambda: self._ended(child))
         return child
 
-    def reap(self, child: Child) -> int:
-        """Forget a child that has exited. Its exit code; negative: the signal that ended it."""
+    def forget(self, child: Child) -> None:
         del self._children[child.worker]
-        child.make_sure_it_is_gone()
+
+    def reap(self, child: Child) -> int:
+        """The exit code of a child that has exited, which may take a moment to get here; negative: a signal.
+
+        255 when nobody knows, because the fork server that could have told died before the worker did.
+        """
         child.process.join()
         code = child.process.exitcode
+        if child.exit_fd != child.process.sentinel:
+            os.close(child.exit_fd)
         child.process.close()
         child.connection.close()
-        return code if code is not None else 255
+        return UNKNOWN if code is None else code
 
     def _read(self, child: Child) -> Iterable[Event]:
         try:
@@ -143,7 +141,18 @@ class Children:
             self._inbox.unwatch(child.connection.fileno())
 
     def _ended(self, child: Child) -> Iterable[Event]:
-        self._inbox.unwatch(child.process.sentinel)
+        self._inbox.unwatch(child.exit_fd)
         yield from self._read(child)  # its last words may still be in the pipe
         self._inbox.unwatch(child.connection.fileno())
         yield ChildExited(child.worker)
+
+
+def _exit_fd(child: ForkServerProcess) -> int:
+    """Readable once the process is gone: the kernel's word, some milliseconds before the fork server's.
+
+    It is also true when the fork server itself has died, where multiprocessing takes its children for dead.
+    """
+    try:
+        return os.pidfd_open(child.pid or 0)
+    except ProcessLookupError:
+        return child.sentinel  # it died at once, and was reaped by the fork server

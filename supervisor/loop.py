@@ -179,34 +179,38 @@ class Supervisor:
     # --- a worker's death ----------------------------------------------------------------------------------------
 
     def _bury(self, child: Child) -> None:
+        """First the lock, then everything else: somebody waits for the next record."""
         exit_seen = now()
-        code = self._children.reap(child)
+        self._children.forget(child)
         self._vigil.end(child)
-        partition, worker, lease = child.partition, child.worker, child.settings.lease
+        if child.leaving or child.last_word is not None:
+            self._clean_up(child, exit_seen)
+        else:
+            self._replace(child, exit_seen)
+
+    def _clean_up(self, child: Child, exit_seen: str) -> None:
+        """It had announced its end. Its lock is given up, unless it was cut short."""
+        code = self._children.reap(child)
+        if code in (ExitCode.OK, ExitCode.HANDLER_GAVE_UP):
+            self._errands.run(lambda: takeover.forget(self._store, child.settings.lease, child.logs))
+            self._judge(child, code)
+        else:
+            self._replace(child, exit_seen, code)
+
+    def _replace(self, child: Child, exit_seen: str, code: int | None = None) -> None:
+        partition, worker, token = child.partition, child.worker, child.token or child.offered
         standbys = self._candidates(partition, worker)
-        orderly = code in (ExitCode.OK, ExitCode.HANDLER_GAVE_UP) and (child.leaving or child.last_word is not None)
 
-        def settle() -> Named | None:
-            named = None
-            if not orderly:
-                named = takeover.take_over(
-                    self._store,
-                    self._keys,
-                    partition,
-                    worker,
-                    standbys,
-                    exit_seen,
-                    child.token or child.offered,
-                )
-            return named
-
-        def named(successor: Named | None) -> None:
+        def replaced(successor: Named | None) -> None:
             if successor is not None:
                 self._introduce(partition, successor, exit_seen)
-            self._errands.run(lambda: takeover.forget(self._store, lease, child.logs))
+            self._errands.run(lambda: takeover.forget(self._store, child.settings.lease, child.logs))
+            self._judge(child, self._children.reap(child) if code is None else code)
 
-        self._errands.run(settle, named)
-        self._judge(child, code)
+        self._errands.run(
+            lambda: takeover.take_over(self._store, self._keys, partition, worker, standbys, exit_seen, token),
+            replaced,
+        )
 
     def _judge(self, child: Child, code: int) -> None:
         """Why did it end, and when does the next one start?"""
@@ -269,14 +273,15 @@ class Supervisor:
                     continue
                 if held is None:
                     if partition not in self._cluster.parked and not self._stopping.begun:
-                        child.tell(Compete(self._place_in_queue(partition, child.standby)))
+                        delay = self._place_in_queue(partition, child.standby)
+                        child.tell(Compete(delay, self._vigil.deadline(child)))
                 elif held.lock.worker == child.worker:
                     self._offer(child, held.token)
 
     def _offer(self, child: Child, token: int) -> None:
         if child.offered != token and child.token is None:
             child.offered = token
-            child.tell(BecomeOwner(token))
+            child.tell(BecomeOwner(token, self._vigil.deadline(child)))
 
     def _place_in_queue(self, partition: Partition, me: Standby) -> float:
         """Seconds to wait before competing, so that a crowd does not ask for one lock at one instant."""

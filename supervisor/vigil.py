@@ -38,6 +38,10 @@ class Vigil:
         """It renews its lease itself from now on, or is gone."""
         self._keeper.drop(child.settings.lease)
 
+    def deadline(self, child: Child) -> float:
+        """Until when a standby's lease is good (seconds, CLOCK_BOOTTIME)."""
+        return self._keeper.deadline(child.settings.lease)
+
     def ping(self) -> None:
         self._number += 1
         for child in self._children:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from supervisor.children import Child
+from supervisor.children import UNKNOWN, Child
 from workers.errors import ExitCode
 from workers.protocol import GaveUp, WasParked
 
@@ -20,6 +20,8 @@ def how_it_ended(code: int, child: Child) -> str:
         if -code == signal.SIGKILL and not child.ended_by_us:
             return "was killed by SIGKILL, perhaps out of memory or by hand"
         return f"was ended by {name}" + (" (by its supervisor)" if child.ended_by_us else "")
+    if code == UNKNOWN:
+        return "is gone; the fork server had died, so nobody knows how it ended"
     if code == ExitCode.OK:
         return "stopped" if child.leaving else "ended by itself with code 0"
     return f"ended with code {code}"

@@ -50,7 +50,7 @@ class Commits:
         self.offset = offset
         self._changes: Changes = {}
         self._size = 0
-        self._extra: list[Operation] = []
+        self._extra: dict[str, Operation] = {}
         self._dirty = False
         self._flight: _Flight | None = None
         self._answer: Future[TxnResult] | None = None
@@ -87,8 +87,8 @@ class Commits:
         self._dirty = True
 
     def attach(self, *operations: Operation) -> None:
-        """More operations for the next transaction: history, attempts."""
-        self._extra += operations
+        """More operations for the next transaction: history, attempts. Of two on one key, the later counts."""
+        self._extra |= {each.key: each for each in operations}
         self._dirty = True
 
     def send(self) -> None:
@@ -133,12 +133,10 @@ class Commits:
     def _next(self, last_word: tuple[Operation, ...]) -> _Flight:
         self._sequence += 1
         offset = Offset(self.offset, self.token, self._sequence, self._topic_id, now())
-        extra = tuple(self._extra)
-        txn = transactions.commit(
-            self._keys, self._partition, self._seen, offset, self._changes, (*extra, *last_word)
-        )
-        flight = _Flight(txn, offset, self._changes, extra)
-        self._changes, self._size, self._extra, self._dirty = {}, 0, [], False
+        extra = tuple((self._extra | {each.key: each for each in last_word}).values())
+        txn = transactions.commit(self._keys, self._partition, self._seen, offset, self._changes, extra)
+        flight = _Flight(txn, offset, self._changes)
+        self._changes, self._size, self._extra, self._dirty = {}, 0, {}, False
         return flight
 
     def _launch(self, flight: _Flight) -> None:
@@ -153,7 +151,7 @@ class Commits:
             result = answer.result()
         except LeaseGone:
             self._changes, self._size = flight.changes, _size(flight.changes)
-            self._extra, self._dirty = list(flight.extra), True
+            self._dirty = True
             self._flight = self._answer = None
             raise
         except Retry:
@@ -184,7 +182,6 @@ class _Flight:
     txn: Txn
     offset: Offset
     changes: Changes
-    extra: tuple[Operation, ...]
 
 
 def _size(changes: Changes) -> int:

@@ -64,15 +64,23 @@ class LeaseKeeper:
         self._thread: threading.Thread | None = None
         self._stream: KeepaliveStream | None = None
 
-    def keep(self, lease: int, ttl: float, alive: Callable[[], bool] = lambda: True) -> None:
-        """Renew `lease` from now on, the first time at once."""
+    def keep(
+        self, lease: int, ttl: float, alive: Callable[[], bool] = lambda: True, deadline: float | None = None
+    ) -> None:
+        """Renew `lease` from now on, the first time at once. It is good until `deadline`; None: just granted."""
         with self._changed:
-            self._leases[lease] = _Lease(ttl, alive, self._clock() + ttl)
+            self._leases[lease] = _Lease(ttl, alive, self._clock() + ttl if deadline is None else deadline)
             self._hurry = True
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
+
+    def deadline(self, lease: int) -> float:
+        """Until when `lease` is good for all we know (seconds, the clock); 0 when it is not kept."""
+        with self._changed:
+            kept = self._leases.get(lease)
+            return kept.deadline if kept else 0.0
 
     def drop(self, lease: int) -> None:
         """Stop renewing `lease`; it ends when its time is over, or when it is revoked."""

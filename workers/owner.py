@@ -87,19 +87,15 @@ class Owner:
     def _begin(self) -> None:
         self._refuse_what_is_not_ours()
         self._reader.assign(self._loop.offset)
+        self._lease.start()
         self._open_handler()
-        while not self._lease.acknowledged(0.5):
-            if self._lease.is_over():
-                raise Lost(f"{self._partition}: the lease was not renewed in time")
-        if self._lease.gone:
-            raise Lost(f"{self._partition}: the lease is gone")
         self._life.advance(Event.LOCK_CONFIRMED, self._token)
         self._line.tell(TookLock(self._token, self._loop.offset))
         self._lease.watch_over(self._loop.place)
         self._commits.attach(Put(self._history_key, self._history.encode()))
-        self._commits.send()
+        self._loop.turn()
         log.info("%s: owner, token %d, %s, from offset %d", self._partition, self._token,
-                 self._loaded.lock.cause, self._loop.offset)  # fmt: skip
+                 self._loaded.lock.cause, self._history.from_offset)  # fmt: skip
 
     def _refuse_what_is_not_ours(self) -> None:
         stored = self._loaded.offset
@@ -120,6 +116,7 @@ class Owner:
 
     def _start_offset(self) -> int:
         """Where a partition begins that was never read. Its first commit pins it."""
+        self._lease.start()
         while True:
             try:
                 first, end = self._reader.warm_up(timeout=5.0)

@@ -40,31 +40,21 @@ class OwnLease:
         self._last_place: object = None
         self._moved_at = clock()
         self._stuck = False
-        self._acknowledged = threading.Event()
         self._main = threading.main_thread().ident
         self._keeper = LeaseKeeper(
             store, ttl / 5, on_renewed=self._renewed, on_gone=self._lost, on_late=self._is_late, clock=clock
         )
 
     def start(self) -> None:
-        """Send the first keepalive at once."""
-        self.deadline = self._clock() + self._ttl
-        self._keeper.keep(self._lease, self._ttl, self._moving)
+        """Renew it ourselves from now on; the first keepalive goes out at once."""
+        self._keeper.keep(self._lease, self._ttl, self._moving, self.deadline)
 
     def stop(self) -> None:
         self._keeper.close()
 
     def is_over(self) -> bool:
-        """Whether the lease may have ended by now. True as well when nothing was heard for a whole TTL."""
-        return self.gone or (self.deadline != 0.0 and self._clock() > self.deadline)
-
-    def give_back(self) -> None:
-        """A standby again: the supervisor renews, we do not."""
-        self._keeper.drop(self._lease)
-
-    def acknowledged(self, timeout: float) -> bool:
-        """Whether the first keepalive was answered, waiting up to `timeout` seconds."""
-        return self._acknowledged.wait(timeout)
+        """Whether the lease may have ended by now."""
+        return self.gone or self._clock() > self.deadline
 
     def watch_over(self, place: Callable[[], object]) -> None:
         """From now on `place` must change within the limit, or renewals end."""
@@ -87,7 +77,6 @@ class OwnLease:
     def _renewed(self, _lease: int, deadline: float) -> None:
         self.deadline = deadline
         self._line.tell(RenewedLease(deadline))
-        self._acknowledged.set()
         if self.late:
             self.late = False
             self._attention.call()
@@ -98,5 +87,4 @@ class OwnLease:
 
     def _lost(self, _lease: int) -> None:
         self.gone = True
-        self._acknowledged.set()
         self._attention.call()

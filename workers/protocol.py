@@ -40,16 +40,18 @@ class WorkerSettings:
 
 @dataclass(frozen=True, slots=True)
 class BecomeOwner:
-    """The lock is yours under `token`: confirm it."""
+    """The lock is yours under `token`: confirm it. The lease is good until `deadline` (seconds, CLOCK_BOOTTIME)."""
 
     token: Token
+    deadline: float
 
 
 @dataclass(frozen=True, slots=True)
 class Compete:
-    """The lock is free: try to take it, after `delay` seconds."""
+    """The lock is free: try to take it, after `delay` seconds. The lease is good until `deadline` at least."""
 
     delay: float
+    deadline: float
 
 
 @dataclass(frozen=True, slots=True)

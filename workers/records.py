@@ -84,6 +84,8 @@ class RecordLoop:
                 self.on_first_record()
                 self.on_first_record = None
             self._handle(records)
+        else:
+            self._commits.send()
         if self._due():
             self.cut()
 

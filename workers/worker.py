@@ -112,31 +112,19 @@ class Worker:
                 case Leave():
                     self._life.advance(Event.TOLD_TO_LEAVE)
                     return taken_at, None
-                case Compete(delay):
+                case Compete(delay, deadline):
+                    self._lease.deadline = deadline
                     compete_at = self._clock() + delay
                     continue
-                case BecomeOwner(token):
-                    loaded = self._confirm(token)
+                case BecomeOwner(token, deadline):
+                    self._lease.deadline = deadline
+                    self._life.advance(Event.LOCK_OFFERED)
+                    loaded = self._lock.confirm(token)
                 case None:
-                    loaded = self._compete()
+                    self._life.advance(Event.LOCK_OFFERED)
+                    loaded = self._lock.acquire()
             if loaded:
                 return taken_at, loaded
             compete_at = None
             self._life.advance(Event.LOCK_MISSED)
             self._line.tell(MissedLock())
-
-    def _confirm(self, token: int) -> Loaded | None:
-        """We were named: almost surely the owner, so our first keepalive goes out with the question."""
-        self._life.advance(Event.LOCK_OFFERED)
-        self._lease.start()
-        loaded = self._lock.confirm(token)
-        if loaded is None:
-            self._lease.give_back()
-        return loaded
-
-    def _compete(self) -> Loaded | None:
-        self._life.advance(Event.LOCK_OFFERED)
-        loaded = self._lock.acquire()
-        if loaded:
-            self._lease.start()
-        return loaded
