@@ -18,6 +18,8 @@ import sys
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 
+from workers import process
+from workers.errors import Misconfigured
 from workers.handler import PRELOAD
 
 FOR_THE_SUPERVISOR = (
@@ -26,7 +28,10 @@ FOR_THE_SUPERVISOR = (
 
 
 def start(handler: str) -> ForkServerContext:
-    """Set up and start the fork server with `handler` preloaded. Call it first of all, once."""
+    """Set up and start the fork server with `handler` preloaded. Call it first of all, once.
+
+    Raises Misconfigured when the handler cannot be imported.
+    """
     if multiprocessing.get_start_method(allow_none=True) != "forkserver":
         multiprocessing.set_start_method("forkserver", force=True)
     if os.getcwd() not in sys.path:
@@ -41,4 +46,21 @@ def start(handler: str) -> ForkServerContext:
     finally:
         for number, handler_before in before.items():
             signal.signal(number, handler_before)
+    _try(context, handler)
     return context
+
+
+def _try(context: ForkServerContext, handler: str) -> None:
+    """Python ignores a preload that fails, and the handler must not be imported here: a process of its own tries."""
+    ours, theirs = context.Pipe()
+    attempt = context.Process(target=process.try_handler, args=(handler, theirs))
+    attempt.start()
+    theirs.close()
+    try:
+        error = ours.recv()
+    except EOFError:
+        attempt.join()
+        raise Misconfigured(f"handler {handler!r}: importing it ends the process (code {attempt.exitcode})") from None
+    attempt.join()
+    if error is not None:
+        raise error

@@ -39,7 +39,7 @@ from supervisor.timers import Timers
 from supervisor.vigil import Vigil
 from supervisor.words import how_it_ended
 from workers.clock import Clock
-from workers.documents import Standby, now
+from workers.documents import Cause, Standby, now
 from workers.errors import ExitCode
 from workers.kv import Store
 from workers.model import Partition
@@ -59,6 +59,7 @@ from workers.protocol import (
     Suspended,
     TookLock,
     WasParked,
+    WasToldToLeave,
 )
 
 log = logging.getLogger(__name__)
@@ -161,6 +162,8 @@ class Supervisor:
                 log.error("%s: pid %d has been on one record for %.0f s; ending it. It is here:\n%s",
                           child.partition, child.pid, seconds, stack)  # fmt: skip
                 self._end(child, patience=1.0)
+            case WasToldToLeave():
+                self._leave(child)
             case WasParked() | GaveUp():
                 child.last_word = report
             case _:
@@ -239,7 +242,7 @@ class Supervisor:
         log.info("%s: the lock goes to %s on %s, token %d", partition, named.standby.worker[:8],
                  named.standby.host, named.token)  # fmt: skip
         if child := self._children.get(named.standby.worker):
-            self._offer(child, named.token)
+            self._offer(child, named.token, Cause.TAKEN_OVER)
             return
 
         def look_again() -> None:
@@ -276,12 +279,12 @@ class Supervisor:
                         delay = self._place_in_queue(partition, child.standby)
                         child.tell(Compete(delay, self._vigil.deadline(child)))
                 elif held.lock.worker == child.worker:
-                    self._offer(child, held.token)
+                    self._offer(child, held.token, held.lock.cause)
 
-    def _offer(self, child: Child, token: int) -> None:
+    def _offer(self, child: Child, token: int, cause: str) -> None:
         if child.offered != token and child.token is None:
             child.offered = token
-            child.tell(BecomeOwner(token, self._vigil.deadline(child)))
+            child.tell(BecomeOwner(token, cause, self._vigil.deadline(child)))
 
     def _place_in_queue(self, partition: Partition, me: Standby) -> float:
         """Seconds to wait before competing, so that a crowd does not ask for one lock at one instant."""

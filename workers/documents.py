@@ -136,8 +136,8 @@ class Host(Document):
 
 @dataclass(frozen=True, slots=True)
 class History(Document):
-    """`history/<p>/<token>`: one ownership. `gap`: milliseconds from the last commit under the previous token
-    to each phase of the takeover; empty when nobody owned the partition before."""
+    """`history/<p>/<token>`: one ownership. `gap`: milliseconds from `last_commit`, the last one under the previous
+    token, to each phase of the takeover; empty when nobody owned the partition before."""
 
     token: int
     worker: str
@@ -145,14 +145,17 @@ class History(Document):
     pid: int
     cause: str
     since: str
-    from_offset: int
+    from_offset: int | None = None
+    last_commit: str | None = None
     gap: dict[str, float] = field(default_factory=dict)
     until: str | None = None
     to_offset: int | None = None
     ending: str | None = None
     reason: str | None = None
 
-    def closed(self, ending: Ending, to_offset: int, reason: str | None = None, at: str | None = None) -> History:
+    def closed(
+        self, ending: Ending, to_offset: int | None, reason: str | None = None, at: str | None = None
+    ) -> History:
         return dataclasses.replace(self, until=at or now(), to_offset=to_offset, ending=ending, reason=reason)
 
 

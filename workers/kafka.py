@@ -52,7 +52,7 @@ class Reader:
         self._doubt_at = 0.0
         self._doubts = 0
         try:
-            self._consumer = Consumer(dict(config))
+            self._consumer = Consumer(dict(config), logger=logging.getLogger("librdkafka"))
         except KafkaException as error:
             raise Misconfigured(f"Kafka: {error.args[0].str()}") from error
 

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 
 from workers.attention import Attention
 from workers.errors import ExitCode
-from workers.protocol import AnsweredPing, AnswerPing, Leave, Order, Report
+from workers.protocol import AnsweredPing, AnswerPing, Leave, Order, Report, WasToldToLeave
 
 #: Seconds that an orphan may take to finish.
 LAST_SECONDS = 2.0
@@ -24,9 +24,10 @@ LAST_SECONDS = 2.0
 class Line:
     def __init__(self, connection: Connection, attention: Attention) -> None:
         self.orphaned = False
+        self._asked = False
         self._connection = connection
         self._attention = attention
-        self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._talking = threading.Lock()
         threading.Thread(target=self._listen, name="line", daemon=True).start()
 
@@ -40,15 +41,23 @@ class Line:
 
     def next_order(self, timeout: float | None = None) -> Order | None:
         """Wait for an order; None when none came within `timeout` seconds (None: for ever, 0: do not wait)."""
+        self.pass_on_wishes()
         try:
             return self._orders.get(timeout != 0, timeout)
         except queue.Empty:
             return None
 
-    def leave(self) -> None:
-        """What a TERM means: as if the supervisor had said so."""
-        self._orders.put(Leave())
+    def ask_to_leave(self) -> None:
+        """What a TERM means: the supervisor knows who comes after us. For a signal handler: nothing here may lock."""
+        self._asked = True
         self._attention.call()
+        self._orders.put(None)  # wakes a standby
+
+    def pass_on_wishes(self) -> None:
+        """Tell the supervisor what a signal handler could not."""
+        if self._asked:
+            self._asked = False
+            self.tell(WasToldToLeave())
 
     def _listen(self) -> None:
         try:
@@ -61,6 +70,7 @@ class Line:
                     self._attention.call()
         except (EOFError, OSError):
             self.orphaned = True
-            self.leave()
+            self._orders.put(Leave())
+            self._attention.call()
         time.sleep(LAST_SECONDS)  # a handler that hangs must not keep an orphan alive
         os._exit(ExitCode.OK)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from workers import transactions
 from workers.backoff import delays
-from workers.documents import Cause, History, Lock, Standby
+from workers.documents import Cause, History, Lock, Standby, now
 from workers.errors import Lost, Retry
 from workers.keys import Keys
 from workers.kv import Store, Txn, TxnResult
@@ -37,12 +37,14 @@ class PartitionLock:
             return transactions.loaded(self._keys, self._partition, result)
         lock = result.answers[0]
         if lock and Lock.decode(lock[0].value).worker == self._me.worker:
-            return self.confirm(lock[0].mod_revision)  # an earlier try had landed, or we were named meanwhile
+            return self.confirm(
+                lock[0].mod_revision, Lock.decode(lock[0].value).cause
+            )  # an earlier try had landed, or we were named meanwhile
         return None
 
-    def confirm(self, token: Token) -> Loaded | None:
+    def confirm(self, token: Token, cause: str) -> Loaded | None:
         """Make sure that the lock is ours under `token`; None when it is not."""
-        begun = History(token, self._me.worker, self._me.host, self._me.pid, "", self._me.since, 0)
+        begun = History(token, self._me.worker, self._me.host, self._me.pid, cause, now())
         result = self._ask(transactions.confirm(self._keys, self._partition, token, begun))
         return transactions.loaded(self._keys, self._partition, result) if result.succeeded else None
 

@@ -188,7 +188,7 @@ class Owner:
         phases = self._phases | {"first_record": now()}
         if before:
             gap = {name: round(milliseconds(before.at, at), 1) for name, at in phases.items() if at}
-            self._history = dataclasses.replace(self._history, gap=gap)
+            self._history = dataclasses.replace(self._history, last_commit=before.at, gap=gap)
         self._commits.attach(
             Put(self._history_key, self._history.encode()),
             Get(self._keys.histories(self._partition), prefix=True),

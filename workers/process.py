@@ -19,7 +19,7 @@ from workers import logs
 from workers.attention import Attention
 from workers.clock import boottime
 from workers.documents import Standby, now
-from workers.errors import ExitCode, PartitionSupervisorError
+from workers.errors import ExitCode, Misconfigured, PartitionSupervisorError
 from workers.etcd import Etcd
 from workers.handler import load
 from workers.kafka import Reader
@@ -36,10 +36,19 @@ def main(settings: WorkerSettings, connection: Connection, log_queue: Any) -> No
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     attention = Attention()
     line = Line(connection, attention)
-    signal.signal(signal.SIGTERM, lambda *_: line.leave())
+    signal.signal(signal.SIGTERM, lambda *_: line.ask_to_leave())
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     logs.configure(log_queue, settings.log_level)
     sys.exit(int(_live(settings, line, attention)))
+
+
+def try_handler(name: str, connection: Connection) -> None:
+    """Say whether the handler can be imported: None, or the error."""
+    try:
+        load(name)
+        connection.send(None)
+    except Misconfigured as error:
+        connection.send(error)
 
 
 def _live(settings: WorkerSettings, line: Line, attention: Attention) -> ExitCode:
@@ -62,7 +71,7 @@ def _live(settings: WorkerSettings, line: Line, attention: Attention) -> ExitCod
             store.close()
     except PartitionSupervisorError as error:
         line.tell(GaveUp(error.exit_code, str(error)))
-        log.error("%s", error)
+        log.debug("%s", error)  # the supervisor says it, once
         return error.exit_code
     except Exception as error:
         line.tell(GaveUp(ExitCode.UNEXPECTED, f"{type(error).__name__}: {error}"))

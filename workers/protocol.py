@@ -43,6 +43,7 @@ class BecomeOwner:
     """The lock is yours under `token`: confirm it. The lease is good until `deadline` (seconds, CLOCK_BOOTTIME)."""
 
     token: Token
+    cause: str
     deadline: float
 
 
@@ -141,6 +142,11 @@ class WasParked:
 
 
 @dataclass(frozen=True, slots=True)
+class WasToldToLeave:
+    """Somebody sent it a TERM. It goes on until its supervisor says who comes after it."""
+
+
+@dataclass(frozen=True, slots=True)
 class GaveUp:
     """The last word of a worker that ends for a reason that has a name."""
 
@@ -159,5 +165,6 @@ Report = (
     | GotStuck
     | MadeProgress
     | WasParked
+    | WasToldToLeave
     | GaveUp
 )

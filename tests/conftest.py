@@ -1,0 +1,78 @@
+"""What every test may ask for: Kafka and etcd, a fresh topic, a cluster of its own."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from supervisor import services as services_module
+from supervisor.demo.cluster import DemoCluster
+from supervisor.demo.load import create_topic
+from supervisor.services import Services
+from workers.etcd_options import parse_endpoints
+
+KIND = os.environ.get("PARTITION_SUPERVISOR_TEST_SERVICES", "auto")
+PARTITIONS = 4
+
+_running: Services | None = None
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Say first which Kafka and etcd the tests run against, if any of them needs one."""
+    global _running
+    needed = any("services" in getattr(item, "fixturenames", ()) for item in session.items)
+    if needed and not session.config.option.collectonly:
+        _running = services_module.start(KIND)
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line(f"\nKafka and etcd for these tests: {_running.description}", bold=True)
+
+
+def pytest_sessionfinish() -> None:
+    if _running is not None:
+        _running.stop()
+
+
+@pytest.fixture(scope="session")
+def services() -> Services:
+    """Kafka and etcd, the same for all tests; whoever breaks them mends them."""
+    assert _running is not None
+    return _running
+
+
+@pytest.fixture(scope="session")
+def etcd_endpoints(services: Services) -> tuple[str, ...]:
+    return parse_endpoints(services.etcd_endpoints)
+
+
+@pytest.fixture
+def topic(services: Services) -> str:
+    """A fresh topic of four partitions."""
+    name = f"test-{secrets.token_hex(4)}"
+    create_topic(services.bootstrap_servers, name, PARTITIONS)
+    return name
+
+
+MakeCluster = Callable[..., DemoCluster]
+
+
+@pytest.fixture
+def make_cluster(services: Services, topic: str) -> Iterator[MakeCluster]:
+    """Clusters over a fresh topic. Nothing of them may be left at the end; the logs show what happened."""
+    made: list[DemoCluster] = []
+
+    def make(**settings: object) -> DemoCluster:
+        addresses = services.bootstrap_servers, services.etcd_endpoints
+        cluster = DemoCluster(*addresses, topic, PARTITIONS, **settings)  # type: ignore[arg-type]
+        made.append(cluster)
+        return cluster
+
+    yield make
+    for cluster in made:
+        print(cluster.logs())
+        cluster.close()
+        left = [process for host in cluster.hosts.values() if host.process for process in host.processes()]
+        assert not left, f"processes were left: {left}"

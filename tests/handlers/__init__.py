@@ -1,0 +1,1 @@
+"""Tiny handlers for system tests. Each does one thing."""

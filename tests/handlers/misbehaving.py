@@ -1,0 +1,81 @@
+"""Handlers that check like the demo's, and do something terrible at one record.
+
+Which record is said by the environment: TROUBLE_AT is its number, in every partition.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from supervisor.demo.checking import check
+
+AT = int(os.environ.get("TROUBLE_AT", "-1"))
+#: A file that exists: the trouble has happened, and does not happen again.
+ONCE = Path(os.environ["TROUBLE_ONCE"]) if "TROUBLE_ONCE" in os.environ else None
+
+
+def _is_the_one(record: Any) -> bool:
+    if int(record.value().split(b" ", 1)[0]) != AT or record.partition() != 0:
+        return False
+    if ONCE is None:
+        return True
+    if ONCE.exists():
+        return False
+    ONCE.touch()
+    return True
+
+
+def raises(record: Any, state: Any) -> None:
+    check(record, state)  # what it changed must be undone
+    if _is_the_one(record):
+        raise ValueError("this record is bad")
+
+
+def exits(record: Any, state: Any) -> None:
+    check(record, state)
+    if _is_the_one(record):
+        sys.exit(3)
+
+
+def exits_hard(record: Any, state: Any) -> None:
+    check(record, state)
+    if _is_the_one(record):
+        os._exit(0)
+
+
+def dies_of_a_signal(record: Any, state: Any) -> None:
+    check(record, state)
+    if _is_the_one(record):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def hangs(record: Any, state: Any) -> None:
+    check(record, state)
+    if _is_the_one(record):
+        while True:
+            time.sleep(60)  # this is the fault under test
+
+
+def puts_a_set(record: Any, state: Any) -> None:
+    check(record, state)
+    if _is_the_one(record):
+        state["bad"] = {1, 2}
+
+
+def puts_too_much(record: Any, state: Any) -> None:
+    check(record, state)
+    if _is_the_one(record):
+        state["big"] = "x" * 2_000_000
+
+
+class Batch:
+    """The same account, by lists."""
+
+    def handle_batch(self, records: list[Any], state: Any) -> None:
+        for record in records:
+            check(record, state)
