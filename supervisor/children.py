@@ -40,6 +40,8 @@ class Child:
     token: Token | None = None
     offered: Token | None = None
     offset: int | None = None
+    deaths: int = 0
+    has_committed: bool = False
     deadline: float | None = None
     suspended: bool = False
     leaving: bool = False
@@ -55,6 +57,10 @@ class Child:
     @property
     def partition(self) -> Partition:
         return self.settings.partition
+
+    @property
+    def max_records(self) -> int:
+        return self.settings.max_records
 
     @property
     def is_ready(self) -> bool:
@@ -116,6 +122,11 @@ class Children:
         self._inbox.watch(ours.fileno(), lambda: self._read(child))
         self._inbox.watch(child.exit_fd, lambda: self._ended(child))
         return child
+
+    def kill(self, child: Child) -> None:
+        """If it is still there."""
+        if self._children.get(child.worker) is child:
+            child.kill()
 
     def forget(self, child: Child) -> None:
         del self._children[child.worker]

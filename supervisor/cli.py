@@ -19,6 +19,9 @@ COMMANDS = {
 }
 
 
+ALIASES = {"list": "status"}
+
+
 class Commands(PlainGroup):
     """Imports a command's module only when it is used, so that --help and workers start quickly."""
 
@@ -26,6 +29,7 @@ class Commands(PlainGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        cmd_name = ALIASES.get(cmd_name, cmd_name)
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(importlib.import_module(f"supervisor.commands.{cmd_name}"), cmd_name)

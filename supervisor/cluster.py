@@ -7,9 +7,10 @@ that reading finds.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 
-from workers.documents import Host, Lock, Parked, Standby
+from workers.documents import Host, Lock, Move, Parked, Standby
 from workers.keys import Keys
 from workers.kv import Change, Get, KeyValue, Txn
 from workers.model import Partition, Token
@@ -47,13 +48,16 @@ class Cluster:
     standbys: dict[Partition, dict[str, Standby]] = field(default_factory=dict)
     hosts: dict[str, Host] = field(default_factory=dict)
     parked: dict[Partition, Parked] = field(default_factory=dict)
+    moves: dict[Partition, str] = field(default_factory=dict)
+    drained: set[str] = field(default_factory=set)
 
     def list_anew(self, snapshot: Snapshot) -> bool:
         """Take over a listing; False if we know better by now."""
         if snapshot.revision < self.revision:
             return False
         self.revision = snapshot.revision
-        self.locks, self.standbys, self.hosts, self.parked = {}, {}, {}, {}
+        self.locks, self.standbys, self.hosts = {}, {}, {}
+        self.parked, self.moves, self.drained = {}, {}, set()
         for item in snapshot.items:
             self._put(item)
         return True
@@ -75,40 +79,43 @@ class Cluster:
 
     def _put(self, item: KeyValue) -> Partition | None:
         keys = self.keys
-        try:
+        with contextlib.suppress(ValueError, IndexError):  # a foreign key under our root is nothing to us
             if item.key.startswith(keys.hosts):
                 self.hosts[item.key.removeprefix(keys.hosts)] = Host.decode(item.value)
                 return None
+            if item.key.startswith(keys.drains):
+                self.drained.add(item.key.removeprefix(keys.drains))
+                return None
+            partition = keys.partition_of(item.key)
             if item.key.startswith(keys.locks):
-                partition = keys.partition_of(item.key)
                 self.locks[partition] = Held(Lock.decode(item.value), item.mod_revision)
-                return partition
-            if item.key.startswith(keys.standbys):
-                partition = keys.partition_of(item.key)
+            elif item.key.startswith(keys.standbys):
                 standby = Standby.decode(item.value)
                 self.standbys.setdefault(partition, {})[standby.worker] = standby
-                return partition
-            if item.key.startswith(keys.parked_ones):
-                partition = keys.partition_of(item.key)
+            elif item.key.startswith(keys.parked_ones):
                 self.parked[partition] = Parked.decode(item.value)
-                return partition
-        except (ValueError, IndexError):
-            pass  # not ours: a foreign key under our root is nothing to us
+            elif item.key.startswith(keys.moves):
+                self.moves[partition] = Move.decode(item.value).to
+            return partition
         return None
 
     def _delete(self, item: KeyValue) -> Partition | None:
         keys = self.keys
-        if item.key.startswith(keys.hosts):
-            self.hosts.pop(item.key.removeprefix(keys.hosts), None)
-            return None
-        try:
+        with contextlib.suppress(ValueError, IndexError):
+            if item.key.startswith(keys.hosts):
+                self.hosts.pop(item.key.removeprefix(keys.hosts), None)
+                return None
+            if item.key.startswith(keys.drains):
+                self.drained.discard(item.key.removeprefix(keys.drains))
+                return None
             partition = keys.partition_of(item.key)
-        except (ValueError, IndexError):
-            return None
-        if item.key.startswith(keys.locks):
-            self.locks.pop(partition, None)
-        elif item.key.startswith(keys.standbys):
-            self.standbys.get(partition, {}).pop(item.key.rpartition("/")[2], None)
-        elif item.key.startswith(keys.parked_ones):
-            self.parked.pop(partition, None)
-        return partition
+            if item.key.startswith(keys.locks):
+                self.locks.pop(partition, None)
+            elif item.key.startswith(keys.standbys):
+                self.standbys.get(partition, {}).pop(item.key.rpartition("/")[2], None)
+            elif item.key.startswith(keys.parked_ones):
+                self.parked.pop(partition, None)
+            elif item.key.startswith(keys.moves):
+                self.moves.pop(partition, None)
+            return partition
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import socket
 from dataclasses import dataclass, field
 
@@ -51,6 +52,17 @@ class Config:
     handler_timeout: float = 60.0
     graceful_timeout: float = 30.0
     max_retries: int = 3
+    on_error: str = "stop"
+    dlq_topic: str | None = None
+    #: A person with a kill command does not come three times to the same record.
+    max_deaths: int = 3
+    #: 0: no limit. A leak ends the host otherwise.
+    max_worker_memory: int = 0
+    #: 0: no limit.
+    max_records: int = 0
+    #: Membership changes come in crowds: a deployment, a rack. Moving partitions can wait, failover does not.
+    rebalance_delay: float = 3.0
+    mirror_offsets: bool = True
     start: str = "earliest"
     connect_timeout: float = 15.0
     kafka: dict[str, str] = field(default_factory=dict)
@@ -63,6 +75,12 @@ class Config:
         _at_least("--handler-timeout", self.handler_timeout, 0)
         _at_least("--graceful-timeout", self.graceful_timeout, 0)
         _at_least("--max-retries", self.max_retries, 0)
+        _at_least("--max-deaths", self.max_deaths, 1)
+        _at_least("--max-worker-memory", self.max_worker_memory, 0)
+        _at_least("--max-records", self.max_records, 0)
+        _at_least("--rebalance-delay", self.rebalance_delay, 0)
+        if (self.on_error == "dlq") != (self.dlq_topic is not None):
+            raise Misconfigured("--on-error dlq and --dlq-topic belong together: give both or neither")
         if not self.topics:
             raise Misconfigured("no topic: give at least one --topic")
         for name in (self.group, self.host_id, *self.topics):
@@ -113,6 +131,10 @@ class Config:
             commit_interval=self.commit_interval,
             handler_timeout=self.handler_timeout,
             max_retries=self.max_retries,
+            on_error=self.on_error,
+            dlq_topic=self.dlq_topic,
+            max_deaths=self.max_deaths,
+            max_records=int(self.max_records * random.uniform(0.9, 1.1)),  # or they would all be replaced at once
             log_level=self.log_level,
         )
 

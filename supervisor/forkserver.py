@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 
@@ -27,27 +28,41 @@ FOR_THE_SUPERVISOR = (
 )  # fmt: skip
 
 
-def start(handler: str) -> ForkServerContext:
-    """Set up and start the fork server with `handler` preloaded. Call it first of all, once.
+class ForkServer:
+    """The one fork server of this process. Make it first of all."""
 
-    Raises Misconfigured when the handler cannot be imported.
-    """
-    if multiprocessing.get_start_method(allow_none=True) != "forkserver":
-        multiprocessing.set_start_method("forkserver", force=True)
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    os.environ[PRELOAD] = handler
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["workers.preload"])
-    # What is sent to the whole process group is for the supervisor to decide; ignored signals are inherited.
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in FOR_THE_SUPERVISOR}
-    try:
-        forkserver.ensure_running()
-    finally:
-        for number, handler_before in before.items():
-            signal.signal(number, handler_before)
-    _try(context, handler)
-    return context
+    def __init__(self, handler: str) -> None:
+        """Start it with `handler` preloaded. Raises Misconfigured when the handler cannot be imported."""
+        if multiprocessing.get_start_method(allow_none=True) != "forkserver":
+            multiprocessing.set_start_method("forkserver", force=True)
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
+        os.environ[PRELOAD] = handler
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(["workers.preload"])
+        self._start()
+        _try(self.context, handler)
+
+    def renew(self) -> None:
+        """Another one, which imports everything anew; the old one ends with the last of its workers.
+
+        multiprocessing knows one fork server and how to replace a dead one, not how to have two: so it is made to
+        forget the living one.
+        """
+        old = vars(forkserver._forkserver)
+        os.close(old["_forkserver_alive_fd"])
+        threading.Thread(target=os.waitpid, args=(old["_forkserver_pid"], 0), daemon=True).start()
+        old.update(_forkserver_alive_fd=None, _forkserver_pid=None, _forkserver_address=None)
+        self._start()
+
+    def _start(self) -> None:
+        # What is sent to the whole process group is for the supervisor to decide; ignored signals are inherited.
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in FOR_THE_SUPERVISOR}
+        try:
+            forkserver.ensure_running()
+        finally:
+            for number, handler_before in before.items():
+                signal.signal(number, handler_before)
 
 
 def _try(context: ForkServerContext, handler: str) -> None:

@@ -1,19 +1,16 @@
 """The supervisor: one loop, one wait.
 
-It never waits on the network (errands do) and never touches a record (workers do). Every fact arrives as an event;
-what follows from it is decided here, by asking pure functions: `plan` where workers belong, `next_restart` when they
-come back.
+It never waits on the network (errands do) and never touches a record (workers do). Every fact arrives as an event,
+and goes to whoever it concerns: `succession` sees to locks, `staffing` to workers, `vigil` to leases.
 """
 
 from __future__ import annotations
 
 import logging
-import random
 import signal
-from collections import defaultdict
+from collections.abc import Callable
 from typing import assert_never
 
-from supervisor import takeover
 from supervisor.children import Child, Children
 from supervisor.cluster import Cluster
 from supervisor.config import Config
@@ -30,27 +27,25 @@ from supervisor.events import (
     PartitionsChanged,
     SignalArrived,
 )
-from supervisor.plan import Plan, plan
+from supervisor.forkserver import ForkServer
+from supervisor.memory import Scales
 from supervisor.presence import Presence
-from supervisor.restarts import next_restart
+from supervisor.staffing import Staffing
 from supervisor.stopping import Stopping
+from supervisor.succession import Succession
 from supervisor.takeover import Named
 from supervisor.timers import Timers
 from supervisor.vigil import Vigil
-from supervisor.words import how_it_ended
 from workers.clock import Clock
-from workers.documents import Cause, Standby, now
 from workers.errors import ExitCode
 from workers.kv import Store
 from workers.model import Partition
 from workers.protocol import (
     AnsweredPing,
     BecameReady,
-    BecomeOwner,
-    Compete,
     GaveUp,
     GotStuck,
-    Leave,
+    HandedOver,
     MadeProgress,
     MissedLock,
     RenewedLease,
@@ -64,16 +59,19 @@ from workers.protocol import (
 
 log = logging.getLogger(__name__)
 
-#: A successor on another host that has not confirmed after so many seconds may be dead too: name the next.
-IMPATIENCE = 0.5
-#: A lock that is free: the planned host goes at once, the others after so many seconds for each place in the queue.
-QUEUE_STEP = 0.15
+#: Seconds between two looks at what might move or be replaced.
+TICK = 0.25
+#: Seconds between two copies of the offsets to Kafka's group.
+MIRROR_EVERY = 5.0
+#: Seconds that a stuck worker gets between TERM and KILL.
+LAST_CHANCE = 1.0
 
 
 class Supervisor:
     def __init__(
         self,
         config: Config,
+        fork_server: ForkServer,
         inbox: Inbox,
         children: Children,
         cluster: Cluster,
@@ -81,26 +79,31 @@ class Supervisor:
         presence: Presence,
         errands: Errands,
         topic_ids: dict[Partition, str],
+        mirror: Callable[[dict[Partition, int]], None],
         clock: Clock,
     ) -> None:
-        self._config, self._keys = config, config.keys
-        self._inbox, self._children, self._cluster = inbox, children, cluster
-        self._store, self._presence, self._errands = store, presence, errands
-        self._topic_ids = topic_ids
-        self._clock = clock
+        self._config, self._fork_server, self._inbox = config, fork_server, inbox
+        self._children, self._cluster = children, cluster
+        self._presence, self._errands, self._mirror = presence, errands, mirror
         self._timers = Timers(clock)
         self._vigil = Vigil(children, presence.keeper, config.lease_ttl)
         self._stopping = Stopping(config.graceful_timeout)
-        self._plan = Plan({}, {}, ())
-        self._crashes: dict[Partition, list[float]] = defaultdict(list)
-        self._not_before: dict[Partition, float] = {}
-        self._told_left_out: tuple[Partition, ...] = ()
+        self._succession = Succession(
+            config, children, cluster, store, errands, self._timers, self._vigil, self._stopping, self._judge
+        )
+        self._staffing = Staffing(
+            config, children, cluster, self._succession, topic_ids, self._timers, self._stopping, self._stop, clock
+        )
+        self._scales = Scales(config.max_worker_memory)
 
     def run(self) -> ExitCode:
         """Until everything has ended. The exit code says why."""
         self._timers.every(self._vigil.ping_every, self._vigil.ping)
         self._timers.every(self._vigil.check_every, self._vigil.check)
-        self._arrange()
+        self._timers.every(self._scales.every, self._weigh)
+        self._timers.every(MIRROR_EVERY, self._mirror_offsets)
+        self._timers.every(TICK, self._staffing.tick)
+        self._staffing.arrange()
         while not self._stopping.is_done(len(self._children), self._errands.open):
             for event in self._inbox.wait(self._timers.next_at()):
                 self._handle(event)
@@ -114,16 +117,17 @@ class Supervisor:
                     self._hear(child, report)
             case ChildExited(worker):
                 if child := self._children.get(worker):
-                    self._bury(child)
+                    self._succession.bury(child)
             case ClusterListed(snapshot):
                 if self._cluster.list_anew(snapshot):
-                    self._arrange()
-                    self._attend(*self._topic_ids)
+                    self._staffing.arrange()
+                    self._succession.attend(*self._staffing.topic_ids)
             case ClusterChanged(changes):
-                self._attend(*filter(None, [self._cluster.change(change) for change in changes]))
-                self._arrange()
+                concerned = [self._cluster.change(change) for change in changes]
+                self._succession.attend(*filter(None, concerned))
+                self._staffing.arrange()
             case PartitionsChanged(topic_ids):
-                self._know(topic_ids)
+                self._staffing.know(topic_ids)
             case SignalArrived(number):
                 self._obey(number)
             case ErrandDone(then):
@@ -133,23 +137,24 @@ class Supervisor:
             case _:
                 assert_never(event)
 
-    # --- what workers say --------------------------------------------------------------------------------------
-
     def _hear(self, child: Child, report: Report) -> None:
         match report:
             case BecameReady(standby):
                 child.standby = standby
-                self._crashes.pop(child.partition, None)
+                self._staffing.has_progressed(child)
                 self._vigil.begin(child)
-                self._attend(child.partition)
-            case TookLock(token, offset):
-                child.token, child.offset = token, offset
+                self._succession.attend(child.partition)
+            case TookLock(token, offset, deaths):
+                child.token, child.offset, child.deaths = token, offset, deaths
                 self._vigil.end(child)
+                self._succession.attend(child.partition)
             case MissedLock():
                 child.offered = None
-            case MadeProgress(offset):
-                child.offset = offset
-                self._crashes.pop(child.partition, None)
+            case MadeProgress(offset, records):
+                child.offset, child.has_committed = offset, True
+                self._staffing.has_progressed(child)
+                if child.max_records and records >= child.max_records:
+                    self._staffing.retire(child, f"it has handled {records:,} records")
             case RenewedLease(deadline):
                 child.deadline = deadline
             case AnsweredPing(number):
@@ -161,140 +166,29 @@ class Supervisor:
             case GotStuck(seconds, stack):
                 log.error("%s: pid %d has been on one record for %.0f s; ending it. It is here:\n%s",
                           child.partition, child.pid, seconds, stack)  # fmt: skip
-                self._end(child, patience=1.0)
+                child.signal(signal.SIGTERM)
+                self._timers.after(LAST_CHANCE, lambda: self._children.kill(child))
             case WasToldToLeave():
-                self._leave(child)
+                self._succession.leave(child)
+            case HandedOver(successor, token):
+                self._succession.introduce(child.partition, Named(successor, token))
             case WasParked() | GaveUp():
                 child.last_word = report
             case _:
                 assert_never(report)
 
-    def _end(self, child: Child, patience: float) -> None:
-        """Ask it to end, then make it."""
-        child.signal(signal.SIGTERM)
-
-        def kill() -> None:
-            if self._children.get(child.worker) is child:
-                child.kill()
-
-        self._timers.after(patience, kill)
-
-    # --- a worker's death ----------------------------------------------------------------------------------------
-
-    def _bury(self, child: Child) -> None:
-        """First the lock, then everything else: somebody waits for the next record."""
-        exit_seen = now()
-        self._children.forget(child)
-        self._vigil.end(child)
-        if child.leaving or child.last_word is not None:
-            self._clean_up(child, exit_seen)
-        else:
-            self._replace(child, exit_seen)
-
-    def _clean_up(self, child: Child, exit_seen: str) -> None:
-        """It had announced its end. Its lock is given up, unless it was cut short."""
-        code = self._children.reap(child)
-        if code in (ExitCode.OK, ExitCode.HANDLER_GAVE_UP):
-            self._errands.run(lambda: takeover.forget(self._store, child.settings.lease, child.logs))
-            self._judge(child, code)
-        else:
-            self._replace(child, exit_seen, code)
-
-    def _replace(self, child: Child, exit_seen: str, code: int | None = None) -> None:
-        partition, worker, token = child.partition, child.worker, child.token or child.offered
-        standbys = self._candidates(partition, worker)
-
-        def replaced(successor: Named | None) -> None:
-            if successor is not None:
-                self._introduce(partition, successor, exit_seen)
-            self._errands.run(lambda: takeover.forget(self._store, child.settings.lease, child.logs))
-            self._judge(child, self._children.reap(child) if code is None else code)
-
-        self._errands.run(
-            lambda: takeover.take_over(self._store, self._keys, partition, worker, standbys, exit_seen, token),
-            replaced,
-        )
-
     def _judge(self, child: Child, code: int) -> None:
-        """Why did it end, and when does the next one start?"""
-        partition = child.partition
-        words = how_it_ended(code, child)
-        if isinstance(child.last_word, GaveUp) and code == ExitCode.MISCONFIGURED:
-            self._stop(ExitCode.MISCONFIGURED, child.last_word.reason)
-            return
-        if child.leaving or code in (ExitCode.HANDLER_GAVE_UP, ExitCode.LOCK_LOST):
-            log.info("%s: worker %d %s", partition, child.pid, words)
-            self._arrange()
-            return
-        moment = self._clock()
-        self._crashes[partition].append(moment)
-        restart = next_restart(self._crashes[partition], moment, random.random())
-        self._not_before[partition] = moment + restart.delay
-        log.warning(
-            "%s: worker %d %s; %s", partition, child.pid, words,
-            f"crashed too often, next try in {restart.delay:.0f} s" if restart.resting
-            else "starting another" if restart.delay == 0 else f"starting another in {restart.delay:.1f} s",
-        )  # fmt: skip
-        self._timers.after(restart.delay, self._arrange)
+        self._staffing.judge(child, code)
 
-    def _introduce(self, partition: Partition, named: Named, exit_seen: str) -> None:
-        """A successor was named: tell it, if it is ours; otherwise make sure that it is alive."""
-        log.info("%s: the lock goes to %s on %s, token %d", partition, named.standby.worker[:8],
-                 named.standby.host, named.token)  # fmt: skip
-        if child := self._children.get(named.standby.worker):
-            self._offer(child, named.token, Cause.TAKEN_OVER)
-            return
+    def _weigh(self) -> None:
+        for child in self._scales.too_heavy(self._children):
+            self._staffing.retire(child, f"it uses more than {self._config.max_worker_memory} MB")
 
-        def look_again() -> None:
-            others = self._candidates(partition, named.standby.worker)
-            if others:
-                self._errands.run(
-                    lambda: takeover.pass_on(self._store, self._keys, partition, named, others, exit_seen),
-                    lambda next_one: self._introduce(partition, next_one, exit_seen) if next_one else None,
-                )
-
-        self._timers.after(IMPATIENCE, look_again)
-
-    def _candidates(self, partition: Partition, besides: str) -> list[Standby]:
-        """Ready standbys, those on the least burdened host first."""
-        burden: dict[str, int] = defaultdict(int)
-        for held in self._cluster.locks.values():
-            burden[held.lock.host] += 1
-        ready = self._cluster.ready_standbys(partition, besides=(besides,))
-        if self._stopping.begun:
-            ready = [each for each in ready if each.host != self._config.host_id]
-        return sorted(ready, key=lambda each: burden[each.host])
-
-    # --- locks --------------------------------------------------------------------------------------------------
-
-    def _attend(self, *partitions: Partition) -> None:
-        """For each of our standbys: is the lock its own, or free?"""
-        for partition in partitions:
-            held = self._cluster.locks.get(partition)
-            for child in self._children.of(partition):
-                if not child.is_ready or child.standby is None:
-                    continue
-                if held is None:
-                    if partition not in self._cluster.parked and not self._stopping.begun:
-                        delay = self._place_in_queue(partition, child.standby)
-                        child.tell(Compete(delay, self._vigil.deadline(child)))
-                elif held.lock.worker == child.worker:
-                    self._offer(child, held.token, held.lock.cause)
-
-    def _offer(self, child: Child, token: int, cause: str) -> None:
-        if child.offered != token and child.token is None:
-            child.offered = token
-            child.tell(BecomeOwner(token, cause, self._vigil.deadline(child)))
-
-    def _place_in_queue(self, partition: Partition, me: Standby) -> float:
-        """Seconds to wait before competing, so that a crowd does not ask for one lock at one instant."""
-        planned = self._plan.owners.get(partition)
-        queue = sorted(
-            {me.worker: me, **self._cluster.standbys.get(partition, {})}.values(),
-            key=lambda each: (each.host != planned, each.host, each.worker),
-        )
-        place = [each.worker for each in queue].index(me.worker)
-        return place * QUEUE_STEP * random.uniform(1.0, 1.3)
+    def _mirror_offsets(self) -> None:
+        """What is committed here, to Kafka's own group, for tools that measure lag. Nobody reads it back."""
+        offsets = {c.partition: c.offset for c in self._children if c.token is not None and c.offset is not None}
+        if offsets and self._config.mirror_offsets:
+            self._errands.run(lambda: self._mirror(offsets))
 
     def _lose(self, lease: int) -> None:
         if self._presence.is_mine(lease):
@@ -305,84 +199,39 @@ class Supervisor:
         for child in self._children:
             if child.settings.lease == lease and child.is_ready:
                 log.warning("%s: the standby's lease has ended; starting another", child.partition)
-                self._leave(child)
-
-    # --- where workers belong --------------------------------------------------------------------------------------
-
-    def _know(self, topic_ids: dict[Partition, str]) -> None:
-        new = topic_ids.keys() - self._topic_ids.keys()
-        if new:
-            log.info("new partitions: %s", ", ".join(map(str, sorted(new))))
-        self._topic_ids |= {partition: topic_ids[partition] for partition in new}
-        self._arrange()
-
-    def _arrange(self) -> None:
-        """Start what is missing here, end what is too much."""
-        if self._stopping.begun:
-            return
-        partitions = list(self._topic_ids)
-        hosts = {
-            host: each.workers or len(partitions) for host, each in self._cluster.hosts.items() if not each.draining
-        } | {self._config.host_id: self._config.workers or len(partitions)}
-        owners = {partition: held.lock.host for partition, held in self._cluster.locks.items()}
-        standbys = {p: [each.host for each in ready.values()] for p, ready in self._cluster.standbys.items()}
-        self._plan = plan(hosts, partitions, owners, standbys)
-        wanted = self._plan.workers_on(self._config.host_id)
-        for partition in partitions:
-            present = [child for child in self._children.of(partition) if not child.leaving]
-            for _ in range(wanted.get(partition, 0) - len(present)):
-                self._start(partition)
-            surplus = len(present) - wanted.get(partition, 0)
-            for child in [each for each in present if each.token is None and each.offered is None][: max(0, surplus)]:
-                self._leave(child)
-        self._tell_left_out(len(partitions), sum(hosts.values()))
-
-    def _start(self, partition: Partition) -> None:
-        if self._clock() >= self._not_before.get(partition, 0.0):
-            readers = self._config.workers or len(self._topic_ids)
-            topic_id = self._topic_ids[partition]
-            self._children.start(
-                lambda worker, lease: self._config.for_worker(partition, worker, lease, topic_id, readers)
-            )
-
-    def _tell_left_out(self, partitions: int, places: int) -> None:
-        if self._plan.left_out != self._told_left_out:
-            self._told_left_out = self._plan.left_out
-            if self._told_left_out:
-                log.warning(
-                    "%d places for %d partitions: nobody serves %s. Add %d with --workers, or another host",
-                    places, partitions, ", ".join(map(str, self._told_left_out)), partitions - places,
-                )  # fmt: skip
-
-    # --- the end ----------------------------------------------------------------------------------------------------
+                self._succession.leave(child, ())
 
     def _obey(self, number: int) -> None:
         match number:
+            case signal.SIGINT if self._stopping.begun:
+                log.warning("interrupted again: ending all workers now")
+                self._kill_all()
             case signal.SIGTERM | signal.SIGINT:
-                if number == signal.SIGINT and self._stopping.begun:
-                    log.warning("interrupted again: ending all workers now")
-                    self._kill_all()
-                else:
-                    self._stop(ExitCode.OK, signal.Signals(number).name)
+                self._stop(ExitCode.OK, signal.Signals(number).name)
+            case signal.SIGHUP:
+                log.info("SIGHUP: a new fork server, and new workers from it, one after the other")
+                self._fork_server.renew()
+                for child in self._children:
+                    self._staffing.retire(child, "its code is loaded anew")
+            case signal.SIGTTIN | signal.SIGTTOU:
+                self._resize(+1 if number == signal.SIGTTIN else -1)
             case signal.SIGUSR1:
                 for child in self._children:
                     child.signal(signal.SIGUSR1)
-            case _:
-                log.info("signal %d means nothing here", number)
+
+    def _resize(self, change: int) -> None:
+        places = max(1, (self._staffing.places or len(self._staffing.topic_ids)) + change)
+        log.info("%s: %d workers from now on", "TTIN" if change > 0 else "TTOU", places)
+        self._staffing.places = places
+        self._errands.run(lambda: self._presence.change(workers=places))
+        self._staffing.arrange()
 
     def _stop(self, code: ExitCode, reason: str) -> None:
         if self._stopping.begin(code, reason):
-            self._errands.run(self._presence.drain)
+            self._errands.run(lambda: self._presence.change(draining=True))
             for child in self._children:
-                self._leave(child)
+                self._succession.leave(child)
             self._timers.after(self._config.graceful_timeout, self._kill_all)
-
-    def _leave(self, child: Child) -> None:
-        child.leaving = True
-        elsewhere = [
-            each for each in self._candidates(child.partition, child.worker) if each.host != self._config.host_id
-        ]
-        child.tell(Leave(tuple(elsewhere) if child.token is not None or child.offered is not None else ()))
 
     def _kill_all(self) -> None:
         for child in self._children:

@@ -39,14 +39,17 @@ def plan(
     partitions: Sequence[Partition],
     owners: Mapping[Partition, str],
     standbys: Mapping[Partition, Sequence[str]],
+    moves: Mapping[Partition, str] | None = None,
 ) -> Plan:
-    """`hosts`: how many workers each may run; `owners` and `standbys`: where things are today."""
+    """`hosts`: how many workers each may run; `owners` and `standbys`: where things are today; `moves`: where
+    somebody wants a partition to be, whatever the balance says."""
     places = {host: count for host, count in sorted(hosts.items()) if count > 0}
     today = {p: owners[p] for p in partitions if owners.get(p) in places}
     ranked = sorted(partitions, key=lambda p: (p not in today, p))
     covered = sorted(ranked[: sum(places.values())])
     shares = _shares(places, len(covered))
-    chosen = _owners(covered, today, shares, standbys)
+    wanted = {p: host for p, host in (moves or {}).items() if host in places and p in covered}
+    chosen = _owners(covered, today, _make_room(shares, wanted, places), standbys, wanted)
     free = {host: places[host] - list(chosen.values()).count(host) for host in places}
     return Plan(
         chosen,
@@ -68,25 +71,46 @@ def _shares(places: Mapping[str, int], total: int) -> dict[str, int]:
     return shares
 
 
+def _make_room(
+    shares: Mapping[str, int], wanted: Mapping[Partition, str], places: Mapping[str, int]
+) -> dict[str, int]:
+    """A host that is wanted for more than its share gets more, as far as it has places; others give."""
+    shares = dict(shares)
+    for host in sorted(places):
+        more = min(list(wanted.values()).count(host), places[host]) - shares[host]
+        for _ in range(max(0, more)):
+            giver = max((h for h in shares if h != host), key=lambda h: (shares[h], h), default=None)
+            if giver is None or shares[giver] == 0:
+                break
+            shares[giver] -= 1
+            shares[host] += 1
+    return shares
+
+
 def _owners(
     covered: Sequence[Partition],
     today: Mapping[Partition, str],
     shares: Mapping[str, int],
     standbys: Mapping[Partition, Sequence[str]],
+    wanted: Mapping[Partition, str],
 ) -> dict[Partition, str]:
     left = dict(shares)
     chosen: dict[Partition, str] = {}
+    for partition, target in sorted(wanted.items()):
+        if left[target] > 0:
+            chosen[partition] = target
+            left[target] -= 1
     for partition in covered:
         host = today.get(partition)
-        if host is not None and left[host] > 0:
+        if partition not in chosen and host is not None and left[host] > 0:
             chosen[partition] = host
             left[host] -= 1
     for partition in covered:
         if partition not in chosen:
             warm = standbys.get(partition, ())
-            host = min((h for h in left if left[h] > 0), key=lambda h: (h not in warm, -left[h], h))
-            chosen[partition] = host
-            left[host] -= 1
+            taker = min((h for h in left if left[h] > 0), key=lambda h: (h not in warm, -left[h], h))
+            chosen[partition] = taker
+            left[taker] -= 1
     return {p: chosen[p] for p in covered}
 
 
@@ -115,3 +139,8 @@ def _standbys(
                     free[host] -= 1
                     progress = True
     return {p: tuple(hosts) for p, hosts in chosen.items() if hosts}
+
+
+def is_a_landslide(before: int, now: int) -> bool:
+    """Whether most hosts vanished together. Then something is wrong that moving partitions does not mend."""
+    return before >= 3 and now * 2 < before

@@ -8,6 +8,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from typing import Any
 
 from workers.documents import Host
 from workers.errors import LeaseGone, Misconfigured, Retry, Unreachable
@@ -69,9 +70,9 @@ class Presence:
         """Our lease had ended: take the place again. Raises Retry."""
         self._try_to_enter(self._host)
 
-    def drain(self) -> None:
-        """Say that this host takes nothing any more. Best effort: its lease ends soon."""
-        self._host = dataclasses.replace(self._host, draining=True)
+    def change(self, **fields: Any) -> None:
+        """Say something new about this host. Best effort: whatever matters is said again, or ends with the lease."""
+        self._host = dataclasses.replace(self._host, **fields)
         with contextlib.suppress(Retry, LeaseGone):
             self._store.transact(Txn((), (Put(self._key, self._host.encode(), self._lease),)))
 

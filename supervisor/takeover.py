@@ -32,13 +32,21 @@ class Named:
     token: Token
 
 
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A worker's: when it was seen, and the how manieth it was in a row without a commit (see `care.py`)."""
+
+    worker: str
+    exit_seen: str
+    deaths: int
+
+
 def take_over(
     store: Store,
     keys: Keys,
     partition: Partition,
-    dead: str,
+    death: Death,
     standbys: Sequence[Standby],
-    exit_seen: str,
     token: Token | None = None,
 ) -> Named | None:
     """Name a successor for the lock of the dead worker, or free it. None: it had no lock, or nobody is ready.
@@ -46,13 +54,13 @@ def take_over(
     `token`: the dead worker's, where known; a wrong one costs one more question.
     """
     if token is None:
-        token = _token_of(store, keys, partition, dead)
+        token = _token_of(store, keys, partition, death.worker)
     candidates = list(standbys)
     until = time.monotonic() + PATIENCE
     pauses = delays(0.02, 0.5)
     while token is not None and time.monotonic() < until:
         successor = candidates[0] if candidates else None
-        lock = Lock.naming(successor, Cause.TAKEN_OVER, exit_seen) if successor else None
+        lock = _heir(successor, death) if successor else None
         try:
             result = store.transact(transactions.take_over(keys, partition, token, lock))
         except LeaseGone:
@@ -66,20 +74,25 @@ def take_over(
         holder, token = _holder(result)
         if holder is not None and successor is not None and holder == successor.worker and token is not None:
             return Named(successor, token)  # an earlier try had landed
-        if holder != dead:
+        if holder != death.worker:
             return None
     return None
 
 
 def pass_on(
-    store: Store, keys: Keys, partition: Partition, named: Named, standbys: Sequence[Standby], exit_seen: str
+    store: Store,
+    keys: Keys,
+    partition: Partition,
+    named: Named,
+    standbys: Sequence[Standby],
+    death: Death | None,
 ) -> Named | None:
     """Impatience: if the successor has not confirmed, name the next one. None: it has, or nobody else is ready.
 
     Safe however wrong it is: the worst case is that the slow successor's first transaction is refused.
     """
     for candidate in standbys:
-        lock = Lock.naming(candidate, Cause.TAKEN_OVER, exit_seen)
+        lock = _heir(candidate, death)
         try:
             result = store.transact(transactions.pass_on(keys, partition, named.token, lock))
         except LeaseGone:
@@ -95,6 +108,12 @@ def forget(store: Store, lease: int, logs: logging.Handler) -> None:
     with contextlib.suppress(Retry, LeaseGone):  # it ends by itself
         store.revoke(lease)
     logs.close()
+
+
+def _heir(standby: Standby, death: Death | None) -> Lock:
+    if death is None:
+        return Lock.naming(standby, Cause.HANDED_OVER)
+    return Lock.naming(standby, Cause.TAKEN_OVER, death.exit_seen, death.deaths)
 
 
 def _token_of(store: Store, keys: Keys, partition: Partition, worker: str) -> Token | None:

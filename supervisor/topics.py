@@ -5,14 +5,15 @@ The supervisor's only door to Kafka; its thread asks, and tells the loop what it
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from workers.errors import Misconfigured, Unreachable
 from workers.model import Partition
@@ -28,10 +29,11 @@ class Topics:
 
     def __init__(self, config: Mapping[str, Any], names: Sequence[str]) -> None:
         try:
-            self._admin = AdminClient(dict(config))
+            self._admin = AdminClient(dict(config), logger=logging.getLogger("librdkafka"))
         except KafkaException as error:
             raise Misconfigured(f"Kafka: {error.args[0].str()}") from error
         self._names = tuple(names)
+        self._mirror_failed = False
         self._address = str(config["bootstrap.servers"])
 
     def first_look(self, timeout: float) -> dict[Partition, str]:
@@ -79,6 +81,20 @@ class Topics:
             except KafkaException as error:
                 log.warning("Kafka: cannot look for new partitions: %s", error.args[0].str())
 
+    def mirror(self, group: str, offsets: Mapping[Partition, int]) -> None:
+        """Copy offsets to a consumer group. It works while the group has no members; its errors are only told."""
+        places = [TopicPartition(p.topic, p.number, offset) for p, offset in offsets.items()]
+        try:
+            asked = self._admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])
+            for each in asked[group].result(10.0).topic_partitions:
+                if each.error is not None:
+                    raise KafkaException(each.error)
+            self._mirror_failed = False
+        except KafkaException as error:
+            if not self._mirror_failed:
+                log.warning("offsets cannot be copied to the Kafka group %r: %s", group, error.args[0].str())
+            self._mirror_failed = True
+
     def _topic_ids(self, names: list[str]) -> dict[str, str]:
         if not names:
             return {}
@@ -89,3 +105,47 @@ class Topics:
             except KafkaException:
                 ids[name] = ""  # a broker too old to have ids, or a stand-in
         return ids
+
+
+class EndOffsets:
+    """Where partitions end: the offset of the next record that will be written."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        try:
+            # What goes wrong is told once, by an exception, and not by the client itself again and again.
+            self._admin = AdminClient({"log_level": 2, **config})
+        except KafkaException as error:
+            raise Misconfigured(f"Kafka: {error.args[0].str()}") from error
+        self._address = str(config["bootstrap.servers"])
+
+    def of(self, topics: Collection[str], timeout: float) -> dict[Partition, int]:
+        """The ends of all partitions of these topics, without those that have no leader now.
+
+        Raises Unreachable when no broker answers within `timeout` seconds.
+        """
+        until = time.monotonic() + timeout
+        try:
+            known = self._admin.list_topics(timeout=timeout).topics  # of all: naming a topic might create it
+        except KafkaException as error:
+            raise Unreachable(
+                f"Kafka does not answer at {self._address} ({error.args[0].str()}):"
+                " is it running, and is --bootstrap-servers right?"
+            ) from None
+        wanted = [
+            TopicPartition(name, number)
+            for name in topics
+            if name in known and known[name].error is None
+            for number in known[name].partitions
+        ]
+        return self._ends(wanted, max(0.1, until - time.monotonic()))
+
+    def _ends(self, wanted: list[TopicPartition], timeout: float) -> dict[Partition, int]:
+        if not wanted:
+            return {}
+        ends = {}
+        latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        asked = dict.fromkeys(wanted, latest)
+        for found, future in self._admin.list_offsets(asked, request_timeout=timeout).items():
+            with contextlib.suppress(KafkaException):
+                ends[Partition(found.topic, found.partition)] = int(future.result().offset)
+        return ends

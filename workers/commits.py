@@ -59,6 +59,11 @@ class Commits:
         self.on_found: Callable[[tuple[KeyValue, ...]], None] = lambda _found: None
 
     @property
+    def revision(self) -> int:
+        """Of the newest commit that is known to be stored; what else it put was put at the same."""
+        return self._seen
+
+    @property
     def in_flight(self) -> bool:
         return self._flight is not None
 

@@ -77,7 +77,8 @@ class Standby(Document):
 
 @dataclass(frozen=True, slots=True)
 class Lock(Document):
-    """`locks/<p>`: the owner. `exit_seen`: when the predecessor's death was seen, if it died."""
+    """`locks/<p>`: the owner. `exit_seen`: when the predecessor's death was seen, if it died; `deaths`: how many
+    owners in a row have died without a commit."""
 
     worker: str
     host: str
@@ -86,10 +87,11 @@ class Lock(Document):
     cause: str
     since: str
     exit_seen: str | None = None
+    deaths: int = 0
 
     @classmethod
-    def naming(cls, standby: Standby, cause: Cause, exit_seen: str | None = None) -> Lock:
-        return cls(standby.worker, standby.host, standby.pid, standby.lease, cause, now(), exit_seen)
+    def naming(cls, standby: Standby, cause: Cause, exit_seen: str | None = None, deaths: int = 0) -> Lock:
+        return cls(standby.worker, standby.host, standby.pid, standby.lease, cause, now(), exit_seen, deaths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class Offset(Document):
 
 @dataclass(frozen=True, slots=True)
 class Attempt(Document):
-    """`attempts/<p>`: the offset at which workers died, how often, and on which hosts."""
+    """`attempts/<p>`: a record that is being tried, how many workers it has killed, and where it was tried."""
 
     offset: int
     deaths: int
@@ -119,6 +121,21 @@ class Parked(Document):
     offset: int
     reason: str
     host: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move(Document):
+    """`control/moves/<p>`: somebody wants the partition to be on this host, whatever the balance says."""
+
+    to: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drain(Document):
+    """`control/drains/<host>`: the host gives everything away, as soon as others are ready, and takes nothing."""
+
     at: str
 
 

@@ -13,7 +13,15 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 
 from workers.errors import Misconfigured, PartitionRefused, Unavailable
 from workers.model import Offset, Partition
@@ -29,6 +37,10 @@ FIRST_DOUBT = 1.0
 BATCH = 500
 
 _error_of = Message.error
+
+#: What a producer of dead letters takes over from the consumer's properties.
+_FOR_BOTH = {"bootstrap.servers", "client.id", "test.mock.num.brokers"}
+_SECURITY = ("ssl.", "sasl.", "security.", "socket.", "broker.")
 
 
 def next_offset(record: Record) -> Offset:
@@ -131,3 +143,32 @@ class Reader:
 
     def _at(self, offset: Offset) -> TopicPartition:
         return TopicPartition(self.partition.topic, self.partition.number, offset)
+
+
+class DeadLetters:
+    """Where records go that cannot be handled, with headers that say where each was and why."""
+
+    def __init__(self, config: Mapping[str, Any], topic: str) -> None:
+        self.topic = topic
+        self._config = {key: value for key, value in config.items() if key in _FOR_BOTH or key.startswith(_SECURITY)}
+        self._producer: Producer | None = None
+
+    def send(self, record: Record, reason: str, timeout: float = 10.0) -> None:
+        """Send and wait for the acknowledgement. Raises Unavailable when there is none in `timeout` seconds."""
+        if self._producer is None:
+            settings = self._config | {"enable.idempotence": True, "message.timeout.ms": int(timeout * 1000)}
+            self._producer = Producer(settings, logger=logging.getLogger("librdkafka"))
+        failures: list[str] = []
+        headers = [
+            *(record.headers() or []),
+            ("dlq.topic", str(record.topic()).encode()),
+            ("dlq.partition", str(record.partition()).encode()),
+            ("dlq.offset", str(record.offset()).encode()),
+            ("dlq.error", reason.encode()),
+        ]
+        self._producer.produce(
+            self.topic, value=record.value(), key=record.key(), headers=headers,
+            on_delivery=lambda error, _message: failures.append(error.str()) if error else None,
+        )  # fmt: skip
+        if self._producer.flush(timeout) or failures:
+            raise Unavailable(failures[0] if failures else f"no acknowledgement within {timeout:g} s")

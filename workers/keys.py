@@ -72,6 +72,20 @@ class Keys:
         return f"{self.control}parked/"
 
     @property
+    def moves(self) -> str:
+        return f"{self.control}moves/"
+
+    def move(self, partition: Partition) -> str:
+        return f"{self.moves}{_path(partition)}"
+
+    @property
+    def drains(self) -> str:
+        return f"{self.control}drains/"
+
+    def drain(self, host: str) -> str:
+        return f"{self.drains}{host}"
+
+    @property
     def control(self) -> str:
         return f"{self.root}/control/"
 

@@ -30,9 +30,11 @@ class PartitionLock:
         self._store, self._keys, self._partition, self._me = store, keys, partition, me
         self._hopeless = hopeless
 
-    def acquire(self) -> Loaded | None:
+    def acquire(self, deaths: int = 0) -> Loaded | None:
         """Take the lock if nobody has it and the partition is not parked. Raises Lost when our lease is gone."""
-        result = self._ask(transactions.acquire(self._keys, self._partition, Lock.naming(self._me, Cause.ACQUIRED)))
+        result = self._ask(
+            transactions.acquire(self._keys, self._partition, Lock.naming(self._me, Cause.ACQUIRED, deaths=deaths))
+        )
         if result.succeeded:
             return transactions.loaded(self._keys, self._partition, result)
         lock = result.answers[0]

@@ -7,6 +7,7 @@ import logging
 
 from workers import history, transactions
 from workers.attention import Attention
+from workers.care import Care
 from workers.clock import Clock
 from workers.commits import Commits
 from workers.documents import Cause, Ending, History, Lock, Parked, Standby, milliseconds, now
@@ -14,9 +15,10 @@ from workers.errors import ExitCode, HandlerFailed, LeaseGone, Lost, PartitionRe
 from workers.handler import Context, Handler
 from workers.kafka import Reader
 from workers.kv import Get, KeyValue, Operation, Put, Store
+from workers.last_resort import LastResort
 from workers.line import LAST_SECONDS, Line
 from workers.ownership import OwnLease
-from workers.protocol import Leave, MadeProgress, Resumed, Suspended, TookLock, WasParked, WorkerSettings
+from workers.protocol import HandedOver, Leave, MadeProgress, Resumed, Suspended, TookLock, WasParked, WorkerSettings
 from workers.records import RecordLoop
 from workers.state import State
 from workers.states import Event, Life
@@ -66,7 +68,10 @@ class Owner:
         self._history = History(self._token, me.worker, me.host, me.pid, loaded.lock.cause, loaded.lock.since, offset)
         self._loop = RecordLoop(
             reader, handler, State(loaded.state), self._commits, attention, offset,
-            settings.commit_interval, settings.max_retries, clock,
+            settings.commit_interval, settings.max_retries,
+            LastResort(settings.on_error, settings.dlq_topic, settings.kafka),
+            Care(offset, loaded.lock.deaths, loaded.attempt, settings.max_deaths),
+            self._keys.attempt(self._partition), me.host, clock,
         )  # fmt: skip
         self._loop.on_first_record = self._note_first_record
 
@@ -90,7 +95,7 @@ class Owner:
         self._lease.start()
         self._open_handler()
         self._life.advance(Event.LOCK_CONFIRMED, self._token)
-        self._line.tell(TookLock(self._token, self._loop.offset))
+        self._line.tell(TookLock(self._token, self._loop.offset, self._loaded.lock.deaths))
         self._lease.watch_over(self._loop.place)
         self._commits.attach(Put(self._history_key, self._history.encode()))
         self._loop.turn()
@@ -178,7 +183,8 @@ class Owner:
 
     def _report_progress(self) -> None:
         at, offset = self._reported
-        if self._commits.committed != offset and self._clock() - at >= PROGRESS_EVERY:
+        due = self._clock() - at >= PROGRESS_EVERY or offset < 0
+        if due and self._commits.committed not in (offset, self._history.from_offset):
             self._reported = self._clock(), self._commits.committed
             self._line.tell(MadeProgress(self._commits.committed, self._loop.handled, self._commits.count))
 
@@ -208,6 +214,7 @@ class Owner:
             named = Lock.naming(successor, Cause.HANDED_OVER)
             try:
                 if self._end(Ending.HANDED_OVER, transactions.give_to(self._keys, self._partition, named), until):
+                    self._line.tell(HandedOver(successor, self._commits.revision))
                     return self._gone(Ending.HANDED_OVER)
             except LeaseGone:
                 log.warning("%s: the standby on %s is gone, trying another", self._partition, successor.host)

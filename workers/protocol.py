@@ -32,6 +32,10 @@ class WorkerSettings:
     commit_interval: float
     handler_timeout: float
     max_retries: int
+    on_error: str
+    dlq_topic: str | None
+    max_deaths: int
+    max_records: int
     log_level: int
 
 
@@ -49,10 +53,14 @@ class BecomeOwner:
 
 @dataclass(frozen=True, slots=True)
 class Compete:
-    """The lock is free: try to take it, after `delay` seconds. The lease is good until `deadline` at least."""
+    """The lock is free: try to take it, after `delay` seconds. The lease is good until `deadline` at least.
+
+    `deaths`: how many owners in a row have died without a commit, as far as is known here.
+    """
 
     delay: float
     deadline: float
+    deaths: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,7 @@ class TookLock:
 
     token: Token
     offset: Offset
+    deaths: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +143,14 @@ class MadeProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class HandedOver:
+    """`successor` has the lock under `token`, if it is alive."""
+
+    successor: Standby
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
 class WasParked:
     """The partition is parked: nobody may own it until a person says so."""
 
@@ -164,6 +181,7 @@ Report = (
     | Resumed
     | GotStuck
     | MadeProgress
+    | HandedOver
     | WasParked
     | WasToldToLeave
     | GaveUp

@@ -11,17 +11,21 @@ is to blame.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 
 from workers import transactions
 from workers.attention import Attention
 from workers.backoff import delays
+from workers.care import Care
 from workers.clock import Clock
 from workers.commits import Commits
 from workers.errors import HandlerFailed, StateInvalid, StateTooLarge
 from workers.handler import Handler
 from workers.kafka import Reader, Record, next_offset
+from workers.kv import Put
+from workers.last_resort import LastResort
 from workers.state import State
 
 log = logging.getLogger(__name__)
@@ -51,6 +55,10 @@ class RecordLoop:
         offset: int,
         commit_interval: float,
         max_retries: int,
+        last_resort: LastResort,
+        care: Care,
+        attempt_key: str,
+        host: str,
         clock: Clock,
     ) -> None:
         self.offset = offset
@@ -61,6 +69,8 @@ class RecordLoop:
         self._attention = attention
         self._interval = commit_interval
         self._max_retries = max_retries
+        self._last_resort, self._care = last_resort, care
+        self._attempt_key, self._host = attempt_key, host
         self._clock = clock
         self._since_cut: list[Record] = []
         self._cut_at = 0.0
@@ -79,13 +89,16 @@ class RecordLoop:
         self.rounds += 1
         self._commits.pump()
         records, self._rest = self._rest or self._reader.read(self._patience()), []
-        if records:
+        if not records:
+            self._commits.send()
+        else:
             if self.on_first_record:
                 self.on_first_record()
                 self.on_first_record = None
-            self._handle(records)
-        else:
-            self._commits.send()
+            if size := self._care.list_size(self.offset):
+                self._handle_with_care(records, size)
+            else:
+                self._handle(records)
         if self._due():
             self.cut()
 
@@ -124,6 +137,18 @@ class RecordLoop:
         self._rest = records[done:]
         if self._state.touched() > ENOUGH_KEYS:
             self.cut()
+
+    def _handle_with_care(self, records: list[Record], size: int) -> None:
+        """Only so many, and committed before the next; see `care.py`."""
+        later = records[size:]
+        if size == 1:
+            self._one_by_one(records[:1])
+        else:
+            self._handle(records[:size])
+        self._rest += later
+        self.cut()
+        with contextlib.suppress(Interrupted):
+            self._wait_for_commit()
 
     def _handle_each(self, records: list[Record]) -> int:
         handle, state, attention = self._handler.one, self._state, self._attention
@@ -175,6 +200,14 @@ class RecordLoop:
         self.offset = next_offset(records[0]) - 1
         self._one_by_one(records)
 
+    def _give_up(self, record: Record, error: BaseException, attempts: int) -> None:
+        try:
+            self._last_resort.give_up(record, f"{type(error).__name__}: {error} ({attempts} attempts)")
+        except HandlerFailed as failed:
+            raise failed from error
+        self._note([record])
+        self._cut()
+
     def _forget(self) -> None:
         self.handled -= len(self._since_cut)
         self._since_cut.clear()
@@ -186,11 +219,31 @@ class RecordLoop:
             try:
                 if self._attention.raised:
                     raise Interrupted
-                self._insist(record)
+                if self._care.is_careful(next_offset(record) - 1):
+                    self._attempt(record)
+                else:
+                    self._insist(record)
             except Interrupted:
                 self._rest = [each for each in records if next_offset(each) > self.offset]
                 return
             self._commits.send()
+
+    def _attempt(self, record: Record) -> None:
+        """Handle a record that may kill us: first write down that we try."""
+        offset = next_offset(record) - 1
+        attempt = self._care.attempt(offset, self._host)
+        if self._care.is_poison(offset):
+            died = f"it has killed {attempt.deaths} workers, on {', '.join(attempt.hosts[:-1])}"
+            self._last_resort.give_up(record, died)
+            self._note([record])
+            self._cut()
+            return
+        self._commits.attach(Put(self._attempt_key, attempt.encode()))
+        self._commits.send()
+        self._wait_for_commit()
+        self._commits.send()
+        self._wait_for_commit()
+        self._insist(record)
 
     def _insist(self, record: Record) -> None:
         """Handle one record, with retries, and cut after it."""
@@ -210,9 +263,8 @@ class RecordLoop:
                 self._forget()
                 self.offset = next_offset(record) - 1
                 if attempt > self._max_retries:
-                    raise HandlerFailed(
-                        f"{type(error).__name__}: {error} (at {place}, {attempt} attempts)"
-                    ) from error
+                    self._give_up(record, error, attempt)
+                    return
                 log.warning("the handler raised at %s, attempt %d", place, attempt, exc_info=error)
             self._attention.wait(next(pauses))
             if self._attention.raised:

@@ -32,7 +32,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from workers.documents import History, Lock, Offset, Parked
+from workers.documents import Attempt, History, Lock, Offset, Parked
 from workers.keys import Keys
 from workers.kv import Compare, Delete, Get, KeyValue, Operation, Put, Target, Txn, TxnResult
 from workers.model import Partition, Token
@@ -146,7 +146,7 @@ class Loaded:
     offset: Offset | None
     offset_revision: int
     state: dict[str, bytes]
-    attempt: bytes | None
+    attempt: Attempt | None
 
 
 def loaded(keys: Keys, partition: Partition, result: TxnResult) -> Loaded:
@@ -159,7 +159,7 @@ def loaded(keys: Keys, partition: Partition, result: TxnResult) -> Loaded:
         offset=Offset.decode(offsets[0].value) if offsets else None,
         offset_revision=offsets[0].mod_revision if offsets else 0,
         state={each.key[prefix:]: each.value for each in state},
-        attempt=attempts[0].value if attempts else None,
+        attempt=Attempt.decode(attempts[0].value) if attempts else None,
     )
 
 

@@ -103,6 +103,7 @@ class Worker:
     def _stand_by(self) -> tuple[str, Loaded | None]:
         """Wait for the lock, and say when it came; None: told to leave."""
         compete_at: float | None = None
+        deaths = 0
         while True:
             wait = None if compete_at is None else max(0.0, compete_at - self._clock())
             order = self._line.next_order(wait)
@@ -112,7 +113,7 @@ class Worker:
                 case Leave():
                     self._life.advance(Event.TOLD_TO_LEAVE)
                     return taken_at, None
-                case Compete(delay, deadline):
+                case Compete(delay, deadline, deaths):
                     self._lease.deadline = deadline
                     compete_at = self._clock() + delay
                     continue
@@ -124,7 +125,7 @@ class Worker:
                     continue  # woken for something else
                 case None:
                     self._life.advance(Event.LOCK_OFFERED)
-                    loaded = self._lock.acquire()
+                    loaded = self._lock.acquire(deaths)
             if loaded:
                 return taken_at, loaded
             compete_at = None

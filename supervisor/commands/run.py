@@ -14,7 +14,7 @@ from typing import Any
 import click
 from setproctitle import setproctitle
 
-from supervisor import __version__, forkserver, logs
+from supervisor import __version__, logs
 from supervisor.children import Children
 from supervisor.cluster import Cluster
 from supervisor.commands.failing import PlainCommand
@@ -23,6 +23,7 @@ from supervisor.config import Config, most_reasonable_workers
 from supervisor.errands import Errands
 from supervisor.events import ClusterChanged, ClusterListed, Inbox, LeaseGone, PartitionsChanged, SignalArrived
 from supervisor.eyes import Eyes
+from supervisor.forkserver import FOR_THE_SUPERVISOR, ForkServer
 from supervisor.loop import Supervisor
 from supervisor.presence import Presence
 from supervisor.topics import Topics
@@ -88,6 +89,43 @@ LEVELS = ["debug", "info", "warning", "error"]
     help="How often a record is tried again when the handler raises.",
 )
 @option(
+    "--on-error",
+    type=click.Choice(["stop", "skip", "dlq"]),
+    default="stop",
+    show_default=True,
+    help="What becomes of a record that cannot be handled: its partition stops there, or it is passed over.",
+)
+@option("--dlq-topic", metavar="TOPIC", help="Where --on-error dlq sends the records it passes over.")
+@option(
+    "--max-deaths",
+    type=int,
+    default=3,
+    show_default=True,
+    help="A record that ended so many workers is not tried again; --on-error applies to it.",
+)
+@option(
+    "--max-worker-memory",
+    type=int,
+    default=0,
+    metavar="MB",
+    help="Replace a worker that uses more memory of its own than this.",
+)
+@option("--max-records", type=int, default=0, help="Replace a worker after so many records, give or take a tenth.")
+@option(
+    "--rebalance-delay",
+    type=float,
+    default=3.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the membership must be quiet before partitions move. Failover does not wait for it.",
+)
+@option(
+    "--mirror-offsets/--no-mirror-offsets",
+    default=True,
+    show_default=True,
+    help="Copy offsets to the Kafka group of the same name every few seconds, for lag tools; never read back.",
+)
+@option(
     "--graceful-timeout",
     type=float,
     default=30.0,
@@ -147,16 +185,16 @@ def run(log_level: str, log_format: str, properties: tuple[str, ...], workers: i
         etcd=etcd_from(values), kafka=properties_from(properties), workers=workers or 0,
         log_level=logging.getLevelName(log_level.upper()), **values,
     )  # fmt: skip
-    context = forkserver.start(config.handler)
+    fork_server = ForkServer(config.handler)
     logs.configure(config.log_level, log_format)
-    sys.exit(int(supervise(config, context)))
+    sys.exit(int(supervise(config, fork_server)))
 
 
-def supervise(config: Config, context: Any) -> ExitCode:
+def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
     """Make everything that a supervisor consists of, and run it."""
     setproctitle(f"partition-supervisor: supervisor {config.host_id}")
     inbox = Inbox()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+    for number in FOR_THE_SUPERVISOR:
         signal.signal(number, lambda got, _frame: inbox.post(SignalArrived(got)))
     store = Etcd(config.etcd)
     topics = Topics(config.kafka_client(), config.topics)
@@ -190,8 +228,11 @@ def supervise(config: Config, context: Any) -> ExitCode:
         ).start()
         log.info("%s: supervisor of %d partitions of %s, with %d places", config.host_id, len(topic_ids),
                  ", ".join(config.topics), places)  # fmt: skip
-        children = Children(context, inbox, logs.for_worker)
-        supervisor = Supervisor(config, inbox, children, cluster, store, presence, errands, topic_ids, time.monotonic)
+        children = Children(fork_server.context, inbox, logs.for_worker)
+        supervisor = Supervisor(
+            config, fork_server, inbox, children, cluster, store, presence, errands, topic_ids,
+            lambda offsets: topics.mirror(config.group, offsets), time.monotonic,
+        )  # fmt: skip
         return supervisor.run()
     finally:
         stopped.set()

@@ -8,20 +8,14 @@ from __future__ import annotations
 import threading
 import time
 
-from confluent_kafka import KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import Producer
+
+from supervisor.producing import SampleTopics
 
 
 def create_topic(bootstrap_servers: str, topic: str, partitions: int) -> None:
-    """Create the topic if it is not there. A stand-in that cannot makes topics when they are asked for."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    try:
-        admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(10.0)
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError._UNSUPPORTED_FEATURE:
-            admin.list_topics(topic, timeout=10.0)
-        elif error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise
+    """Create the topic if it is not there."""
+    SampleTopics({"bootstrap.servers": bootstrap_servers, "log_level": 2}).prepare(topic, partitions, timeout=15.0)
 
 
 class Load:
@@ -30,7 +24,9 @@ class Load:
     def __init__(self, bootstrap_servers: str, topic: str, partitions: int, rate: float, size: int = 100) -> None:
         self.produced = [0] * partitions
         self._topic, self._rate, self._size = topic, rate, size
-        self._producer = Producer({"bootstrap.servers": bootstrap_servers, "enable.idempotence": True, "log_level": 2})
+        self._producer = Producer(
+            {"bootstrap.servers": bootstrap_servers, "enable.idempotence": True, "log_level": 2}
+        )
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
 

@@ -41,7 +41,7 @@ def assert_nothing_was_lost(cluster: DemoCluster) -> None:
 
 @pytest.mark.parametrize("handler", ["raises", "exits", "exits_hard", "dies_of_a_signal"])
 def test_trouble_that_passes_costs_nothing(make_cluster: MakeCluster, tmp_path: Path, handler: str) -> None:
-    """An exception, sys.exit, os._exit or SIGSEGV that happens once: the record is handled again, and counted once."""
+    """An exception, sys.exit, os._exit or SIGSEGV, once: the record is handled again, and counted once."""
     once = tmp_path / "happened"
     cluster = start(make_cluster, handler, {"TROUBLE_ONCE": str(once)})
 

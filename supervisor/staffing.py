@@ -1,0 +1,212 @@
+"""Which workers this host runs, and which of them give their place to another: the plan carried out.
+
+Workers that are missing are started, those that are too many leave, and an owner that the plan wants elsewhere
+hands over, a few at a time, once the membership has been quiet, and only to a standby that is ready. A worker that
+has to be replaced (it grew too fat, its time is over, its code is old) is *retired*: its replacement comes first.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import defaultdict, deque
+from collections.abc import Callable
+
+from supervisor.children import Child, Children
+from supervisor.cluster import Cluster
+from supervisor.config import Config
+from supervisor.plan import Plan, is_a_landslide, plan
+from supervisor.restarts import next_restart
+from supervisor.stopping import Stopping
+from supervisor.succession import Succession
+from supervisor.timers import Timers
+from supervisor.words import how_it_ended
+from workers.clock import Clock
+from workers.errors import ExitCode
+from workers.model import Partition
+from workers.protocol import GaveUp
+
+log = logging.getLogger(__name__)
+
+#: So many partitions of a host move at one time.
+MOVES_AT_ONCE = 2
+#: After most hosts vanished together, so many seconds without balancing.
+LANDSLIDE_REST = 60.0
+
+
+class Staffing:
+    """`fail(code, reason)` is called when no worker can be started, and none ever could."""
+
+    def __init__(
+        self,
+        config: Config,
+        children: Children,
+        cluster: Cluster,
+        succession: Succession,
+        topic_ids: dict[Partition, str],
+        timers: Timers,
+        stopping: Stopping,
+        fail: Callable[[ExitCode, str], None],
+        clock: Clock,
+    ) -> None:
+        self.places = config.workers
+        self.topic_ids = topic_ids
+        self._config, self._children, self._cluster, self._succession = config, children, cluster, succession
+        self._timers, self._stopping, self._fail, self._clock = timers, stopping, fail, clock
+        self._plan = Plan({}, {}, ())
+        self._crashes: dict[Partition, list[float]] = defaultdict(list)
+        self._not_before: dict[Partition, float] = {}
+        self._left_out: tuple[Partition, ...] = ()
+        self._hosts: dict[str, int] = {}
+        self._quiet_since = clock()
+        self._no_moves_before = 0.0
+        self._retiring: deque[tuple[str, str]] = deque()
+
+    # --- who should be here -------------------------------------------------------------------------------------
+
+    def arrange(self) -> None:
+        """Start what is missing here, end what is too much."""
+        if self._stopping.begun:
+            return
+        self._make_plan()
+        wanted = self._plan.workers_on(self._config.host_id)
+        for partition in self.topic_ids:
+            present = [child for child in self._children.of(partition) if not child.leaving]
+            missing = wanted.get(partition, 0) + self._is_being_replaced(partition) - len(present)
+            for _ in range(missing):
+                self._start(partition)
+            idle = [child for child in present if child.token is None and child.offered is None]
+            for child in idle[: max(0, -missing)]:
+                self._succession.leave(child, ())
+
+    def know(self, topic_ids: dict[Partition, str]) -> None:
+        """More partitions may have been found."""
+        new = topic_ids.keys() - self.topic_ids.keys()
+        if new:
+            log.info("new partitions: %s", ", ".join(map(str, sorted(new))))
+            self.topic_ids |= {partition: topic_ids[partition] for partition in new}
+            self.arrange()
+
+    def has_progressed(self, child: Child) -> None:
+        self._crashes.pop(child.partition, None)
+
+    def judge(self, child: Child, code: int) -> None:
+        """Why did it end, and when does the next one start?"""
+        partition, words = child.partition, how_it_ended(code, child)
+        if isinstance(child.last_word, GaveUp) and code == ExitCode.MISCONFIGURED:
+            self._fail(ExitCode.MISCONFIGURED, child.last_word.reason)
+            return
+        if child.leaving or code in (ExitCode.HANDLER_GAVE_UP, ExitCode.LOCK_LOST):
+            log.info("%s: worker %d %s", partition, child.pid, words)
+            self.arrange()
+            return
+        moment = self._clock()
+        self._crashes[partition].append(moment)
+        restart = next_restart(self._crashes[partition], moment, random.random())
+        self._not_before[partition] = moment + restart.delay
+        what_next = (
+            f"crashed too often, next try in {restart.delay:.0f} s" if restart.resting
+            else "starting another" if restart.delay == 0 else f"starting another in {restart.delay:.1f} s"
+        )  # fmt: skip
+        log.warning("%s: worker %d %s; %s", partition, child.pid, words, what_next)
+        self._timers.after(restart.delay, self.arrange)
+
+    def _make_plan(self) -> None:
+        partitions = list(self.topic_ids)
+        hosts = {
+            host: each.workers or len(partitions)
+            for host, each in self._cluster.hosts.items()
+            if not each.draining and host not in self._cluster.drained
+        }
+        if self._config.host_id not in self._cluster.drained:
+            hosts[self._config.host_id] = self.places or len(partitions)
+        self._notice(hosts)
+        owners = {partition: held.lock.host for partition, held in self._cluster.locks.items()}
+        standbys = {p: [each.host for each in ready.values()] for p, ready in self._cluster.standbys.items()}
+        self._plan = self._succession.plan = plan(hosts, partitions, owners, standbys, self._cluster.moves)
+        if self._plan.left_out != self._left_out:
+            self._left_out = self._plan.left_out
+            self._tell_left_out(len(partitions), sum(hosts.values()))
+
+    def _tell_left_out(self, partitions: int, places: int) -> None:
+        if self._left_out:
+            log.warning(
+                "%d places for %d partitions: nobody serves %s. Add %d with --workers, or another host",
+                places, partitions, ", ".join(map(str, self._left_out)), partitions - places,
+            )  # fmt: skip
+
+    def _notice(self, hosts: dict[str, int]) -> None:
+        if hosts == self._hosts:
+            return
+        moment = self._clock()
+        if is_a_landslide(len(self._hosts), len(hosts)):
+            log.warning(
+                "%d of %d hosts are gone: no balancing for a while", len(self._hosts) - len(hosts), len(self._hosts)
+            )
+            self._no_moves_before = moment + LANDSLIDE_REST
+        self._hosts, self._quiet_since = hosts, moment
+
+    def _start(self, partition: Partition) -> None:
+        if self._clock() < self._not_before.get(partition, 0.0):
+            return
+        readers = self.places or len(self.topic_ids)
+        topic_id = self.topic_ids[partition]
+        self._children.start(
+            lambda worker, lease: self._config.for_worker(partition, worker, lease, topic_id, readers)
+        )
+
+    # --- who gives way --------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Moves and retirements go on, a little at a time."""
+        if not self._stopping.begun:
+            self._retire_next()
+            self._move_some()
+
+    def retire(self, child: Child, reason: str) -> None:
+        """Replace it: the replacement first, then it hands over and ends."""
+        if child.worker not in (worker for worker, _ in self._retiring) and not child.leaving:
+            self._retiring.append((child.worker, reason))
+
+    def _retire_next(self) -> None:
+        while self._retiring:
+            worker, reason = self._retiring[0]
+            child = self._children.get(worker)
+            if child is None:
+                self._retiring.popleft()
+                continue
+            if not child.leaving and self._heir_is_ready(child):
+                log.info("%s: worker %d is replaced: %s", child.partition, child.pid, reason)
+                self._succession.leave(child)
+            self.arrange()  # one at a time: the others wait until this one is gone
+            return
+
+    def _heir_is_ready(self, child: Child) -> bool:
+        """An owner needs a ready standby anywhere, a standby one here."""
+        if child.token is not None:
+            return bool(self._succession.candidates(child.partition, child.worker))
+        return any(each.is_ready for each in self._children.of(child.partition) if each is not child)
+
+    def _is_being_replaced(self, partition: Partition) -> int:
+        """One more worker than planned, for as long as one of them is to be retired."""
+        child = self._children.get(self._retiring[0][0]) if self._retiring else None
+        return int(child is not None and not child.leaving and child.partition == partition)
+
+    def _move_some(self) -> None:
+        moment = self._clock()
+        if moment < self._no_moves_before or moment - self._quiet_since < self._config.rebalance_delay:
+            return
+        moving = sum(child.leaving and child.token is not None for child in self._children)
+        for partition, host in self._plan.owners.items():
+            if moving >= MOVES_AT_ONCE:
+                return
+            for child in self._children.of(partition):
+                if child.token is None or child.leaving or host == self._config.host_id:
+                    continue
+                heirs = self._succession.candidates(partition, child.worker)
+                planned = [each for each in heirs if each.host == host]
+                if planned:
+                    log.info("%s: moving to %s", partition, host)
+                    others = [each for each in heirs if each.host != host]
+                    self._succession.leave(child, (*planned, *others))
+                    moving += 1

@@ -1,0 +1,172 @@
+"""Who owns a partition after whom: standbys learn that a lock is free or theirs, a dead worker's lock finds an heir.
+
+Nothing here is decided by what a watch said: it only makes somebody ask etcd. Everything may therefore be said twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import defaultdict
+from collections.abc import Callable
+
+from supervisor import takeover
+from supervisor.children import Child, Children
+from supervisor.cluster import Cluster
+from supervisor.config import Config
+from supervisor.errands import Errands
+from supervisor.plan import Plan
+from supervisor.stopping import Stopping
+from supervisor.takeover import Death, Named
+from supervisor.timers import Timers
+from supervisor.vigil import Vigil
+from workers.documents import Cause, Standby, now
+from workers.errors import ExitCode
+from workers.kv import Store
+from workers.model import Partition
+from workers.protocol import BecomeOwner, Compete, Leave
+
+log = logging.getLogger(__name__)
+
+#: A successor that has not confirmed after so many seconds may be dead too: name the next.
+IMPATIENCE = 0.5
+#: A lock that is free: the planned host goes at once, the others after so many seconds for each place in the queue.
+QUEUE_STEP = 0.15
+
+
+class Succession:
+    """`judge(child, exit code)` is told of each end, once the lock has been seen to."""
+
+    def __init__(
+        self,
+        config: Config,
+        children: Children,
+        cluster: Cluster,
+        store: Store,
+        errands: Errands,
+        timers: Timers,
+        vigil: Vigil,
+        stopping: Stopping,
+        judge: Callable[[Child, int], None],
+    ) -> None:
+        self.plan = Plan({}, {}, ())
+        self._config, self._children, self._cluster, self._store = config, children, cluster, store
+        self._keys = cluster.keys
+        self._errands, self._timers, self._vigil, self._stopping = errands, timers, vigil, stopping
+        self._judge = judge
+        self._deaths: dict[Partition, int] = {}
+
+    # --- the living ----------------------------------------------------------------------------------------------
+
+    def attend(self, *partitions: Partition) -> None:
+        """For each of our workers: is the lock free, or its own, or must it let go?"""
+        for partition in partitions:
+            held = self._cluster.locks.get(partition)
+            parked = partition in self._cluster.parked
+            for child in self._children.of(partition):
+                if child.token is not None:
+                    if parked and not child.leaving:
+                        self.leave(child, ())
+                elif child.is_ready and child.standby is not None:
+                    if held is None and not parked and not self._stopping.begun:
+                        self._let_compete(child, child.standby)
+                    elif held is not None and held.lock.worker == child.worker:
+                        self._offer(child, held.token, held.lock.cause)
+
+    def leave(self, child: Child, successors: tuple[Standby, ...] | None = None) -> None:
+        """Tell it to end, and see that it does; None: any ready standby may come after it."""
+        child.leaving = True
+        self._timers.after(self._config.graceful_timeout, lambda: self._children.kill(child))
+        if successors is None:
+            successors = tuple(self.candidates(child.partition, child.worker))
+        child.tell(Leave(successors))
+
+    def candidates(self, partition: Partition, besides: str) -> list[Standby]:
+        """Ready standbys, those on the least burdened host first; none while the partition is parked."""
+        if partition in self._cluster.parked:
+            return []
+        burden: dict[str, int] = defaultdict(int)
+        for held in self._cluster.locks.values():
+            burden[held.lock.host] += 1
+        ready = [each for each in self._cluster.ready_standbys(partition, (besides,)) if self._is_staying(each)]
+        return sorted(ready, key=lambda each: burden[each.host])
+
+    def introduce(self, partition: Partition, named: Named, death: Death | None = None) -> None:
+        """A successor was named: tell it, if it is ours; and make sure that it is alive."""
+        log.info("%s: the lock goes to %s on %s, token %d", partition, named.standby.worker[:8],
+                 named.standby.host, named.token)  # fmt: skip
+        if child := self._children.get(named.standby.worker):
+            cause = Cause.TAKEN_OVER if death else Cause.HANDED_OVER
+            self._offer(child, named.token, cause)
+
+        def look_again() -> None:
+            others = self.candidates(partition, named.standby.worker)
+            if others:
+                self._errands.run(
+                    lambda: takeover.pass_on(self._store, self._keys, partition, named, others, death),
+                    lambda next_one: self.introduce(partition, next_one, death) if next_one else None,
+                )
+
+        self._timers.after(IMPATIENCE, look_again)
+
+    def _is_staying(self, standby: Standby) -> bool:
+        """One of ours that was told to leave, or must leave soon, is no successor."""
+        if standby.host != self._config.host_id:
+            return True
+        child = self._children.get(standby.worker)
+        return child is not None and child.is_ready and not self._stopping.begun
+
+    def _let_compete(self, child: Child, me: Standby) -> None:
+        delay = self._place_in_queue(child.partition, me)
+        child.tell(Compete(delay, self._vigil.deadline(child), self._deaths.get(child.partition, 0)))
+
+    def _offer(self, child: Child, token: int, cause: str) -> None:
+        if child.offered != token and child.token is None:
+            child.offered = token
+            child.tell(BecomeOwner(token, cause, self._vigil.deadline(child)))
+
+    def _place_in_queue(self, partition: Partition, me: Standby) -> float:
+        """Seconds to wait before competing, so that a crowd does not ask for one lock at one instant."""
+        planned = self.plan.owners.get(partition)
+        queue = sorted(
+            {me.worker: me, **self._cluster.standbys.get(partition, {})}.values(),
+            key=lambda each: (each.host != planned, each.host, each.worker),
+        )
+        place = [each.worker for each in queue].index(me.worker)
+        return place * QUEUE_STEP * random.uniform(1.0, 1.3)
+
+    # --- the dead ------------------------------------------------------------------------------------------------
+
+    def bury(self, child: Child) -> None:
+        """First the lock, then everything else: somebody waits for the next record."""
+        exit_seen = now()
+        self._children.forget(child)
+        self._vigil.end(child)
+        if not child.leaving and child.last_word is None:
+            self._find_heir(child, exit_seen)
+            return
+        code = self._children.reap(child)
+        if code in (ExitCode.OK, ExitCode.HANDLER_GAVE_UP):
+            self._forget(child)
+            self._judge(child, code)
+        else:
+            self._find_heir(child, exit_seen, code)  # it had announced its end, but was cut short
+
+    def _find_heir(self, child: Child, exit_seen: str, code: int | None = None) -> None:
+        partition = child.partition
+        deaths = (0 if child.has_committed else child.deaths) + (1 if child.token is not None else 0)
+        self._deaths[partition] = deaths
+        death = Death(child.worker, exit_seen, deaths)
+        heirs = self.candidates(partition, child.worker)
+        token = child.token or child.offered
+
+        def found(heir: Named | None) -> None:
+            if heir is not None:
+                self.introduce(partition, heir, death)
+            self._forget(child)
+            self._judge(child, self._children.reap(child) if code is None else code)
+
+        self._errands.run(lambda: takeover.take_over(self._store, self._keys, partition, death, heirs, token), found)
+
+    def _forget(self, child: Child) -> None:
+        self._errands.run(lambda: takeover.forget(self._store, child.settings.lease, child.logs))

@@ -1,0 +1,34 @@
+"""Our command as people run it: in a process of its own, with the environment as it was given."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+
+COMMAND = (sys.executable, "-m", "supervisor")
+
+#: What a shell may have set, and what would change what is printed.
+_FOREIGN = ("PARTITION_SUPERVISOR_", "ETCDCTL_", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "TTY_")
+
+
+def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Ours without what the shell says to the command, and with `env`."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)} | dict(env or {})
+
+
+def cli(
+    *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 60.0
+) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, env=environment(env), timeout=timeout, check=False
+    )
+
+
+def start_cli(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start the command; use it in a `with`, and end it there."""
+    return subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(env)
+    )
