@@ -69,13 +69,12 @@ def _try(context: ForkServerContext, handler: str) -> None:
     """Python ignores a preload that fails, and the handler must not be imported here: a process of its own tries."""
     ours, theirs = context.Pipe()
     attempt = context.Process(target=process.try_handler, args=(handler, theirs))
-    attempt.start()
-    theirs.close()
     try:
+        attempt.start()
+        theirs.close()
         error = ours.recv()
-    except EOFError:
         attempt.join()
-        raise Misconfigured(f"handler {handler!r}: importing it ends the process (code {attempt.exitcode})") from None
-    attempt.join()
+    except (EOFError, OSError):  # the fork server itself has ended, while it imported the handler
+        raise Misconfigured(f"handler {handler!r}: importing it ends the process") from None
     if error is not None:
         raise error

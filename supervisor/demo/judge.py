@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from supervisor.demo.checking import expected_sum
-from workers.documents import History, Lock, Offset
+from workers.documents import History, Lock, Offset, Standby
+from workers.errors import Retry
 from workers.keys import Keys
-from workers.kv import Store
+from workers.kv import Listing, Store
 from workers.model import Partition
 
 PHASES = {
@@ -20,6 +21,9 @@ PHASES = {
     "state_loaded": "state loaded",
     "first_record": "first record",
 }
+
+#: Seconds that etcd may be silent.
+PATIENCE = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +59,36 @@ class Judge:
         self._store, self._keys = store, keys
         self.partitions = [Partition(topic, number) for number in range(partitions)]
 
+    def _list(self, prefix: str) -> Listing:
+        """As soon as etcd answers: faults of etcd's own are among those that are judged."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self._store.list(prefix)
+            except Retry:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.05)  # nothing to wait upon but etcd itself
+
     def owners(self) -> dict[Partition, Lock]:
-        items = self._store.list(self._keys.locks).items
+        items = self._list(self._keys.locks).items
         return {self._keys.partition_of(each.key): Lock.decode(each.value) for each in items}
 
     def tokens(self) -> dict[Partition, int]:
-        return {self._keys.partition_of(e.key): e.mod_revision for e in self._store.list(self._keys.locks).items}
+        return {self._keys.partition_of(e.key): e.mod_revision for e in self._list(self._keys.locks).items}
 
     def standbys(self) -> dict[Partition, int]:
         """How many are ready, for each partition."""
         found = dict.fromkeys(self.partitions, 0)
-        for each in self._store.list(self._keys.standbys).items:
+        for each in self._list(self._keys.standbys).items:
             found[self._keys.partition_of(each.key)] += 1
         return found
 
+    def standby_documents(self) -> list[Standby]:
+        return [Standby.decode(each.value) for each in self._list(self._keys.standbys).items]
+
     def offsets(self) -> dict[Partition, int]:
-        items = self._store.list(self._keys.offsets).items
+        items = self._list(self._keys.offsets).items
         return {self._keys.partition_of(each.key): Offset.decode(each.value).offset for each in items}
 
     def offset(self, partition: Partition) -> Offset:
@@ -83,7 +101,7 @@ class Judge:
 
     def state(self, partition: Partition) -> dict[str, int]:
         prefix = self._keys.state(partition)
-        return {e.key.removeprefix(prefix): json.loads(e.value) for e in self._store.list(prefix).items}
+        return {e.key.removeprefix(prefix): json.loads(e.value) for e in self._list(prefix).items}
 
     def verdicts(self, produced: list[int]) -> list[Verdict]:
         found = []
@@ -96,7 +114,7 @@ class Judge:
         return found
 
     def history(self, partition: Partition) -> list[History]:
-        return [History.decode(e.value) for e in self._store.list(self._keys.histories(partition)).items]
+        return [History.decode(e.value) for e in self._list(self._keys.histories(partition)).items]
 
     def gap(self, partition: Partition, after: int, fault_at: float) -> Gap | None:
         """Of the first ownership that came after token `after` and has handled a record; None: there is none yet.

@@ -1,0 +1,233 @@
+"""Ordinary days: hosts come and go, deployments roll, one record is bad; and nobody notices."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from supervisor.demo.cluster import DemoCluster
+from supervisor.demo.load import create_topic
+from supervisor.services import Services
+from tests.conftest import MakeCluster
+from tests.eventually import eventually
+from workers.documents import Ending, Lock, Standby
+from workers.model import Partition
+
+pytestmark = pytest.mark.timeout(180)
+
+QUICK = ("--rebalance-delay", "0.5")
+BAD = 150  # the number of the record that kills, in partition 0
+
+
+def assert_nothing_was_lost(cluster: DemoCluster) -> None:
+    bad = [verdict for verdict in cluster.finish() if not verdict.is_good]
+    assert not bad, bad
+
+
+def has_another_owner(cluster: DemoCluster, partition: Partition, than: int) -> bool:
+    owner = cluster.judge.owners().get(partition)
+    return owner is not None and owner.pid != than
+
+
+def share(cluster: DemoCluster) -> dict[str, int]:
+    """How many partitions each host owns."""
+    return dict(Counter(lock.host for lock in cluster.judge.owners().values()))
+
+
+def test_a_host_that_joins_takes_its_share_by_hand_over(make_cluster: MakeCluster) -> None:
+    """It gets half, each partition in one transaction: no instant without an owner."""
+    cluster = make_cluster(options=QUICK)
+    first, second = cluster.hosts.values()
+    first.start()
+    eventually("the first owns everything", lambda: share(cluster) == {first.name: 4}, deadline=20)
+    cluster.load.start()
+
+    second.start()
+
+    eventually("each owns two", lambda: share(cluster) == {first.name: 2, second.name: 2}, deadline=20)
+    moved = [p for p, lock in cluster.judge.owners().items() if lock.host == second.name]
+    eventually("the moves are in the history", lambda: all(cluster.judge.history(p)[-1].from_offset for p in moved))
+    for partition in moved:
+        before, after = cluster.judge.history(partition)
+        assert (before.ending, after.cause) == (Ending.HANDED_OVER, "handed-over")
+        assert before.to_offset == after.from_offset
+    unmoved = set(cluster.judge.partitions) - set(moved)
+    assert all(len(cluster.judge.history(p)) == 1 for p in unmoved), "the others were not touched"
+    assert_nothing_was_lost(cluster)
+
+
+def test_a_rolling_restart_of_every_host_loses_nothing(make_cluster: MakeCluster) -> None:
+    """One host after the other stops and comes back; partitions are handed over, never abandoned."""
+    cluster = make_cluster(hosts=("a", "b", "c"), options=(*QUICK, "--lease-ttl", "30"))
+    cluster.start()
+    cluster.load.start()
+
+    for host in cluster.hosts.values():
+        host.stop()
+        assert host.wait(15.0) == 0
+        host.start()
+        cluster.wait_until_complete()
+
+    causes = {record.cause for p in cluster.judge.partitions for record in cluster.judge.history(p)}
+    assert causes <= {"acquired", "handed-over"}
+    assert all(
+        record.cause == "handed-over" for p in cluster.judge.partitions for record in cluster.judge.history(p)[1:]
+    )
+    assert_nothing_was_lost(cluster)
+
+
+def test_hup_replaces_every_worker(make_cluster: MakeCluster) -> None:
+    """A new fork server, and one worker after the other; the supervisor stays."""
+    cluster = make_cluster(options=QUICK)
+    cluster.start()
+    cluster.load.start()
+    host = cluster.hosts["host-a"]
+    before = {process.pid for process in host.processes()} - {host.pid}
+
+    os.kill(host.pid, signal.SIGHUP)
+
+    eventually("all are new", lambda: not before & workers_of(cluster, "host-a"), deadline=30)
+    assert host.is_running
+    cluster.wait_until_complete()
+    assert_nothing_was_lost(cluster)
+
+
+def workers_of(cluster: DemoCluster, host: str) -> set[int]:
+    everybody: list[Lock | Standby] = [*cluster.judge.owners().values(), *cluster.judge.standby_documents()]
+    return {each.pid for each in everybody if each.host == host}
+
+
+def test_ttou_and_ttin_change_the_number_of_workers(make_cluster: MakeCluster) -> None:
+    """One less, and one more again."""
+    cluster = make_cluster(options=QUICK)
+    cluster.start()
+    host = cluster.hosts["host-b"]
+
+    os.kill(host.pid, signal.SIGTTOU)
+    eventually("host-b has three workers", lambda: len(workers_of(cluster, "host-b")) == 3)
+    os.kill(host.pid, signal.SIGTTIN)
+    eventually("host-b has four workers", lambda: len(workers_of(cluster, "host-b")) == 4)
+
+
+def test_more_partitions_than_places_are_covered_by_another_host(make_cluster: MakeCluster) -> None:
+    """What has no place is named; a second host serves it."""
+    cluster = make_cluster(options=(*QUICK, "--workers", "2"))
+    first, second = cluster.hosts.values()
+    cluster.load.start()
+    first.start()
+    eventually("it owns two", lambda: share(cluster) == {first.name: 2}, deadline=20)
+    eventually("the others are named", lambda: "2 places for 4 partitions" in first.log.read_text())
+
+    second.start()
+
+    eventually("each owns two", lambda: share(cluster) == {first.name: 2, second.name: 2}, deadline=20)
+    assert_nothing_was_lost(cluster)
+
+
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+def test_a_record_that_kills_does_not_walk_from_host_to_host(make_cluster: MakeCluster, on_error: str) -> None:
+    """After a few deaths it is known and not tried again: its partition stops there, or passes it over."""
+    cluster = make_cluster(
+        handler="tests.handlers.misbehaving:dies_of_a_signal",
+        environment={"TROUBLE_AT": str(BAD)},
+        options=("--on-error", on_error, "--max-deaths", "2"),
+        rate=1000.0,
+    )
+    cluster.start()
+    cluster.load.start()
+    trouble = cluster.judge.partitions[0]
+
+    if on_error == "stop":
+        eventually("it is parked", lambda: cluster.store.get(cluster.keys.parked(trouble)), deadline=60)
+        assert cluster.judge.offset(trouble).offset == BAD
+        assert cluster.judge.state(trouble)["next"] == BAD
+        return
+    eventually("it is passed over", lambda: cluster.judge.offset(trouble).offset > BAD + 200, deadline=60)
+    verdicts = cluster.finish()
+    assert all(each.is_good for each in verdicts if each.partition != trouble)
+    [bad] = [each for each in verdicts if each.partition == trouble]
+    assert (bad.lost, bad.doubled) == (1, 0), "the poison record alone is missing"
+
+
+def test_what_cannot_be_handled_becomes_a_dead_letter(make_cluster: MakeCluster, services: Services) -> None:
+    """With headers that say where it was and why; everything else is counted."""
+    letters = f"letters-{secrets.token_hex(3)}"
+    create_topic(services.bootstrap_servers, letters, 4)
+    cluster = make_cluster(
+        handler="tests.handlers.misbehaving:raises",
+        environment={"TROUBLE_AT": str(BAD)},
+        options=("--on-error", "dlq", "--dlq-topic", letters, "--max-retries", "1"),
+    )
+    cluster.start()
+    cluster.load.start()
+    trouble = cluster.judge.partitions[0]
+
+    eventually("work goes on", lambda: cluster.judge.offset(trouble).offset > BAD + 100, deadline=30)
+
+    reader = Consumer({"bootstrap.servers": services.bootstrap_servers, "group.id": cluster.group})
+    reader.assign([TopicPartition(letters, number, 0) for number in range(4)])
+    letter = eventually("the letter is there", lambda: reader.poll(0.5))
+    reader.close()
+    assert letter is not None
+    assert (letter.value() or b"").startswith(b"%d " % BAD)
+    headers = {str(each[0]): str(each[1]) for each in letter.headers() or []}
+    assert cluster.topic in headers["dlq.topic"]
+    assert str(BAD) in headers["dlq.offset"]
+    assert "this record is bad" in headers["dlq.error"]
+
+
+def test_killing_an_idle_worker_parks_nothing(make_cluster: MakeCluster) -> None:
+    """However often: nobody was at a record."""
+    cluster = make_cluster(options=("--max-deaths", "1"))
+    cluster.start()
+    partition = cluster.judge.partitions[0]
+
+    for _ in range(8):
+        dead = cluster.judge.owners()[partition].pid
+        os.kill(dead, signal.SIGKILL)
+        eventually("it has another owner", partial(has_another_owner, cluster, partition, dead))
+        cluster.wait_until_complete()
+
+    assert cluster.store.get(cluster.keys.parked(partition)) is None
+    cluster.load.start()
+    eventually("records are committed", lambda: cluster.judge.offset(partition).offset > 100)
+    assert_nothing_was_lost(cluster)
+
+
+def test_workers_are_replaced_after_so_many_records(make_cluster: MakeCluster, tmp_path: Path) -> None:
+    """The replacement first, then a hand-over; the counts are right."""
+    cluster = make_cluster(options=("--max-records", "700"), hosts=("only",), rate=4000.0)
+    cluster.start()
+    cluster.load.start()
+
+    eventually(
+        "every partition was handed over",
+        lambda: all(len(cluster.judge.history(p)) > 1 for p in cluster.judge.partitions),
+        deadline=30,
+    )
+    assert all(cluster.judge.history(p)[0].ending == Ending.HANDED_OVER for p in cluster.judge.partitions)
+    assert_nothing_was_lost(cluster)
+
+
+def test_offsets_are_mirrored_to_the_kafka_group(make_cluster: MakeCluster, services: Services) -> None:
+    """So that every tool that measures lag sees them."""
+    cluster = make_cluster()
+    cluster.start()
+    cluster.load.start()
+    eventually("some records are committed", lambda: min(cluster.judge.offsets().values(), default=0) > 100)
+
+    group = Consumer({"bootstrap.servers": services.bootstrap_servers, "group.id": cluster.group})
+    places = [TopicPartition(cluster.topic, number) for number in range(4)]
+
+    def mirrored() -> bool:
+        return all(place.offset > 100 for place in group.committed(places, timeout=5))
+
+    eventually("the group has offsets", mirrored, deadline=15)
+    group.close()
