@@ -5,8 +5,8 @@ workers are not forked from the supervisor, which is full of threads, but from a
 started first, has imported everything a worker needs, the handler included, and does nothing else. A worker then
 costs a fork: milliseconds, and only the memory that it writes to.
 
-A fork server that dies takes no worker along, but multiprocessing then reports exit code 255 for workers that live.
-So a 255 is checked against the process itself (`Child.is_really_gone`), and an orphan is ended.
+A fork server that dies takes no worker along, though multiprocessing then takes its children for dead. So the death
+of a worker is seen by its pidfd (`children.py`); only its exit code is lost.
 """
 
 from __future__ import annotations

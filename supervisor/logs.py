@@ -8,6 +8,8 @@ import sys
 import time
 from typing import Any
 
+from workers.logs import quieten
+
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
@@ -48,6 +50,7 @@ def configure(level: int, log_format: str) -> None:
     handler.setFormatter(_Json() if log_format == "json" else _Text())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)
+    quieten()
 
 
 def for_worker() -> logging.Handler:

@@ -10,6 +10,7 @@ partitions than places, those that somebody owns stay, then the first by name; t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ def plan(
     today = {p: owners[p] for p in partitions if owners.get(p) in places}
     ranked = sorted(partitions, key=lambda p: (p not in today, p))
     covered = sorted(ranked[: sum(places.values())])
-    shares = _shares(places, len(covered))
+    shares = _shares(places, len(covered), Counter(host for p, host in today.items() if p in covered))
     wanted = {p: host for p, host in (moves or {}).items() if host in places and p in covered}
     chosen = _owners(covered, today, _make_room(shares, wanted, places), standbys, wanted)
     free = {host: places[host] - list(chosen.values()).count(host) for host in places}
@@ -58,14 +59,17 @@ def plan(
     )
 
 
-def _shares(places: Mapping[str, int], total: int) -> dict[str, int]:
-    """`total` spread over the hosts in proportion to their places; the remainders go to the largest fractions."""
+def _shares(places: Mapping[str, int], total: int, owned: Mapping[str, int]) -> dict[str, int]:
+    """`total` spread over the hosts in proportion to their places; the remainders go to the largest fractions, and
+    among equal ones to who owns more than its share already."""
     all_places = sum(places.values())
     if not all_places:
         return {}
     exact = {host: total * count / all_places for host, count in places.items()}
     shares = {host: int(share) for host, share in exact.items()}
-    by_fraction = sorted(places, key=lambda host: (shares[host] - exact[host], host))
+    by_fraction = sorted(
+        places, key=lambda host: (shares[host] - exact[host], shares[host] - owned.get(host, 0), host)
+    )
     for host in by_fraction[: total - sum(shares.values())]:
         shares[host] += 1
     return shares
@@ -76,13 +80,13 @@ def _make_room(
 ) -> dict[str, int]:
     """A host that is wanted for more than its share gets more, as far as it has places; others give."""
     shares = dict(shares)
-    for host in sorted(places):
-        more = min(list(wanted.values()).count(host), places[host]) - shares[host]
-        for _ in range(max(0, more)):
-            giver = max((h for h in shares if h != host), key=lambda h: (shares[h], h), default=None)
-            if giver is None or shares[giver] == 0:
+    pinned = Counter(wanted.values())
+    for host in sorted(pinned):
+        for _ in range(max(0, min(pinned[host], places[host]) - shares[host])):
+            givers = [h for h in shares if shares[h] > min(pinned[h], places[h])]
+            if not givers:
                 break
-            shares[giver] -= 1
+            shares[max(givers, key=lambda h: (shares[h] - pinned[h], h))] -= 1
             shares[host] += 1
     return shares
 
@@ -120,25 +124,36 @@ def _standbys(
     free: dict[str, int],
     today: Mapping[Partition, Sequence[str]],
 ) -> dict[Partition, tuple[str, ...]]:
+    """Everybody gets a first standby before anybody gets a second; elsewhere first, then beside the owner.
+
+    In each round, who has a warm one keeps it; of the others, who has the fewest hosts to choose from chooses first.
+    """
     chosen: dict[Partition, list[str]] = {p: [] for p in covered}
-    # Rounds: everybody gets a first standby before anybody gets a second; elsewhere first, then beside the owner.
+
+    def takers(partition: Partition, beside_owner: bool) -> list[str]:
+        return [
+            host
+            for host, places in free.items()
+            if places > 0 and host not in chosen[partition] and (host == owners[partition]) == beside_owner
+        ]
+
+    def take(partition: Partition, host: str) -> None:
+        chosen[partition].append(host)
+        free[host] -= 1
+
     for beside_owner in (False, True):
-        progress = True
-        while progress:
-            progress = False
-            for partition in sorted(covered, key=lambda p: (len(chosen[p]), p)):
-                takers = [
-                    host
-                    for host, places in free.items()
-                    if places > 0 and host not in chosen[partition] and (host == owners[partition]) == beside_owner
-                ]
-                if takers:
-                    warm = today.get(partition, ())
-                    host = min(takers, key=lambda h: (h not in warm, -free[h], h))
-                    chosen[partition].append(host)
-                    free[host] -= 1
-                    progress = True
-    return {p: tuple(hosts) for p, hosts in chosen.items() if hosts}
+        for _ in range(1 if beside_owner else len(free)):
+            others = []
+            for partition in covered:
+                warm = sorted(set(today.get(partition, ())) & set(takers(partition, beside_owner)))
+                if warm:
+                    take(partition, warm[0])
+                else:
+                    others.append(partition)
+            for partition in sorted(others, key=lambda p: (len(chosen[p]), len(takers(p, beside_owner)), p)):
+                if hosts := takers(partition, beside_owner):
+                    take(partition, min(hosts, key=lambda h: (-free[h], h)))
+    return {p: tuple(sorted(hosts)) for p, hosts in chosen.items() if hosts}
 
 
 def is_a_landslide(before: int, now: int) -> bool:

@@ -60,6 +60,7 @@ class Staffing:
         self._hosts: dict[str, int] = {}
         self._quiet_since = clock()
         self._no_moves_before = 0.0
+        self._has_worked = False
         self._retiring: deque[tuple[str, str]] = deque()
 
     # --- who should be here -------------------------------------------------------------------------------------
@@ -88,12 +89,13 @@ class Staffing:
             self.arrange()
 
     def has_progressed(self, child: Child) -> None:
+        self._has_worked = True
         self._crashes.pop(child.partition, None)
 
     def judge(self, child: Child, code: int) -> None:
         """Why did it end, and when does the next one start?"""
         partition, words = child.partition, how_it_ended(code, child)
-        if isinstance(child.last_word, GaveUp) and code == ExitCode.MISCONFIGURED:
+        if isinstance(child.last_word, GaveUp) and code == ExitCode.MISCONFIGURED and not self._has_worked:
             self._fail(ExitCode.MISCONFIGURED, child.last_word.reason)
             return
         if child.leaving or code in (ExitCode.HANDLER_GAVE_UP, ExitCode.LOCK_LOST):

@@ -23,7 +23,7 @@ _running: Services | None = None
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Say first which Kafka and etcd the tests run against, if any of them needs one."""
     global _running
-    needed = any("services" in getattr(item, "fixturenames", ()) for item in session.items)
+    needed = any({"services", "store"} & set(getattr(item, "fixturenames", ())) for item in session.items)
     if needed and not session.config.option.collectonly:
         _running = services_module.start(KIND)
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
@@ -39,7 +39,9 @@ def pytest_sessionfinish() -> None:
 @pytest.fixture(scope="session")
 def services() -> Services:
     """Kafka and etcd, the same for all tests; whoever breaks them mends them."""
-    assert _running is not None
+    global _running
+    if _running is None:  # asked for by name, while the tests run
+        _running = services_module.start(KIND)
     return _running
 
 

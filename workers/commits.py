@@ -9,6 +9,7 @@ An unknown outcome is never "failed": the very same transaction is sent again, f
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
@@ -18,10 +19,12 @@ from workers import transactions
 from workers.backoff import delays
 from workers.clock import Clock
 from workers.documents import Offset, now
-from workers.errors import Bug, LeaseGone, Lost, Retry, StateTooLarge
+from workers.errors import Bug, LeaseGone, Lost, NoSpace, Retry, StateTooLarge
 from workers.keys import Keys
 from workers.kv import Get, KeyValue, Operation, Store, Txn, TxnResult
 from workers.model import Partition, Token
+
+log = logging.getLogger(__name__)
 
 Changes = dict[str, bytes | None]
 
@@ -74,21 +77,22 @@ class Commits:
     def has_room_for(self, changes: Changes) -> bool:
         """Whether one transaction can hold these changes on top of those that wait."""
         keys = len(self._changes.keys() | changes.keys())
-        return keys <= transactions.MAX_STATE_KEYS and self._size + _size(changes) <= transactions.MAX_STATE_BYTES
+        size = self._size + self._size_of(changes)
+        return keys <= transactions.MAX_STATE_KEYS and size <= transactions.MAX_STATE_BYTES
 
     def add(self, offset: int, changes: Changes) -> None:
         """A cut that goes with the next transaction. Raises StateTooLarge when none could hold it."""
         if not self.has_room_for(changes):
             if not self._changes:
                 raise StateTooLarge(
-                    f"one record changes {len(changes)} state keys with {_size(changes):,} bytes; a transaction"
-                    f" holds {transactions.MAX_STATE_KEYS} keys and {transactions.MAX_STATE_BYTES:,} bytes:"
-                    " keep less state, or spread it over more, smaller keys"
+                    f"one record changes {len(changes)} state keys with {self._size_of(changes):,} bytes;"
+                    f" a transaction holds {transactions.MAX_STATE_KEYS} keys and"
+                    f" {transactions.MAX_STATE_BYTES:,} bytes: keep less state, or spread it over more, smaller keys"
                 )
             raise Bug("a cut was added without room for it")
         self.offset = offset
         self._changes |= changes
-        self._size += _size(changes)
+        self._size += self._size_of(changes)
         self._dirty = True
 
     def attach(self, *operations: Operation) -> None:
@@ -138,9 +142,11 @@ class Commits:
     def _next(self, last_word: tuple[Operation, ...]) -> _Flight:
         self._sequence += 1
         offset = Offset(self.offset, self.token, self._sequence, self._topic_id, now())
-        extra = tuple((self._extra | {each.key: each for each in last_word}).values())
-        txn = transactions.commit(self._keys, self._partition, self._seen, offset, self._changes, extra)
-        flight = _Flight(txn, offset, self._changes)
+        extra = self._extra | {each.key: each for each in last_word}
+        txn = transactions.commit(
+            self._keys, self._partition, self._seen, offset, self._changes, tuple(extra.values())
+        )
+        flight = _Flight(txn, offset, self._changes, self._extra)
         self._changes, self._size, self._extra, self._dirty = {}, 0, {}, False
         return flight
 
@@ -155,11 +161,13 @@ class Commits:
         try:
             result = answer.result()
         except LeaseGone:
-            self._changes, self._size = flight.changes, _size(flight.changes)
-            self._dirty = True
+            self._changes, self._size = flight.changes, self._size_of(flight.changes)
+            self._extra, self._dirty = flight.extra, True
             self._flight = self._answer = None
             raise
-        except Retry:
+        except Retry as error:
+            if isinstance(error, NoSpace):
+                log.error("%s: cannot commit: %s; the lock is kept", self._partition, error)
             self._answer, self._again_at = None, self._clock() + next(self._delays)
             return
         if result.succeeded:
@@ -172,6 +180,11 @@ class Commits:
         self.committed = flight.offset.offset
         self.count += 1
         self._flight = self._answer = None
+
+    def _size_of(self, changes: Changes) -> int:
+        """In bytes, as etcd counts them: keys whole, and something for each operation."""
+        each_key = len(self._keys.state(self._partition).encode()) + 32
+        return sum(each_key + len(key.encode()) + len(value or b"") for key, value in changes.items())
 
     def _judge(self, result: TxnResult, sent: Offset) -> int:
         verdict, revision = transactions.decide(result, sent)
@@ -187,7 +200,4 @@ class _Flight:
     txn: Txn
     offset: Offset
     changes: Changes
-
-
-def _size(changes: Changes) -> int:
-    return sum(len(key) + len(value or b"") for key, value in changes.items())
+    extra: dict[str, Operation]

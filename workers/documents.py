@@ -47,7 +47,8 @@ class Ending(StrEnum):
 class Document:
     def encode(self) -> bytes:
         fields = {"v": VERSION} | dataclasses.asdict(self)
-        return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+        text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
+        return text.encode(errors="backslashreplace")
 
     @classmethod
     def decode(cls, value: bytes) -> Self:

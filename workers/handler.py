@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import logging
 import sys
 from collections.abc import Callable
@@ -119,7 +120,14 @@ def _find(name: str) -> Any:
             raise Misconfigured(
                 f"handler {name!r}: the class needs handle(record, state) or handle_batch(records, state)"
             )
-    elif not callable(target):
+        target_code = getattr(target, "handle_batch", None) or getattr(target, "handle", None)
+    else:
+        target_code = target
+    if inspect.iscoroutinefunction(target_code) or inspect.isgeneratorfunction(target_code):
+        raise Misconfigured(
+            f"handler {name!r}: it is async or a generator, so calling it would do nothing: use plain def"
+        )
+    if not callable(target):
         raise Misconfigured(f"handler {name!r}: {attribute} is {type(target).__name__}, not a function or a class")
     return target
 
@@ -137,7 +145,7 @@ def _import(name: str, where: str) -> Any:
                 f"handler {name!r}: there is no module {error.name!r} (looked in the current folder and where"
                 " Python finds modules): check the spelling, or give the file as path/to/file.py:attribute"
             ) from None
-        raise Misconfigured(f"handler {name!r} cannot be imported: {error}") from error
+        raise Misconfigured(f"handler {name!r} cannot be imported: {error}{_place_of(error)}") from error
     except (Exception, SystemExit) as error:
         place = _place_of(error)
         raise Misconfigured(f"handler {name!r} cannot be imported: {type(error).__name__}: {error}{place}") from error
@@ -159,7 +167,11 @@ def _import_file(name: str, path: Path) -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[module_name]  # half made; whoever asks again gets the error again
+        raise
     return module
 
 

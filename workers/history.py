@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from workers.documents import Ending, History
@@ -10,7 +11,7 @@ from workers.model import Token
 
 #: How many ownerships of a partition are remembered.
 KEPT = 100
-#: A transaction has room for so many deletions beside everything else; the rest goes with the next owner.
+#: A transaction has room for so many operations beside everything else; the rest goes with the next owner.
 SURPLUS_AT_ONCE = 20
 
 
@@ -20,10 +21,11 @@ def tidy(found: Sequence[KeyValue], own: Token, own_record: History) -> list[Ope
     `found` is a partition's whole history, oldest first.
     """
     operations: list[Operation] = []
-    operations += [Delete(each.key) for each in found[:-KEPT]][:SURPLUS_AT_ONCE]
-    for each in found[-KEPT:]:
-        record = History.decode(each.value)
-        if record.token < own and record.until is None:
-            closed = record.closed(Ending.DIED, own_record.from_offset, at=own_record.since)
-            operations.append(Put(each.key, closed.encode()))
-    return operations[: 2 * SURPLUS_AT_ONCE]
+    operations += [Delete(each.key) for each in found[:-KEPT]]
+    for each in reversed(found[-KEPT:]):
+        with contextlib.suppress(ValueError):  # a foreign value is left alone
+            record = History.decode(each.value)
+            if record.token < own and record.until is None:
+                closed = record.closed(Ending.DIED, own_record.from_offset, at=own_record.since)
+                operations.insert(0, Put(each.key, closed.encode()))
+    return operations[:SURPLUS_AT_ONCE]

@@ -43,7 +43,11 @@ class Keys:
 
     def histories(self, partition: Partition) -> str:
         """The prefix of a partition's history records, oldest first."""
-        return f"{self.root}/history/{_path(partition)}/"
+        return f"{self.every_history}{_path(partition)}/"
+
+    @property
+    def every_history(self) -> str:
+        return f"{self.root}/history/"
 
     def host(self, host: str) -> str:
         return f"{self.hosts}{host}"

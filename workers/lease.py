@@ -74,6 +74,7 @@ class LeaseKeeper:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
                 self._thread.start()
+                threading.Thread(target=self._watch_for_late, name="lease-late", daemon=True).start()
             self._changed.notify_all()
 
     def deadline(self, lease: int) -> float:
@@ -107,7 +108,6 @@ class LeaseKeeper:
                     each.asked = None
                 self._changed.notify_all()
                 self._changed.wait(0.05)
-                self._warn_late()
 
     def _is_done(self) -> bool:
         """Nothing to renew: the thread ends; `keep` starts another."""
@@ -128,7 +128,6 @@ class LeaseKeeper:
                 yield lease
             with self._changed:
                 while not (self._closed or ended.is_set()):
-                    self._warn_late()
                     passed = self._clock() - begun
                     silent = any(each.asked is not None for each in self._leases.values())
                     if silent and passed >= PATIENCE and self._stream is not None:
@@ -137,7 +136,7 @@ class LeaseKeeper:
                     if not silent and (passed >= self._every or self._hurry):
                         break
                     next_look = (PATIENCE if silent else self._every) - passed
-                    self._changed.wait(max(0.001, min(next_look, self._next_late())))
+                    self._changed.wait(max(0.001, next_look))
 
     def _answered(self, renewal: Renewal) -> None:
         with self._changed:
@@ -155,13 +154,14 @@ class LeaseKeeper:
         else:
             self._on_gone(renewal.lease)
 
-    def _next_late(self) -> float:
-        now = self._clock()
-        return min((e.deadline - e.ttl / 4 - now for e in self._leases.values() if not e.late), default=60.0)
-
-    def _warn_late(self) -> None:
-        now = self._clock()
-        for lease, each in self._leases.items():
-            if not each.late and now >= each.deadline - each.ttl / 4:
-                each.late = True
-                self._on_late(lease)
+    def _watch_for_late(self) -> None:
+        """In a thread of its own: the metronome stands still while gRPC asks for nothing, just when it matters."""
+        with self._changed:
+            while self._leases and not self._closed:
+                now = self._clock()
+                for lease, each in self._leases.items():
+                    if not each.late and now >= each.deadline - each.ttl / 4:
+                        each.late = True
+                        self._on_late(lease)
+                next_one = min((e.deadline - e.ttl / 4 for e in self._leases.values() if not e.late), default=now + 1)
+                self._changed.wait(min(max(0.001, next_one - now), 1.0))

@@ -9,13 +9,23 @@ from __future__ import annotations
 
 import os
 import queue
+import select
 import threading
 import time
 from multiprocessing.connection import Connection
 
 from workers.attention import Attention
 from workers.errors import ExitCode
-from workers.protocol import AnsweredPing, AnswerPing, Leave, Order, Report, WasToldToLeave
+from workers.protocol import (
+    AnsweredPing,
+    AnswerPing,
+    Leave,
+    MadeProgress,
+    Order,
+    RenewedLease,
+    Report,
+    WasToldToLeave,
+)
 
 #: Seconds that an orphan may take to finish.
 LAST_SECONDS = 2.0
@@ -24,6 +34,7 @@ LAST_SECONDS = 2.0
 class Line:
     def __init__(self, connection: Connection, attention: Attention) -> None:
         self.orphaned = False
+        self.told_to_leave = False
         self._asked = False
         self._connection = connection
         self._attention = attention
@@ -32,10 +43,16 @@ class Line:
         threading.Thread(target=self._listen, name="line", daemon=True).start()
 
     def tell(self, report: Report) -> None:
-        """Send a report, from any thread. A supervisor that is gone hears nothing, and that is no error."""
+        """Send a report, from any thread. A supervisor that is gone hears nothing, and that is no error.
+
+        A supervisor that is frozen does not read either, and its owners must go on: what comes again anyway is
+        left out once the pipe is full.
+        """
         with self._talking:
             try:
-                self._connection.send(report)
+                comes_again = isinstance(report, RenewedLease | MadeProgress | AnsweredPing)
+                if not comes_again or select.select([], [self._connection], [], 0)[1]:
+                    self._connection.send(report)
             except OSError:
                 self.orphaned = True
 
@@ -49,7 +66,7 @@ class Line:
 
     def ask_to_leave(self) -> None:
         """What a TERM means: the supervisor knows who comes after us. For a signal handler: nothing here may lock."""
-        self._asked = True
+        self._asked = self.told_to_leave = True
         self._attention.call()
         self._orders.put(None)  # wakes a standby
 
@@ -66,10 +83,11 @@ class Line:
                 if isinstance(order, AnswerPing):
                     self.tell(AnsweredPing(order.number))
                 else:
+                    self.told_to_leave |= isinstance(order, Leave)
                     self._orders.put(order)
                     self._attention.call()
         except (EOFError, OSError):
-            self.orphaned = True
+            self.orphaned = self.told_to_leave = True
             self._orders.put(Leave())
             self._attention.call()
         time.sleep(LAST_SECONDS)  # a handler that hangs must not keep an orphan alive

@@ -133,7 +133,7 @@ class Owner:
 
     def _open_handler(self) -> None:
         context = Context(
-            self._partition, self._token, self._me.host, self._loop.heartbeat, lambda: self._attention.raised
+            self._partition, self._token, self._me.host, self._loop.heartbeat, lambda: self._line.told_to_leave
         )
         try:
             self._handler.open(context)

@@ -21,7 +21,7 @@ from workers.backoff import delays
 from workers.care import Care
 from workers.clock import Clock
 from workers.commits import Commits
-from workers.errors import HandlerFailed, StateInvalid, StateTooLarge
+from workers.errors import Bug, HandlerFailed, Lost, Misconfigured, StateInvalid, StateTooLarge
 from workers.handler import Handler
 from workers.kafka import Reader, Record, next_offset
 from workers.kv import Put
@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds to wait for a record before orders and commits are looked after.
 IDLE = 0.1
-#: A transaction that takes longer than this many seconds is looked after by others: the lease, the supervisor.
-PATIENCE = 1.0
+#: While a transaction is waited for, others may want something: seconds between two looks.
+LOOK_UP = 0.1
 #: More touched keys than this at the end of a record: cut now, or the next record may be one too many.
 ENOUGH_KEYS = transactions.MAX_STATE_KEYS * 3 // 4
 
@@ -165,7 +165,7 @@ class RecordLoop:
 
     def _handle_list(self, records: list[Record]) -> int:
         assert self._handler.batch is not None
-        self._handler.batch(records, self._state)
+        self._handler.batch(list(records), self._state)  # a copy: what becomes of its list is the handler's business
         return len(records)
 
     def _note(self, records: list[Record]) -> None:
@@ -187,7 +187,7 @@ class RecordLoop:
         self._cut_at = self._clock()
 
     def _wait_for_commit(self) -> None:
-        while not self._commits.settle(self._clock() + PATIENCE):
+        while not self._commits.settle(self._clock() + LOOK_UP):
             self.rounds += 1  # the handler is not to blame
             if self._attention.raised:
                 raise Interrupted
@@ -202,7 +202,7 @@ class RecordLoop:
 
     def _give_up(self, record: Record, error: BaseException, attempts: int) -> None:
         try:
-            self._last_resort.give_up(record, f"{type(error).__name__}: {error} ({attempts} attempts)")
+            self._last_resort.give_up(record, f"{type(error).__name__}: {_short(str(error))} ({attempts} attempts)")
         except HandlerFailed as failed:
             raise failed from error
         self._note([record])
@@ -224,7 +224,7 @@ class RecordLoop:
                 else:
                     self._insist(record)
             except Interrupted:
-                self._rest = [each for each in records if next_offset(each) > self.offset]
+                self._rest = [*(each for each in records if next_offset(each) > self.offset), *self._rest]
                 return
             self._commits.send()
 
@@ -250,15 +250,15 @@ class RecordLoop:
         pauses = delays(0.1, 5.0)
         place = f"{record.topic()}[{record.partition()}] offset {record.offset()}"
         for attempt in range(1, self._max_retries + 2):
+            if self._interval == 0:
+                self._wait_for_commit()
             try:
-                if self._interval == 0:
-                    self._wait_for_commit()
                 self._handler.handle_alone(record, self._state)
                 self._note([record])
                 self._cut()
                 return
-            except Interrupted:
-                raise
+            except (Interrupted, Lost, Bug, Misconfigured):
+                raise  # of the cut, not of the handler
             except (Exception, SystemExit) as error:
                 self._forget()
                 self.offset = next_offset(record) - 1
@@ -269,3 +269,8 @@ class RecordLoop:
             self._attention.wait(next(pauses))
             if self._attention.raised:
                 raise Interrupted
+
+
+def _short(message: str) -> str:
+    """A message goes to etcd and into a header: not a megabyte of it."""
+    return message if len(message) <= 1000 else message[:1000] + " ..."

@@ -107,6 +107,9 @@ class State(dict[str, Any]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mapping) and dict(self.items()) == dict(other.items())
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
     def pop(self, key: str, default: Any = _REQUIRED) -> Any:
         if key not in self:
             if default is _REQUIRED:
@@ -158,8 +161,22 @@ def _to_json(key: object, value: object) -> bytes:
     if not isinstance(key, str):
         raise StateInvalid(f"state keys are text, and {key!r} is {type(key).__name__}: use str({key!r})")
     try:
+        key.encode()
+        _refuse_other_keys(value)
         return _encode(value).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise StateInvalid(
             f"state[{key!r}] is not JSON ({error}): store text, numbers, booleans, None, lists and dicts"
         ) from error
+
+
+def _refuse_other_keys(value: object) -> None:
+    """JSON would make text of a number that is a key, and the handler would look for the number in vain."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"its key {key!r} is {type(key).__name__}, not text")
+            _refuse_other_keys(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            _refuse_other_keys(each)

@@ -49,6 +49,7 @@ LIFE: dict[State, dict[Event, State]] = {
     State.STARTING: {
         Event.WARMED_UP: State.STANDBY,
         Event.TOLD_TO_LEAVE: State.LEAVING,
+        Event.LOCK_LOST: State.LOST,
     },
     State.STANDBY: {
         Event.LOCK_OFFERED: State.CONFIRMING,

@@ -76,6 +76,7 @@ class Worker:
         warming = threading.Thread(target=self._insist, args=(self._warm_reader,), name="warm-up", daemon=True)
         warming.start()
         self._insist(lambda: self._store.grant(self._settings.lease_ttl, self._settings.lease))
+        self._insist(self._lock.rehearse)
         while warming.is_alive() and not self._attention.raised:
             warming.join(0.2)
         if warming.is_alive():

@@ -101,7 +101,7 @@ LEVELS = ["debug", "info", "warning", "error"]
     type=int,
     default=3,
     show_default=True,
-    help="A record that ended so many workers is not tried again; --on-error applies to it.",
+    help="A record that ended so many workers, counted from when records are tried one by one, is not tried again.",
 )
 @option(
     "--max-worker-memory",
@@ -176,7 +176,8 @@ def run(log_level: str, log_format: str, properties: tuple[str, ...], workers: i
       $ partition-supervisor run workers.samples:word_count -t events --host-id a
       $ partition-supervisor run workers.samples:word_count -t events --host-id b
     \b
-    Signals: TERM, INT: hand over and stop (a second INT: at once). USR1: the stacks of all workers.
+    Signals: TERM, INT: hand over and stop (a second INT: at once). HUP: replace the workers one by one, with
+      fresh code. TTIN, TTOU: one worker more or less. USR1: the stacks of all workers.
     Exit codes: 0 stopped, 69 Kafka or etcd unreachable, 78 bad configuration, the handler's import included.
     """
     if workers is not None and workers < 1:

@@ -51,7 +51,7 @@ def services(kind: str, etcd_members: int, prepare: bool) -> None:
       Use them in another terminal:
       $ partition-supervisor services > services.env
       $ set -a; . ./services.env; set +a
-      $ partition-supervisor check
+      $ partition-supervisor status
     \b
       One etcd member and nothing but Python packages:
       $ partition-supervisor services --kind embedded --etcd-members 1

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import socket
-import subprocess
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.eventually import eventually
 from tests.fakes.clock import FakeClock
 from tests.fakes.etcd import FakeEtcd
 from workers.etcd import Etcd
-from workers.etcd_options import EtcdOptions, parse_endpoints
+from workers.etcd_options import EtcdOptions
 from workers.etcd_status import SilentServer
 
 AnyStore = Etcd | FakeEtcd

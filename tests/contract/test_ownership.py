@@ -47,6 +47,9 @@ class Group:
         assert loaded is not None
         return loaded
 
+    def confirm(self, who: Standby, token: int) -> Loaded | None:
+        return self.lock_of(who).confirm(token, Cause.TAKEN_OVER)
+
     def commits(self, loaded: Loaded) -> Commits:
         offset = loaded.offset.offset if loaded.offset else 0
         return Commits(
@@ -216,7 +219,7 @@ class TestConfirm:
         token = group.own(dead).token
         group.commit(token, 0, 5, 1, a=b"1")
         named = group.take_over(token, heir).revision
-        loaded = group.lock_of(heir).confirm(named)
+        loaded = group.confirm(heir, named)
         assert loaded is not None
         assert (loaded.token, loaded.lock.worker, loaded.lock.cause) == (named, "heir", Cause.TAKEN_OVER)
         assert loaded.offset is not None
@@ -231,7 +234,7 @@ class TestConfirm:
         dead, heir, next_heir = (group.standby(name) for name in ("dead", "heir", "next"))
         named = group.take_over(group.own(dead).token, heir).revision
         group.pass_on(named, next_heir)
-        assert group.lock_of(heir).confirm(named) is None
+        assert group.confirm(heir, named) is None
         assert group.store.get(group.keys.history(P, named)) is None
         assert group.store.get(group.keys.standby(P, "heir")) is not None
 
@@ -239,13 +242,13 @@ class TestConfirm:
         """The answer to the second is that of the first."""
         dead, heir = group.standby("dead"), group.standby("heir")
         named = group.take_over(group.own(dead).token, heir).revision
-        assert group.lock_of(heir).confirm(named) == group.lock_of(heir).confirm(named)
+        assert group.confirm(heir, named) == group.confirm(heir, named)
 
     def test_impatience_comes_too_late_for_a_successor_that_has_confirmed(self, group: Group) -> None:
         """pass_on names another only while the history of the one that was named is absent."""
         dead, heir, next_heir = (group.standby(name) for name in ("dead", "heir", "next"))
         named = group.take_over(group.own(dead).token, heir).revision
-        group.lock_of(heir).confirm(named)
+        group.confirm(heir, named)
         assert not group.pass_on(named, next_heir).succeeded
         assert group.owner() == ("heir", named)
 
@@ -306,14 +309,14 @@ class TestFencing:
 
 class TestHandOver:
     def test_no_revision_is_without_a_lock(self, group: Group) -> None:
-        """The history of the lock key has puts only, one for each owner, and the last commit has the same revision."""
+        """The history of the lock key has puts only, one for each owner, and the last commit is in it."""
         a, b, c = (group.standby(name) for name in "abc")
         commits = group.commits(group.own(a))
         commits.add(5, {"n": b"5"})
         assert commits.drain(soon(), group.give_to(b))
         held = group.owner()
         assert held is not None
-        loaded = group.lock_of(b).confirm(held[1])
+        loaded = group.confirm(b, held[1])
         assert loaded is not None
         assert loaded.offset_revision == loaded.token
         commits = group.commits(loaded)

@@ -28,8 +28,10 @@ def has_new_owner(cluster: DemoCluster, partition: Partition, before: int) -> Ca
     return lambda: cluster.judge.tokens().get(partition, 0) > before
 
 
-def start(make_cluster: MakeCluster, **settings: object) -> DemoCluster:
-    cluster = make_cluster(**settings)
+def start(make_cluster: MakeCluster, options: tuple[str, ...] = (), **settings: object) -> DemoCluster:
+    cluster = make_cluster(
+        options=(*options, "--rebalance-delay", "3600"), **settings
+    )  # nothing moves but for a fault
     cluster.start()
     cluster.load.start()
     eventually(

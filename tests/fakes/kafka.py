@@ -1,0 +1,93 @@
+"""A partition of Kafka in memory, and a reader of it that behaves as `workers.kafka.Reader` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from workers.errors import PartitionRefused, Unavailable
+from workers.kafka import BATCH, Reader
+from workers.model import Offset, Partition
+
+
+class FakeRecord:
+    """As much of a `confluent_kafka.Message` as we and our handlers look at."""
+
+    def __init__(
+        self, partition: Partition, offset: Offset, value: bytes | None = None, key: bytes | None = None
+    ) -> None:
+        self._partition, self._offset, self._value, self._key = partition, offset, value, key
+
+    def topic(self) -> str:
+        return self._partition.topic
+
+    def partition(self) -> int:
+        return self._partition.number
+
+    def offset(self) -> Offset:
+        return self._offset
+
+    def value(self) -> bytes | None:
+        return self._value
+
+    def key(self) -> bytes | None:
+        return self._key
+
+    def error(self) -> None:
+        return None
+
+    def __repr__(self) -> str:
+        return f"FakeRecord({self._partition} offset {self._offset})"
+
+
+class FakeReader(Reader):
+    """`records` may have gaps between their offsets. `first`: what is before it no longer exists.
+
+    `waited` is called with the timeout instead of waiting that long; `sizes` bounds the next lists, one after
+    the other, as a broker's answers would.
+    """
+
+    def __init__(
+        self,
+        records: Iterable[FakeRecord],
+        partition: Partition,
+        waited: Callable[[float], None],
+        first: Offset = 0,
+        sizes: Sequence[int] = (),
+    ) -> None:
+        self.partition = partition
+        self.records = list(records)
+        self.first = first
+        self.reachable = True
+        self.closed = False
+        self.assigned: Offset | None = None
+        self._waited = waited
+        self._sizes = list(sizes)
+
+    @property
+    def end(self) -> Offset:
+        return self.records[-1].offset() + 1 if self.records else self.first
+
+    def warm_up(self, timeout: float) -> tuple[Offset, Offset]:
+        if not self.reachable:
+            self._waited(timeout)
+            raise Unavailable(f"Kafka: {self.partition}: the fake broker does not answer")
+        return self.first, self.end
+
+    def assign(self, offset: Offset) -> None:
+        self.assigned = offset
+
+    def read(self, timeout: float) -> list[FakeRecord]:  # type: ignore[override]
+        assert self.assigned is not None, "read before assign"
+        if self.assigned < self.first or self.assigned > self.end:
+            raise PartitionRefused(f"{self.partition}: Kafka does not have the next record; nothing was skipped.")
+        most = min(BATCH, self._sizes.pop(0)) if self._sizes else BATCH
+        position = self.assigned
+        found = [each for each in self.records if each.offset() >= position][:most] if self.reachable else []
+        if found:
+            self.assigned = found[-1].offset() + 1
+        else:
+            self._waited(timeout)
+        return found
+
+    def close(self) -> None:
+        self.closed = True

@@ -1,0 +1,482 @@
+"""Workers, errands and leases without a process, a thread or a socket; and a host of its own to replay histories on.
+
+Everything that decides is real: the loop, succession, staffing, vigil, timers. What they act upon is not: children
+remember what they were told, errands are done when the test says so, time passes when the test says so.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, TypeVar
+
+from supervisor.children import Child, Children
+from supervisor.cluster import Cluster, Snapshot, prefixes, read_all
+from supervisor.config import Config
+from supervisor.errands import Errands
+from supervisor.events import ChildExited, ChildReported, ClusterChanged, ErrandDone, Event, Inbox, LeaseGone
+from supervisor.forkserver import ForkServer
+from supervisor.loop import Supervisor
+from supervisor.presence import Presence
+from tests.fakes.clock import FakeClock
+from tests.fakes.etcd import FakeEtcd
+from workers import transactions
+from workers.clock import Clock
+from workers.documents import Cause, Host, Lock, Offset, Parked, Standby, now
+from workers.errors import LeaseGone as NoLease
+from workers.etcd_options import EtcdOptions
+from workers.keys import Keys
+from workers.kv import Change, Delete, Operation, Put, Store, Txn
+from workers.lease import LeaseKeeper
+from workers.lock import PartitionLock
+from workers.model import Partition
+from workers.protocol import (
+    AnsweredPing,
+    AnswerPing,
+    BecameReady,
+    BecomeOwner,
+    Compete,
+    GaveUp,
+    HandedOver,
+    Leave,
+    MissedLock,
+    Order,
+    Report,
+    TookLock,
+    WorkerSettings,
+)
+
+T = TypeVar("T")
+O = TypeVar("O", bound=Order)
+
+
+class FakeChild(Child):
+    """A worker without a process: it remembers what it was told and how it was signalled."""
+
+    def __init__(self, settings: WorkerSettings, pid: int) -> None:
+        nothing: Any = None
+        super().__init__(settings, nothing, nothing, FakeLogs(), pid)  # type: ignore[arg-type]
+        self.told: list[Order] = []
+        self.signals: list[signal.Signals] = []
+        self.exit_code: int | None = None
+
+    def tell(self, order: Order) -> None:
+        if self.exit_code is None:
+            self.told.append(order)
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.exit_code is None:
+            self.signals.append(number)
+
+    def orders(self, kind: type[O]) -> list[O]:
+        """What it was told of one kind."""
+        return [order for order in self.told if isinstance(order, kind)]
+
+    @property
+    def killed(self) -> bool:
+        return signal.SIGKILL in self.signals
+
+
+class FakeLogs:
+    def __init__(self) -> None:
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeChildren(Children):
+    """Remembers everybody who was ever started; they live until the test ends them."""
+
+    def __init__(self) -> None:
+        self._children: dict[str, Child] = {}
+        self._pids = count(1_000_001)
+        self.started: list[FakeChild] = []
+        self.reaped: list[FakeChild] = []
+
+    def start(self, make: Callable[[str, int], WorkerSettings]) -> Child:
+        pid = next(self._pids)
+        child = FakeChild(make(f"worker-{pid}", pid), pid)
+        self._children[child.worker] = child
+        self.started.append(child)
+        return child
+
+    def reap(self, child: Child) -> int:
+        assert isinstance(child, FakeChild)
+        assert child.exit_code is not None, "only who has exited can be reaped"
+        assert child not in self.reaped, "reaped twice"
+        self.reaped.append(child)
+        return child.exit_code
+
+    @property
+    def living(self) -> list[FakeChild]:
+        return [child for child in self.started if child.exit_code is None]
+
+
+class FakeErrands(Errands):
+    """Work is done when the loop comes round, or, while `held`, when the test says so."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self.open = 0
+        self.held = False
+        self._inbox = inbox
+        self._waiting: list[Callable[[], None]] = []
+
+    def run(self, work: Callable[[], T], then: Callable[[T], None] = lambda _result: None) -> None:
+        self.open += 1
+
+        def do() -> None:
+            result = work()
+            self._inbox.post(ErrandDone(lambda: finish(result)))
+
+        def finish(result: T) -> None:
+            self.open -= 1
+            then(result)
+
+        self._waiting.append(do)
+
+    def do_one(self) -> bool:
+        if not self._waiting:
+            return False
+        self._waiting.pop(0)()
+        return True
+
+    def close(self) -> None:
+        self._waiting.clear()
+
+
+class FakeKeeper(LeaseKeeper):
+    """Renews in `round`, which the test calls, those whose holder is alive."""
+
+    def __init__(self, store: Store, clock: Clock, on_gone: Callable[[int], None]) -> None:
+        self._fake_store, self._fake_clock, self._fake_gone = store, clock, on_gone
+        self.kept: dict[int, tuple[float, Callable[[], bool]]] = {}
+        self._deadlines: dict[int, float] = {}
+
+    def keep(
+        self, lease: int, ttl: float, alive: Callable[[], bool] = lambda: True, deadline: float | None = None
+    ) -> None:
+        self.kept[lease] = ttl, alive
+        self._deadlines[lease] = self._fake_clock() + ttl if deadline is None else deadline
+
+    def deadline(self, lease: int) -> float:
+        return self._deadlines[lease] if lease in self.kept else 0.0
+
+    def drop(self, lease: int) -> None:
+        self.kept.pop(lease, None)
+
+    def close(self) -> None:
+        self.kept.clear()
+
+    def is_renewed(self, lease: int) -> bool:
+        return lease in self.kept and self.kept[lease][1]()
+
+    def round(self, store: FakeEtcd) -> None:
+        for lease in [each for each in self.kept if self.is_renewed(each)]:
+            if store.renew(lease).ttl > 0:
+                self._deadlines[lease] = self._fake_clock() + self.kept[lease][0]
+            else:
+                self.drop(lease)
+                self._fake_gone(lease)
+
+
+class FakeForkServer(ForkServer):
+    def __init__(self) -> None:
+        self.renewed = 0
+
+    def renew(self) -> None:
+        self.renewed += 1
+
+
+class _RunIsReady(Exception):
+    pass
+
+
+class PacedInbox(Inbox):
+    """`run` would wait here for ever; the test takes over from it instead."""
+
+    paced = True
+
+    def wait(self, until: float) -> list[Event]:
+        if self.paced:
+            self.paced = False
+            raise _RunIsReady
+        return super().wait(0.0)
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A worker on another host, as etcd shows it."""
+
+    standby: Standby
+
+    @property
+    def worker(self) -> str:
+        return self.standby.worker
+
+
+class FakeHost:
+    """One real supervisor, `a` by default, on fakes; other hosts are what the test puts into etcd.
+
+    Leases run out only when the test expires them, except this host's, which its keeper renews.
+    """
+
+    def __init__(self, partitions: int = 1, host_id: str = "a", topic: str = "t", **settings: Any) -> None:
+        self.clock, self.boottime = FakeClock(1_000.0), FakeClock(50_000.0)
+        self.store = FakeEtcd(FakeClock())
+        self.inbox = PacedInbox()
+        self.config = Config(
+            "h:handle", (topic,), "kafka:9092", EtcdOptions(("etcd:2379",)), host_id=host_id, **settings
+        )
+        self.keys: Keys = self.config.keys
+        self.partitions = [Partition(topic, number) for number in range(partitions)]
+        self.children, self.cluster = FakeChildren(), Cluster(self.keys)
+        self.errands, self.fork_server = FakeErrands(self.inbox), FakeForkServer()
+        self.watching = True
+        self.healthy = True
+        self.mirrored: list[dict[Partition, int]] = []
+        gone: Callable[[int], None] = lambda lease: self.inbox.post(LeaseGone(lease))  # noqa: E731
+        self.presence = Presence(self.store, self.keys, host_id, self.config.lease_ttl, gone)
+        self.keeper = self.presence.keeper = FakeKeeper(self.store, self.boottime, gone)
+        self._seen = 0
+        self._workers = count(1)
+        self._obeyed: dict[str, int] = {}
+        self._pinged: dict[str, int] = {}
+
+    def open(self) -> FakeHost:
+        """Begin to run: what was put into etcd until now, it finds there."""
+        self.presence.enter(Host(self.config.workers, "1", 1, "", now()), 1.0)
+        self.cluster.list_anew(self.look())
+        self._seen = self.store.revision
+        self.supervisor = Supervisor(
+            self.config, self.fork_server, self.inbox, self.children, self.cluster, self.store, self.presence,
+            self.errands, dict.fromkeys(self.partitions, "id"), self.mirrored.append, self.clock,
+        )  # fmt: skip
+        vigil = self.supervisor._vigil
+        vigil._clock, vigil._checked_at = self.boottime, self.boottime()
+        try:
+            self.supervisor.run()
+        except _RunIsReady:
+            self.settle()
+        return self
+
+    def close(self) -> None:
+        self.inbox.close()
+        self.store.close()
+
+    # --- time
+
+    def turn(self) -> bool:
+        """One round of the loop, as `run` does it. False: nothing had happened."""
+        if self.watching:
+            self.post_changes()
+        if not self.errands.held:
+            self.errands.do_one()
+        events = self.inbox.wait(0.0)
+        for event in events:
+            self.supervisor._handle(event)
+        self.supervisor._timers.run_due()
+        return bool(events)
+
+    def settle(self) -> None:
+        """Until nothing happens any more at this moment."""
+        for _ in range(10_000):
+            obeyed = self.healthy and any([self.obey(child) for child in self.children.living])
+            if not (self.turn() or obeyed or (self.errands._waiting and not self.errands.held)):
+                return
+        raise AssertionError("the loop does not come to rest")
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, with every timer on its time."""
+        end = self.clock() + seconds
+        while (due := self.supervisor._timers.next_at()) <= end:
+            self.jump(max(0.0, due - self.clock()))
+            self.settle()
+        self.jump(end - self.clock())
+        self.settle()
+
+    def jump(self, seconds: float) -> None:
+        """Time passes and nobody notices, as when the host is frozen."""
+        self.clock.advance(seconds)
+        self.boottime.advance(seconds)
+
+    # --- what etcd tells
+
+    def look(self) -> Snapshot:
+        result = self.store.transact(read_all(self.keys))
+        return Snapshot(result.revision, tuple(item for found in result.answers for item in found))
+
+    def post_changes(self) -> None:
+        """What the watch tells, one change at a time, as `Eyes` does."""
+        for change in self._fresh():
+            self.inbox.post(ClusterChanged((change,)))
+
+    def _fresh(self) -> list[Change]:
+        fresh = [
+            change
+            for change in self.store._history
+            if change.item.mod_revision > self._seen and change.item.key.startswith(prefixes(self.keys))
+        ]
+        self._seen = self.store.revision
+        return fresh
+
+    def put(self, *operations: Operation) -> int:
+        return self.store.transact(Txn((), operations)).revision
+
+    # --- other hosts
+
+    def join(self, host: str, workers: int = 0) -> None:
+        self.put(Put(self.keys.host(host), Host(workers, "1", 1, "", now()).encode()))
+
+    def vanish(self, *hosts: str) -> None:
+        """Their leases run out: one after the other, as in etcd. Their standbys and locks go too."""
+        for host in hosts:
+            self.put(Delete(self.keys.host(host)))
+            for item in (*self.store.list(self.keys.standbys).items, *self.store.list(self.keys.locks).items):
+                document = (Lock if item.key.startswith(self.keys.locks) else Standby).decode(item.value)
+                if document.host == host:
+                    self.put(Delete(item.key))
+
+    def standby_on(self, host: str, partition: Partition) -> Elsewhere:
+        """A ready standby there."""
+        lease = self.store.grant(3600).lease
+        made = Standby(f"{host}-{next(self._workers)}", host, 1, f"{lease:x}", now())
+        self.put(Put(self.keys.standby(partition, made.worker), made.encode(), lease))
+        return Elsewhere(made)
+
+    def owner_on(self, host: str, partition: Partition) -> Elsewhere:
+        there = self.standby_on(host, partition)
+        assert PartitionLock(self.store, self.keys, partition, there.standby, lambda: False).acquire()
+        return there
+
+    def confirm(self, partition: Partition, elsewhere: Elsewhere) -> None:
+        """What a successor does first."""
+        held = self.lock_of(partition)
+        assert held is not None
+        assert PartitionLock(self.store, self.keys, partition, elsewhere.standby, lambda: False).confirm(
+            held[1], Cause.TAKEN_OVER
+        )
+
+    def lock_of(self, partition: Partition) -> tuple[str, int] | None:
+        """The worker that has it, and the token."""
+        found = self.store.get(self.keys.lock(partition))
+        return (Lock.decode(found.value).worker, found.mod_revision) if found else None
+
+    def park(self, partition: Partition) -> None:
+        self.put(Put(self.keys.parked(partition), Parked(0, "asked for", "x", now()).encode()))
+
+    def resume(self, partition: Partition) -> None:
+        self.put(Delete(self.keys.parked(partition)))
+
+    # --- this host's workers
+
+    def on(self, partition: Partition) -> list[FakeChild]:
+        return [child for child in self.children.living if child.partition == partition]
+
+    def owner(self, partition: Partition) -> FakeChild:
+        (found,) = (child for child in self.on(partition) if child.token is not None)
+        return found
+
+    def standby(self, partition: Partition) -> FakeChild:
+        (found,) = (child for child in self.on(partition) if child.token is None)
+        return found
+
+    def report(self, child: FakeChild, report: Report) -> None:
+        self.inbox.post(ChildReported(child.worker, report))
+
+    def exit(self, child: FakeChild, code: int = -9, last_word: GaveUp | None = None) -> None:
+        if last_word:
+            self.report(child, last_word)
+        child.exit_code = code
+        self.inbox.post(ChildExited(child.worker))
+
+    def warm_up(self, child: FakeChild) -> None:
+        """It becomes a ready standby, as a worker does."""
+        settings = child.settings
+        me = Standby(child.worker, settings.host, child.pid, f"{settings.lease:x}", now())
+        self.store.grant(settings.lease_ttl, settings.lease)
+        self.put(Put(self.keys.standby(child.partition, child.worker), me.encode(), settings.lease))
+        self._obeyed[child.worker] = len(child.told)
+        self.report(child, BecameReady(me))
+
+    def warm_up_all(self) -> None:
+        """Everybody who is not ready yet, and whoever is started thereby."""
+        while new := [child for child in self.children.living if child.worker not in self._obeyed]:
+            for child in new:
+                self.warm_up(child)
+            self.settle()
+
+    def answer_pings(self, child: FakeChild) -> None:
+        """All that it has not answered yet."""
+        pings = child.orders(AnswerPing)
+        for ping in pings[self._pinged.get(child.worker, 0) :]:
+            self.report(child, AnsweredPing(ping.number))
+        self._pinged[child.worker] = len(pings)
+
+    def obey(self, child: FakeChild) -> bool:
+        """It carries out what it was told since the last time, as a healthy worker does. False: nothing."""
+        if child.exit_code is not None or child.killed:
+            if child.exit_code is None:
+                self.exit(child, -9)
+                return True
+            return False
+        fresh = child.told[self._obeyed.get(child.worker, 0) :]
+        if child.worker in self._obeyed:
+            self._obeyed[child.worker] = len(child.told)
+        elif not any(isinstance(order, Leave) for order in fresh):
+            return False
+        for order in fresh:
+            self._carry_out(child, order)
+        self.answer_pings(child)
+        return bool(fresh)
+
+    def _carry_out(self, child: FakeChild, order: Order) -> None:
+        match order:
+            case Compete() | BecomeOwner() if child.token is None and child.standby is not None:
+                self._take_lock(child, order)
+            case Leave(successors):
+                self._leave(child, successors)
+
+    def _take_lock(self, child: FakeChild, order: Compete | BecomeOwner) -> None:
+        assert child.standby is not None
+        lock = PartitionLock(self.store, self.keys, child.partition, child.standby, lambda: False)
+        held = self.lock_of(child.partition)
+        if held and held[0] == child.worker and self.store.get(self.keys.history(child.partition, held[1])):
+            return  # it is the owner already, and had said so
+        try:
+            loaded = lock.confirm(order.token, order.cause) if isinstance(order, BecomeOwner) else lock.acquire()
+        except NoLease as error:
+            self.exit(child, 75, GaveUp(75, str(error)))
+            return
+        self.report(child, TookLock(loaded.token, 0, loaded.lock.deaths) if loaded else MissedLock())
+
+    def _leave(self, child: FakeChild, successors: tuple[Standby, ...]) -> None:
+        held = self.lock_of(child.partition)
+        if held is None or held[0] != child.worker:
+            self.exit(child, 0)
+            return
+        for successor in successors:
+            try:
+                revision = self._end(child, held[1], Lock.naming(successor, Cause.HANDED_OVER))
+            except NoLease:
+                continue
+            self.report(child, HandedOver(successor, revision))
+            self.exit(child, 0)
+            return
+        self._end(child, held[1], None)
+        self.exit(child, 0)
+
+    def _end(self, child: FakeChild, token: int, heir: Lock | None) -> int:
+        found = self.store.get(self.keys.offset(child.partition))
+        last_word = (
+            transactions.give_to(self.keys, child.partition, heir)
+            if heir
+            else transactions.let_go(self.keys, child.partition)
+        )
+        offset = Offset(0, token, 1, "id", now())
+        seen = found.mod_revision if found else 0
+        result = self.store.transact(transactions.commit(self.keys, child.partition, seen, offset, {}, last_word))
+        assert result.succeeded
+        return result.revision

@@ -1,0 +1,177 @@
+"""The transactions as values, what becomes of their answers, and what etcd's limits leave room for."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fakes.etcd import MAX_OPERATIONS, FakeEtcd
+from workers import transactions
+from workers.documents import Attempt, Cause, History, Lock, Offset, Parked, Standby, now
+from workers.keys import Keys
+from workers.kv import Compare, Delete, Get, Put, Target, Txn
+from workers.model import Partition
+from workers.transactions import MAX_STATE_KEYS, Verdict
+
+KEYS = Keys.of("/partition-supervisor/", "tests")
+P = Partition("events", 3)
+
+
+def standby(store: FakeEtcd, name: str) -> Standby:
+    return Standby(name, f"host-of-{name}", 1, f"{store.grant(60).lease:x}", now())
+
+
+def history(token: int, who: Standby) -> History:
+    return History(token, who.worker, who.host, who.pid, Cause.ACQUIRED, now(), 0)
+
+
+def offset(number: int, token: int, sequence: int) -> Offset:
+    return Offset(number, token, sequence, "topic-id", now())
+
+
+def acquire(store: FakeEtcd, who: Standby) -> transactions.Loaded:
+    result = store.transact(transactions.acquire(KEYS, P, Lock.naming(who, Cause.ACQUIRED)))
+    assert result.succeeded
+    return transactions.loaded(KEYS, P, result)
+
+
+class TestLoaded:
+    def test_a_partition_that_nobody_ever_had_is_empty(self) -> None:
+        """No offset, no state, no attempt; the token is the lock's mod_revision."""
+        store = FakeEtcd()
+        me = standby(store, "me")
+        loaded = acquire(store, me)
+        assert (loaded.offset, loaded.offset_revision, loaded.state, loaded.attempt) == (None, 0, {}, None)
+        lock = store.get(KEYS.lock(P))
+        assert lock is not None
+        assert (loaded.token, loaded.lock.worker, lock.lease) == (lock.mod_revision, "me", me.lease_id)
+
+    def test_everything_that_an_owner_needs_is_in_one_answer(self) -> None:
+        """Offset, state under the handler's own keys, and the attempt come with the lock, and with a confirmation."""
+        store = FakeEtcd()
+        stored = Offset(7, 1, 2, "topic-id", now())
+        attempt = Attempt(7, 1, ["a"])
+        state = {"a/b": b"1", "": b"2", "ä": b"3"}
+        puts = [Put(KEYS.state(P) + key, value) for key, value in state.items()]
+        neighbour = Put(KEYS.state(Partition("events", 30)) + "x", b"not ours")
+        store.transact(
+            Txn((), (Put(KEYS.offset(P), stored.encode()), Put(KEYS.attempt(P), attempt.encode()), neighbour, *puts))
+        )
+        me = standby(store, "me")
+        for loaded in (
+            acquire(store, me),
+            transactions.loaded(
+                KEYS, P, store.transact(transactions.confirm(KEYS, P, token_of(store), history(token_of(store), me)))
+            ),
+        ):
+            assert (loaded.offset, loaded.state, loaded.attempt) == (stored, state, attempt)
+            found = store.get(KEYS.offset(P))
+            assert found is not None
+            assert (loaded.offset_revision, loaded.token) == (found.mod_revision, token_of(store))
+
+
+def token_of(store: FakeEtcd) -> int:
+    found = store.get(KEYS.lock(P))
+    return found.mod_revision if found else 0
+
+
+class TestDecide:
+    """What a refused commit means is read from its else branch."""
+
+    def test_our_own_sequence_means_that_an_earlier_copy_had_landed(self) -> None:
+        """The number is O's mod_revision, to go on with."""
+        store = FakeEtcd()
+        token = acquire(store, standby(store, "me")).token
+        sent = offset(5, token, 1)
+        txn = transactions.commit(KEYS, P, 0, sent, {"a": b"1"})
+        landed = store.transact(txn)
+        again = store.transact(txn)
+        assert (landed.succeeded, again.succeeded) == (True, False)
+        assert transactions.decide(again, sent) == (Verdict.LANDED, landed.revision)
+
+    @pytest.mark.parametrize("end", ["give", "release", "park"])
+    def test_a_last_word_that_had_landed_is_recognised_though_the_lock_is_not_ours_any_more(self, end: str) -> None:
+        """O is looked at before L."""
+        store = FakeEtcd()
+        token = acquire(store, standby(store, "me")).token
+        last_word = {
+            "give": transactions.give_to(KEYS, P, Lock.naming(standby(store, "next"), Cause.HANDED_OVER)),
+            "release": transactions.let_go(KEYS, P),
+            "park": transactions.park(KEYS, P, Parked(5, "why", "here", now())),
+        }[end]
+        sent = offset(5, token, 1)
+        txn = transactions.commit(KEYS, P, 0, sent, {}, last_word)
+        landed = store.transact(txn)
+        assert transactions.decide(store.transact(txn), sent) == (Verdict.LANDED, landed.revision)
+
+    @pytest.mark.parametrize("successor", [True, False])
+    def test_a_lock_that_is_not_ours_means_lost(self, successor: bool) -> None:
+        """Whether somebody else has it by now, or nobody."""
+        store = FakeEtcd()
+        token = acquire(store, standby(store, "me")).token
+        lock = Lock.naming(standby(store, "next"), Cause.TAKEN_OVER) if successor else None
+        store.transact(transactions.take_over(KEYS, P, token, lock))
+        sent = offset(5, token, 1)
+        refused = store.transact(transactions.commit(KEYS, P, 0, sent, {"a": b"1"}))
+        assert transactions.decide(refused, sent) == (Verdict.LOST, 0)
+
+    def test_a_lock_that_is_ours_and_an_offset_that_is_not_is_impossible(self) -> None:
+        """No sequence of our transactions leads there, so it is not explained away."""
+        store = FakeEtcd()
+        token = acquire(store, standby(store, "me")).token
+        store.transact(Txn((), (Put(KEYS.offset(P), offset(99, 1, 1).encode()),)))
+        sent = offset(5, token, 1)
+        refused = store.transact(transactions.commit(KEYS, P, 0, sent, {}))
+        assert transactions.decide(refused, sent) == (Verdict.IMPOSSIBLE, 0)
+
+    def test_the_same_sequence_under_another_token_is_not_ours(self) -> None:
+        """Token and sequence both have to agree."""
+        store = FakeEtcd()
+        first = acquire(store, standby(store, "me")).token
+        store.transact(transactions.commit(KEYS, P, 0, offset(5, first, 1), {}, transactions.let_go(KEYS, P)))
+        second = acquire(store, standby(store, "me again")).token
+        store.transact(transactions.take_over(KEYS, P, second, None))
+        sent = offset(6, second, 1)
+        refused = store.transact(transactions.commit(KEYS, P, 0, sent, {}))
+        assert transactions.decide(refused, sent) == (Verdict.LOST, 0)
+
+
+class TestShape:
+    def test_every_write_compares_the_token(self) -> None:
+        """No transaction of an owner, or over an owner, can succeed once the lock was written by anybody."""
+        me = Standby("me", "here", 1, "1", now())
+        lock = Lock.naming(me, Cause.HANDED_OVER)
+        mine = Compare(KEYS.lock(P), Target.MOD_REVISION, 17)
+        for txn in (
+            transactions.commit(KEYS, P, 5, offset(1, 17, 1), {"a": b"1"}),
+            transactions.confirm(KEYS, P, 17, history(17, me)),
+            transactions.take_over(KEYS, P, 17, lock),
+            transactions.take_over(KEYS, P, 17, None),
+            transactions.pass_on(KEYS, P, 17, lock),
+            transactions.still_mine(KEYS, P, 17),
+        ):
+            assert mine in txn.compare
+            assert Get(KEYS.lock(P)) in txn.failure
+
+    def test_a_commit_compares_the_offset_it_has_seen(self) -> None:
+        """So the same transaction can be sent twice, and lands once."""
+        txn = transactions.commit(KEYS, P, 5, offset(1, 17, 1), {})
+        assert Compare(KEYS.offset(P), Target.MOD_REVISION, 5) in txn.compare
+
+    def test_none_deletes_a_state_key(self) -> None:
+        """A change to None is a deletion, anything else a put."""
+        txn = transactions.commit(KEYS, P, 5, offset(1, 17, 1), {"a": None, "b": b"null"})
+        assert Delete(f"{KEYS.state(P)}a") in txn.success
+        assert Put(f"{KEYS.state(P)}b", b"null") in txn.success
+
+    def test_the_fullest_commit_has_room_for_the_history_and_a_last_word(self) -> None:
+        """A hundred state keys, the offset, an attempt, the history and parking stay below etcd's limit."""
+        changes: dict[str, bytes | None] = {f"k{n}": b"1" for n in range(MAX_STATE_KEYS)}
+        me = Standby("me", "here", 1, "1", now())
+        extra = (
+            Put(KEYS.history(P, 17), history(17, me).encode()),
+            Get(KEYS.histories(P), prefix=True),
+            Put(KEYS.attempt(P), b"{}"),
+            *transactions.park(KEYS, P, Parked(1, "why", "here", now())),
+        )
+        txn = transactions.commit(KEYS, P, 0, offset(1, 17, 1), changes, extra)
+        assert max(len(txn.compare), len(txn.success), len(txn.failure)) <= MAX_OPERATIONS
