@@ -13,6 +13,12 @@ from supervisor.commands.failing import PlainGroup
 COMMANDS = {
     "run": "Run one supervisor: a worker process for each Kafka partition.",
     "status": "Show who owns which partition, how far it is, and who stands by.",
+    "history": "Tell who owned a partition, since when, why it moved, and how long the gap was.",
+    "pause": "Pause partitions: their owners commit and let go, and nobody takes them.",
+    "resume": "Resume partitions that were paused, or parked by a worker.",
+    "drain": "Have a host hand everything over to others.",
+    "move": "Move a partition to a certain host.",
+    "offsets": "Show the offsets in etcd, or set them.",
     "produce": "Fill a topic with sample records.",
     "services": "Run Kafka and etcd for development.",
     "demo": "Watch a failover: a cluster on this machine, and processes to kill.",
@@ -59,10 +65,10 @@ def cli(**_: Any) -> None:
     transaction. When a process or a host dies, a warm standby goes on at exactly the next record.
 
     \b
-    Exit codes: 0 fine, 1 unexpected, 2 usage, 3 condition not met (status --check),
+    Exit codes: 0 fine, 1 unexpected, 2 usage, 3 condition not met (status --check, --wait),
     69 Kafka or etcd unreachable, 78 bad configuration.
 
     \b
-    See it work, with nothing but this package:
+    See it work:
       $ partition-supervisor demo
     """

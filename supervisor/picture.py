@@ -92,8 +92,10 @@ class HostView:
     draining: bool
 
     @classmethod
-    def of(cls, host: str, document: Host) -> HostView:
-        return cls(host, document.pid, document.workers, document.version, document.started, document.draining)
+    def of(cls, host: str, document: Host, drained: bool) -> HostView:
+        """`drained`: somebody ordered it; the host's own word is that it stops."""
+        draining = document.draining or drained
+        return cls(host, document.pid, document.workers, document.version, document.started, draining)
 
     def as_json(self) -> JSON:
         return {
@@ -157,7 +159,7 @@ def draw(documents: Documents, ends: Mapping[Partition, int]) -> Picture:
             _partition(documents, partition, ends.get(partition))
             for partition in sorted({*documents.partitions, *ends})
         ),
-        tuple(HostView.of(name, cluster.hosts[name]) for name in sorted(cluster.hosts)),
+        tuple(HostView.of(name, cluster.hosts[name], name in cluster.drained) for name in sorted(cluster.hosts)),
     )
 
 

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicCollection, TopicPartition
@@ -65,7 +66,7 @@ class Topics:
     def look(self) -> dict[Partition, str]:
         """Raises KafkaException when no broker answers."""
         known = self._admin.list_topics(timeout=2.0).topics
-        ids = self._topic_ids([name for name in self._names if name in known])
+        ids = topic_ids(self._admin, [name for name in self._names if name in known])
         return {
             Partition(name, number): ids.get(name, "")
             for name in self._names
@@ -95,17 +96,6 @@ class Topics:
                 log.warning("offsets cannot be copied to the Kafka group %r: %s", group, error.args[0].str())
             self._mirror_failed = True
 
-    def _topic_ids(self, names: list[str]) -> dict[str, str]:
-        if not names:
-            return {}
-        ids = {}
-        for name, future in self._admin.describe_topics(TopicCollection(names), request_timeout=5.0).items():
-            try:
-                ids[name] = str(future.result().topic_id)
-            except KafkaException:
-                ids[name] = ""  # a broker too old to have ids, or a stand-in
-        return ids
-
 
 class EndOffsets:
     """Where partitions end: the offset of the next record that will be written."""
@@ -124,28 +114,80 @@ class EndOffsets:
         Raises Unreachable when no broker answers within `timeout` seconds.
         """
         until = time.monotonic() + timeout
+        wanted = self._partitions(topics, timeout)
+        return self._ask(wanted, OffsetSpec.latest(), max(0.1, until - time.monotonic()))  # type: ignore[no-untyped-call]
+
+    def _partitions(self, topics: Collection[str], timeout: float) -> list[TopicPartition]:
         try:
             known = self._admin.list_topics(timeout=timeout).topics  # of all: naming a topic might create it
         except KafkaException as error:
-            raise Unreachable(
-                f"Kafka does not answer at {self._address} ({error.args[0].str()}):"
-                " is it running, and is --bootstrap-servers right?"
-            ) from None
-        wanted = [
+            raise self._silent(error) from None
+        return [
             TopicPartition(name, number)
             for name in topics
             if name in known and known[name].error is None
             for number in known[name].partitions
         ]
-        return self._ends(wanted, max(0.1, until - time.monotonic()))
 
-    def _ends(self, wanted: list[TopicPartition], timeout: float) -> dict[Partition, int]:
+    def _ask(self, wanted: list[TopicPartition], what: Any, timeout: float) -> dict[Partition, int]:
         if not wanted:
             return {}
-        ends = {}
-        latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        asked = dict.fromkeys(wanted, latest)
+        offsets = {}
+        asked = dict.fromkeys(wanted, what)
         for found, future in self._admin.list_offsets(asked, request_timeout=timeout).items():
             with contextlib.suppress(KafkaException):
-                ends[Partition(found.topic, found.partition)] = int(future.result().offset)
-        return ends
+                offsets[Partition(found.topic, found.partition)] = int(future.result().offset)
+        return offsets
+
+    def _silent(self, error: KafkaException) -> Unreachable:
+        return Unreachable(
+            f"Kafka does not answer at {self._address} ({error.args[0].str()}):"
+            " is it running, and is --bootstrap-servers right?"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What a partition holds: its first offset and its end, and where the asked time begins (None: it has nothing
+    as new as that). `topic_id` is "" where the broker does not tell."""
+
+    earliest: int
+    latest: int
+    topic_id: str = ""
+    at_time: int | None = None
+
+
+class Extents(EndOffsets):
+    """The same, with everything that a new offset may depend on."""
+
+    def extents(
+        self, topics: Collection[str], timeout: float, milliseconds: int | None = None
+    ) -> dict[Partition, Extent]:
+        """Of all partitions of these topics that have a leader. `milliseconds`: the time asked for, since 1970.
+
+        Raises Unreachable when no broker answers within `timeout` seconds.
+        """
+        wanted = self._partitions(topics, timeout)
+        ids = topic_ids(self._admin, list(topics)) if wanted else {}
+        first = self._ask(wanted, OffsetSpec.earliest(), timeout)  # type: ignore[no-untyped-call]
+        end = self._ask(wanted, OffsetSpec.latest(), timeout)  # type: ignore[no-untyped-call]
+        times: dict[Partition, int] = {}
+        if milliseconds is not None:
+            times = self._ask(wanted, OffsetSpec.for_timestamp(milliseconds), timeout)
+        return {
+            p: Extent(first[p], end[p], ids.get(p.topic, ""), times[p] if times.get(p, -1) >= 0 else None)
+            for p in sorted(first.keys() & end.keys())
+        }
+
+
+def topic_ids(admin: AdminClient, names: list[str]) -> dict[str, str]:
+    """The id of each topic; "" where the broker does not tell."""
+    if not names:
+        return {}
+    ids = {}
+    for name, future in admin.describe_topics(TopicCollection(names), request_timeout=5.0).items():
+        try:
+            ids[name] = str(future.result().topic_id)
+        except KafkaException:
+            ids[name] = ""  # a broker too old to have ids, or a stand-in
+    return ids

@@ -63,6 +63,7 @@ class Reader:
         self._assigned_at: Offset | None = None  # None: records have come since
         self._doubt_at = 0.0
         self._doubts = 0
+        self._suspicious = False
         try:
             self._consumer = Consumer(dict(config), logger=logging.getLogger("librdkafka"))
         except KafkaException as error:
@@ -82,7 +83,7 @@ class Reader:
 
     def assign(self, offset: Offset) -> None:
         self._consumer.assign([self._at(offset)])
-        self._assigned_at, self._doubts = offset, 0
+        self._assigned_at, self._doubts, self._suspicious = offset, 0, False
         self._doubt_at = time.monotonic() + FIRST_DOUBT
 
     def read(self, timeout: float) -> list[Record]:
@@ -129,13 +130,17 @@ class Reader:
         return None
 
     def _doubt(self, offset: Offset) -> None:
+        suspicious, self._suspicious = self._suspicious, False
         self._doubts += 1
         self._doubt_at = time.monotonic() + min(FIRST_DOUBT * 2**self._doubts, 60.0)
         try:
             _, end = self._consumer.get_watermark_offsets(self._at(OFFSET_BEGINNING), timeout=1.0)
         except KafkaException:
             return
-        if end > offset:
+        if end > offset and not suspicious:
+            self._suspicious = True  # or they were written just now: give them time to get here
+            self._doubt_at = time.monotonic() + FIRST_DOUBT / 2
+        elif end > offset:
             log.warning("%s: nothing came from offset %d, though there is more up to %d; assigning anew",
                         self.partition, offset, end)  # fmt: skip
             self._consumer.unassign()

@@ -224,7 +224,7 @@ class Owner:
 
     def _park(self, error: Exception) -> ExitCode:
         reason = str(error)
-        log.error("%s: parked: %s", self._partition, reason, exc_info=error.__cause__)
+        log.error("%s: parked: %s", self._partition, reason)
         offset = self._commits.offset
         parked = Parked(offset, reason, self._me.host, now())
         last_word = transactions.park(self._keys, self._partition, parked)

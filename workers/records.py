@@ -21,7 +21,15 @@ from workers.backoff import delays
 from workers.care import Care
 from workers.clock import Clock
 from workers.commits import Commits
-from workers.errors import Bug, HandlerFailed, Lost, Misconfigured, StateInvalid, StateTooLarge
+from workers.errors import (
+    Bug,
+    HandlerFailed,
+    Lost,
+    Misconfigured,
+    PartitionSupervisorError,
+    StateInvalid,
+    StateTooLarge,
+)
 from workers.handler import Handler
 from workers.kafka import Reader, Record, next_offset
 from workers.kv import Put
@@ -262,10 +270,11 @@ class RecordLoop:
             except (Exception, SystemExit) as error:
                 self._forget()
                 self.offset = next_offset(record) - 1
+                log.warning("the handler failed at %s, attempt %d: %s", place, attempt, _short(str(error)),
+                            exc_info=_of_the_handler(error))  # fmt: skip
                 if attempt > self._max_retries:
                     self._give_up(record, error, attempt)
                     return
-                log.warning("the handler raised at %s, attempt %d", place, attempt, exc_info=error)
             self._attention.wait(next(pauses))
             if self._attention.raised:
                 raise Interrupted
@@ -274,3 +283,8 @@ class RecordLoop:
 def _short(message: str) -> str:
     """A message goes to etcd and into a header: not a megabyte of it."""
     return message if len(message) <= 1000 else message[:1000] + " ..."
+
+
+def _of_the_handler(error: BaseException) -> BaseException | None:
+    """The traceback that helps: none, where the message says it all."""
+    return None if isinstance(error, PartitionSupervisorError) else error

@@ -31,7 +31,7 @@ from workers.keys import Keys
 from workers.kv import Change, Delete, Operation, Put, Store, Txn
 from workers.lease import LeaseKeeper
 from workers.lock import PartitionLock
-from workers.model import Partition
+from workers.model import Partition, Token
 from workers.protocol import (
     AnsweredPing,
     AnswerPing,
@@ -49,28 +49,38 @@ from workers.protocol import (
 )
 
 T = TypeVar("T")
-O = TypeVar("O", bound=Order)
+Kind = TypeVar("Kind", bound=Order)
 
 
 class FakeChild(Child):
     """A worker without a process: it remembers what it was told and how it was signalled."""
 
-    def __init__(self, settings: WorkerSettings, pid: int) -> None:
+    def __init__(self, settings: WorkerSettings, pid: int, clock: Clock) -> None:
         nothing: Any = None
-        super().__init__(settings, nothing, nothing, FakeLogs(), pid)  # type: ignore[arg-type]
+        super().__init__(settings, nothing, nothing, FakeLogs(), pid)
         self.told: list[Order] = []
         self.signals: list[signal.Signals] = []
         self.exit_code: int | None = None
+        self.named_at: dict[Token, float] = {}
+        self._clock = clock
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
 
     def tell(self, order: Order) -> None:
         if self.exit_code is None:
             self.told.append(order)
+        if isinstance(order, BecomeOwner):
+            self.named_at.setdefault(order.token, self._clock())
 
     def signal(self, number: signal.Signals) -> None:
         if self.exit_code is None:
             self.signals.append(number)
 
-    def orders(self, kind: type[O]) -> list[O]:
+    def orders(self, kind: type[Kind]) -> list[Kind]:
         """What it was told of one kind."""
         return [order for order in self.told if isinstance(order, kind)]
 
@@ -90,7 +100,8 @@ class FakeLogs:
 class FakeChildren(Children):
     """Remembers everybody who was ever started; they live until the test ends them."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._children: dict[str, Child] = {}
         self._pids = count(1_000_001)
         self.started: list[FakeChild] = []
@@ -98,7 +109,7 @@ class FakeChildren(Children):
 
     def start(self, make: Callable[[str, int], WorkerSettings]) -> Child:
         pid = next(self._pids)
-        child = FakeChild(make(f"worker-{pid}", pid), pid)
+        child = FakeChild(make(f"worker-{pid}", pid), pid, self._clock)
         self._children[child.worker] = child
         self.started.append(child)
         return child
@@ -232,10 +243,10 @@ class FakeHost:
         )
         self.keys: Keys = self.config.keys
         self.partitions = [Partition(topic, number) for number in range(partitions)]
-        self.children, self.cluster = FakeChildren(), Cluster(self.keys)
+        self.children, self.cluster = FakeChildren(self.clock), Cluster(self.keys)
         self.errands, self.fork_server = FakeErrands(self.inbox), FakeForkServer()
         self.watching = True
-        self.healthy = True
+        self.frozen: set[str] = set()
         self.mirrored: list[dict[Partition, int]] = []
         gone: Callable[[int], None] = lambda lease: self.inbox.post(LeaseGone(lease))  # noqa: E731
         self.presence = Presence(self.store, self.keys, host_id, self.config.lease_ttl, gone)
@@ -281,9 +292,9 @@ class FakeHost:
         return bool(events)
 
     def settle(self) -> None:
-        """Until nothing happens any more at this moment."""
+        """Until nothing happens any more at this moment; workers that are ready and not frozen obey meanwhile."""
         for _ in range(10_000):
-            obeyed = self.healthy and any([self.obey(child) for child in self.children.living])
+            obeyed = sum(self.obey(child) for child in self.children.living)
             if not (self.turn() or obeyed or (self.errands._waiting and not self.errands.held)):
                 return
         raise AssertionError("the loop does not come to rest")
@@ -370,6 +381,31 @@ class FakeHost:
     def resume(self, partition: Partition) -> None:
         self.put(Delete(self.keys.parked(partition)))
 
+    def is_parked(self, partition: Partition) -> bool:
+        return self.store.get(self.keys.parked(partition)) is not None
+
+    def value(self, key: str) -> bytes:
+        found = self.store.get(key)
+        assert found is not None, f"{key} is not there"
+        return found.value
+
+    # --- what the supervisor has in mind
+
+    def plan_of(self, partition: Partition) -> str | None:
+        """Where it should be owned."""
+        return self.supervisor._staffing._plan.owners.get(partition)
+
+    def is_done(self) -> bool:
+        """Whether `run` would return."""
+        return self.supervisor._stopping.is_done(len(self.children), self.errands.open)
+
+    def moved(self) -> list[FakeChild]:
+        """Owners that were told to leave, whether or not they are still there."""
+        return [child for child in self.children.started if child.token is not None and child.orders(Leave)]
+
+    def owners_told_to_leave(self) -> list[Partition]:
+        return [child.partition for child in self.moved()]
+
     # --- this host's workers
 
     def on(self, partition: Partition) -> list[FakeChild]:
@@ -408,6 +444,14 @@ class FakeHost:
                 self.warm_up(child)
             self.settle()
 
+    def freeze(self, *children: FakeChild) -> None:
+        """They do nothing any more, but can be killed."""
+        self.frozen |= {child.worker for child in children}
+
+    def thaw(self) -> None:
+        self.frozen.clear()
+        self.settle()
+
     def answer_pings(self, child: FakeChild) -> None:
         """All that it has not answered yet."""
         pings = child.orders(AnswerPing)
@@ -421,6 +465,8 @@ class FakeHost:
             if child.exit_code is None:
                 self.exit(child, -9)
                 return True
+            return False
+        if child.worker in self.frozen:
             return False
         fresh = child.told[self._obeyed.get(child.worker, 0) :]
         if child.worker in self._obeyed:
@@ -446,7 +492,11 @@ class FakeHost:
         if held and held[0] == child.worker and self.store.get(self.keys.history(child.partition, held[1])):
             return  # it is the owner already, and had said so
         try:
-            loaded = lock.confirm(order.token, order.cause) if isinstance(order, BecomeOwner) else lock.acquire()
+            loaded = (
+                lock.confirm(order.token, order.cause)
+                if isinstance(order, BecomeOwner)
+                else lock.acquire(order.deaths)
+            )
         except NoLease as error:
             self.exit(child, 75, GaveUp(75, str(error)))
             return

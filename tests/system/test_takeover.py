@@ -195,7 +195,7 @@ def test_a_host_that_is_told_to_stop_hands_over(make_cluster: MakeCluster) -> No
 
     assert host.wait(10.0) == 0
     assert [lock.host for lock in cluster.judge.owners().values()] == [other] * 4
-    assert not host.processes()
+    eventually("the fork server has seen it and ended", lambda: not host.processes())
     assert_nothing_was_lost(cluster)
 
 

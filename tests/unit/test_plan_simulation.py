@@ -181,7 +181,7 @@ HAPPENINGS = st.builds(
 LIVES = st.lists(HAPPENINGS, min_size=1, max_size=10)
 SIZES = st.integers(1, 6)
 FOUNDERS = st.dictionaries(st.sampled_from(HOSTS), st.integers(1, 4), min_size=1)
-A_THOUSAND_LIVES = settings(max_examples=350, deadline=None)
+A_THOUSAND_LIVES = settings(max_examples=220, deadline=None)
 
 
 def found(size: int, founders: dict[str, int]) -> Town:

@@ -1,0 +1,878 @@
+"""The supervisor's loop: histories of events, replayed on fakes, and what it orders."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from supervisor.events import ClusterListed, LeaseGone, PartitionsChanged, SignalArrived
+from supervisor.loop import TICK
+from supervisor.staffing import LANDSLIDE_REST, MOVES_AT_ONCE
+from supervisor.succession import IMPATIENCE, QUEUE_STEP
+from supervisor.vigil import UNANSWERED
+from tests.fakes.processes import FakeChild, FakeHost
+from workers.documents import Drain, Lock, Move, now
+from workers.kv import Put
+from workers.model import Partition
+from workers.protocol import (
+    AnswerPing,
+    BecomeOwner,
+    Compete,
+    GaveUp,
+    GotStuck,
+    Leave,
+    MadeProgress,
+    RenewedLease,
+    Suspended,
+    WasToldToLeave,
+)
+
+P, Q = Partition("t", 0), Partition("t", 1)
+QUIET = 3.5
+MakeHost = Callable[..., FakeHost]
+
+
+@pytest.fixture
+def make_host() -> Iterator[MakeHost]:
+    made: list[FakeHost] = []
+
+    def make(partitions: int = 1, **settings: Any) -> FakeHost:
+        made.append(FakeHost(partitions, **settings))
+        return made[-1]
+
+    yield make
+    for host in made:
+        host.close()
+
+
+def running(host: FakeHost) -> FakeHost:
+    """Opened, all its workers ready, and the locks taken that were free."""
+    host.open()
+    host.warm_up_all()
+    host.advance(1.0)
+    host.warm_up_all()
+    return host
+
+
+def successors(child: FakeChild) -> list[str]:
+    """The hosts named in the last order to leave."""
+    return [each.host for each in child.orders(Leave)[-1].successors]
+
+
+def send(host: FakeHost, number: signal.Signals) -> None:
+    host.inbox.post(SignalArrived(number))
+    host.settle()
+
+
+# --- a lock that is free
+
+
+def test_a_ready_standby_of_a_free_partition_is_told_to_compete(make_host: MakeHost) -> None:
+    """And not before it is ready."""
+    host = make_host().open()
+    (child,) = host.children.living
+    assert not child.told
+    host.freeze(child)
+    host.warm_up(child)
+    host.settle()
+    assert {type(order) for order in child.told} == {Compete}
+
+
+def test_the_planned_host_competes_at_once_and_the_others_later(make_host: MakeHost) -> None:
+    """Each by its place in the queue, so that a crowd does not ask at one instant."""
+    host = make_host(2)
+    host.join("b")
+    host.open()
+    for child in host.children.living:
+        host.freeze(child)
+        host.standby_on("b", child.partition)
+        host.warm_up(child)
+    host.settle()
+    host.inbox.post(ClusterListed(host.look()))
+    host.settle()
+    delays = {host.plan_of(child.partition): child.orders(Compete)[-1].delay for child in host.children.living}
+    assert delays["a"] == 0.0
+    assert QUEUE_STEP <= delays["b"] <= 1.3 * QUEUE_STEP
+
+
+def test_a_standby_is_told_that_the_lock_is_its_own_under_its_token(make_host: MakeHost) -> None:
+    """Whoever named it, and once only."""
+    host = running(owned_elsewhere(make_host()))
+    child = host.standby(P)
+    host.freeze(child)
+    assert child.standby is not None
+    token = host.put(Put(host.keys.lock(P), lock_for(child), child.settings.lease))
+    host.settle()
+    host.inbox.post(ClusterListed(host.look()))
+    host.settle()
+    assert [order.token for order in child.orders(BecomeOwner)] == [token]
+
+
+def lock_for(child: FakeChild) -> bytes:
+    return Lock(child.worker, "a", child.pid, f"{child.settings.lease:x}", "handed-over", now()).encode()
+
+
+def owned_elsewhere(host: FakeHost, *others: str) -> FakeHost:
+    """Every partition has an owner on `b`; `others` have ready standbys."""
+    for name in ("b", *others):
+        host.join(name)
+    for partition in host.partitions:
+        host.owner_on("b", partition)
+        for name in others:
+            host.standby_on(name, partition)
+    return host
+
+
+def test_a_listing_older_than_what_the_watch_told_is_ignored(make_host: MakeHost) -> None:
+    """A standby is not told to compete for a lock that was free in the past."""
+    host = make_host()
+    host.join("b")
+    host.open()
+    old = host.look()
+    host.owner_on("b", P)
+    host.settle()
+    host.warm_up_all()
+    (child,) = host.on(P)
+    host.inbox.post(ClusterListed(old))
+    host.settle()
+    assert not child.orders(Compete)
+    assert host.cluster.locks[P].lock.host == "b"
+
+
+def test_what_the_watch_lost_a_listing_finds(make_host: MakeHost) -> None:
+    """A watch is a hint; the reading every few seconds finds the same."""
+    host = running(owned_elsewhere(make_host()))
+    host.watching = False
+    host.vanish("b")
+    host.settle()
+    assert not host.standby(P).orders(Compete)
+    host.inbox.post(ClusterListed(host.look()))
+    host.settle()
+    assert host.owner(P)
+
+
+# --- death
+
+
+def test_a_dead_owners_lock_goes_to_the_standby_on_the_least_burdened_host(make_host: MakeHost) -> None:
+    """And only then a replacement is started."""
+    host = make_host(2)
+    for name in ("b", "c"):
+        host.join(name)
+    host.owner_on("b", Q)
+    host.standby_on("b", P)
+    heir = host.standby_on("c", P)
+    running(host)
+    dead, known = host.owner(P), len(host.children.started)
+    host.errands.held = True
+    host.exit(dead)
+    host.settle()
+    assert len(host.children.started) == known
+    assert host.lock_of(P) != (heir.worker, 0)
+    host.errands.do_one()
+    assert (host.lock_of(P) or ("",))[0] == heir.worker
+    assert len(host.children.started) == known
+    host.errands.held = False
+    host.settle()
+    assert [child.partition for child in host.children.started[known:]] == [P]
+
+
+def test_a_dead_worker_without_an_heir_leaves_a_free_lock(make_host: MakeHost) -> None:
+    """And its lease, with the standby key, does not outlive it."""
+    host = running(make_host())
+    dead = host.owner(P)
+    host.exit(dead)
+    host.settle()
+    assert host.lock_of(P) is None
+    assert host.store.renew(dead.settings.lease).ttl == 0
+    host.warm_up_all()
+    assert host.owner(P) is not dead
+
+
+def test_replacements_start_at_once_first_and_later_after_crashes_without_progress(make_host: MakeHost) -> None:
+    """Doubling; and rest after more than five in a minute."""
+    host = make_host().open()
+    waits = []
+    for _ in range(6):
+        (child,) = host.children.living
+        host.exit(child, 1)
+        host.settle()
+        begun = host.clock()
+        while not host.children.living:
+            host.advance(0.01)
+        waits.append(host.clock() - begun)
+        if waits[-1] > 100:
+            break
+    assert waits[0] == 0.0
+    assert all(base * 0.8 <= wait <= base * 1.2 + 0.02 for wait, base in zip(waits[1:5], [0.1, 0.2, 0.4, 0.8]))  # noqa: B905
+    assert waits[5] == pytest.approx(300, abs=1)
+
+
+def test_progress_forgets_all_crashes(make_host: MakeHost) -> None:
+    """People kill healthy workers all day to watch the failover."""
+    host = running(make_host())
+    for _ in range(20):
+        host.exit(host.owner(P), -9)
+        host.settle()
+        host.warm_up_all()
+        host.advance(0.5)
+    assert host.owner(P)
+
+
+def test_deaths_without_a_commit_are_counted_from_owner_to_owner(make_host: MakeHost) -> None:
+    """So that the next one is careful."""
+    host = running(make_host())
+    for deaths in (1, 2, 3):
+        host.exit(host.owner(P), -11)
+        host.settle()
+        host.warm_up_all()
+        assert host.owner(P).orders(Compete)[-1].deaths == deaths
+    child = host.owner(P)
+    host.report(child, MadeProgress(5, 5, 1))
+    host.exit(child, -11)
+    host.settle()
+    host.warm_up_all()
+    assert host.owner(P).orders(Compete)[-1].deaths == 1
+
+
+def test_a_standbys_death_does_not_forget_those_of_the_owners(make_host: MakeHost) -> None:
+    """A record that ended an owner is still there when a standby was killed meanwhile."""
+    host = running(make_host())
+    host.exit(host.owner(P), -11)
+    host.settle()
+    (warming,) = host.on(P)
+    host.exit(warming, -9)
+    host.advance(1.0)
+    host.warm_up_all()
+    assert host.owner(P).orders(Compete)[-1].deaths == 1
+
+
+def test_a_worker_that_is_misconfigured_stops_the_supervisor_with_78(make_host: MakeHost) -> None:
+    """None could be started, so none will be."""
+    host = make_host(2).open()
+    first, other = host.children.living
+    host.exit(first, 78, GaveUp(78, "no such handler"))
+    host.settle()
+    assert other.orders(Leave)
+    assert host.is_done()
+    assert host.supervisor._stopping.code == 78
+
+
+def test_a_misconfigured_worker_among_good_ones_stops_nobody(make_host: MakeHost) -> None:
+    """Something has changed under our feet; those that run go on, and it is tried again."""
+    host = running(make_host(2))
+    host.exit(host.owner(P), 78, GaveUp(78, "no such handler any more"))
+    host.settle()
+    assert not host.supervisor._stopping.begun
+    assert not host.owner(Q).orders(Leave)
+    assert host.on(P)
+
+
+# --- impatience
+
+
+def test_a_successor_elsewhere_that_does_not_confirm_is_passed_over(make_host: MakeHost) -> None:
+    """After half a second, in favour of the next."""
+    host = make_host()
+    host.join("b")
+    host.join("c")
+    running(host)
+    named = host.standby_on("b", P)
+    host.settle()
+    host.exit(host.owner(P))
+    host.settle()
+    assert (host.lock_of(P) or ("",))[0] == named.worker
+    other = host.standby_on("c", P)
+    host.advance(IMPATIENCE - 0.1)
+    assert (host.lock_of(P) or ("",))[0] == named.worker
+    host.advance(0.2)
+    assert (host.lock_of(P) or ("",))[0] == other.worker
+
+
+def test_a_successor_that_has_confirmed_is_not_passed_over(make_host: MakeHost) -> None:
+    """However many others wait."""
+    host = make_host()
+    host.join("b")
+    host.join("c")
+    running(host)
+    named = host.standby_on("b", P)
+    host.settle()
+    host.exit(host.owner(P))
+    host.settle()
+    host.confirm(P, named)
+    before = host.lock_of(P)
+    host.standby_on("c", P)
+    host.advance(10 * IMPATIENCE)
+    assert host.lock_of(P) == before
+
+
+def test_a_hand_over_by_an_owner_is_watched_in_the_same_way(make_host: MakeHost) -> None:
+    """Somebody killed it gently, and its successor is dead."""
+    host = make_host()
+    host.join("b")
+    running(host)
+    dead = host.standby_on("b", P)
+    host.settle()
+    host.report(host.owner(P), WasToldToLeave())
+    host.settle()
+    assert (host.lock_of(P) or ("",))[0] == dead.worker
+    host.warm_up_all()
+    host.advance(2 * IMPATIENCE)
+    assert host.owner(P)
+
+
+# --- leases
+
+
+def test_a_stuck_worker_gets_a_term_and_a_second_later_a_kill(make_host: MakeHost) -> None:
+    """A handler that does not return cannot hand over."""
+    host = running(make_host())
+    child = host.owner(P)
+    host.report(child, GotStuck(60.0, "there"))
+    host.settle()
+    assert child.signals == [signal.SIGTERM]
+    host.advance(0.9)
+    assert not child.killed
+    host.advance(0.2)
+    assert child.killed
+
+
+def renew(host: FakeHost, child: FakeChild) -> None:
+    host.report(child, RenewedLease(host.boottime() + host.config.lease_ttl))
+    host.settle()
+
+
+def test_an_owner_that_is_late_and_does_not_say_so_is_killed(make_host: MakeHost) -> None:
+    """At nine tenths of its lease's time, before anybody else can own the partition."""
+    host = running(make_host())
+    child = host.owner(P)
+    renew(host, child)
+    host.advance(host.config.lease_ttl * 0.9 - 0.05)
+    assert not child.killed
+    host.advance(0.3)
+    assert child.signals == [signal.SIGUSR1, signal.SIGKILL]
+
+
+def test_an_owner_that_says_that_it_is_suspended_lives(make_host: MakeHost) -> None:
+    """It starts no record, and will notice by itself that the lock is lost."""
+    host = running(make_host())
+    child = host.owner(P)
+    renew(host, child)
+    host.advance(host.config.lease_ttl * 0.75)
+    host.report(child, Suspended())
+    host.advance(host.config.lease_ttl * 10)
+    assert not child.signals
+
+
+def test_a_host_that_was_frozen_kills_nobody_whose_renewals_wait_in_the_pipe(make_host: MakeHost) -> None:
+    """Nor anybody whose renewal comes a moment after the thaw."""
+    host = running(make_host(2))
+    early, late = host.owner(P), host.owner(Q)
+    renew(host, early)
+    renew(host, late)
+    host.jump(100.0)
+    host.report(early, RenewedLease(host.boottime() + 5))
+    host.settle()
+    host.advance(0.5)
+    renew(host, late)
+    host.advance(2.0)
+    assert not early.signals
+    assert not late.signals
+
+
+def test_a_frozen_host_that_thaws_still_kills_who_stays_late(make_host: MakeHost) -> None:
+    """Grace is not forgiveness."""
+    host = running(make_host())
+    child = host.owner(P)
+    renew(host, child)
+    host.jump(100.0)
+    host.settle()
+    host.advance(host.config.lease_ttl / 2)
+    assert child.killed
+
+
+def test_pings_end_when_nobody_answers(make_host: MakeHost) -> None:
+    """The pipe of a stopped process must not fill up."""
+    host = running(owned_elsewhere(make_host()))
+    child = host.standby(P)
+    before = len(child.orders(AnswerPing))
+    host.freeze(child)
+    host.advance(100 * host.config.lease_ttl)
+    assert UNANSWERED - 2 <= len(child.orders(AnswerPing)) - before <= UNANSWERED
+
+
+def test_the_lease_of_a_standby_that_does_not_answer_is_not_renewed(make_host: MakeHost) -> None:
+    """One that answers is renewed for ever."""
+    host = running(owned_elsewhere(make_host()))
+    child = host.standby(P)
+    host.advance(100.0)
+    assert host.keeper.is_renewed(child.settings.lease)
+    host.freeze(child)
+    host.advance(host.config.lease_ttl)
+    assert not host.keeper.is_renewed(child.settings.lease)
+
+
+@pytest.mark.parametrize("frozen", [4.0, 10.0, 60.0])
+def test_a_standby_that_was_stopped_and_goes_on_is_of_use_again(make_host: MakeHost, frozen: float) -> None:
+    """Its lease is renewed again, or it is replaced: it is not forgotten, however long it was stopped."""
+    host = running(owned_elsewhere(make_host()))
+    child = host.standby(P)
+    host.freeze(child)
+    host.advance(frozen)
+    if frozen > host.config.lease_ttl:
+        host.store.expire(child.settings.lease)
+    host.thaw()
+    for _ in range(10):
+        host.advance(1.0)
+        host.keeper.round(host.store)
+    host.warm_up_all()
+    ready = host.standby(P)
+    assert host.keeper.is_renewed(ready.settings.lease)
+    assert ready.worker in host.cluster.standbys[P]
+
+
+def test_a_standby_whose_lease_is_gone_is_replaced(make_host: MakeHost) -> None:
+    """It could never own anything."""
+    host = running(owned_elsewhere(make_host()))
+    child = host.standby(P)
+    host.inbox.post(LeaseGone(child.settings.lease))
+    host.settle()
+    assert child.exit_code == 0
+    host.warm_up_all()
+    assert host.standby(P) is not child
+
+
+def test_an_owner_renews_its_lease_itself(make_host: MakeHost) -> None:
+    """The supervisor could not tell whether it makes progress."""
+    host = running(make_host())
+    assert host.owner(P).settings.lease not in host.keeper.kept
+
+
+def test_a_host_whose_lease_is_gone_enters_anew(make_host: MakeHost) -> None:
+    """Its key is there again."""
+    host = running(make_host())
+    found = host.store.get(host.keys.host("a"))
+    assert found is not None
+    host.store.expire(found.lease)
+    assert host.store.get(host.keys.host("a")) is None
+    host.inbox.post(LeaseGone(found.lease))
+    host.settle()
+    assert host.store.get(host.keys.host("a"))
+
+
+# --- signals
+
+
+def test_term_tells_every_owner_to_leave_to_other_hosts_only(make_host: MakeHost) -> None:
+    """Here nobody will be left."""
+    host = make_host(2, workers=4)
+    host.join("b", 2)
+    running(host)
+    for partition in host.partitions:
+        host.standby_on("b", partition)
+    host.settle()
+    owners = [child for child in host.children.living if child.token is not None]
+    assert owners
+    host.freeze(*host.children.living)
+    send(host, signal.SIGTERM)
+    assert [successors(child) for child in owners] == [["b"]] * len(owners)
+    assert all(child.orders(Leave) for child in host.children.living)
+    host.thaw()
+    assert host.is_done()
+    assert host.supervisor._stopping.code == 0
+
+
+def test_a_second_int_kills_all(make_host: MakeHost) -> None:
+    """The first asks, the second does not."""
+    host = running(make_host(2))
+    host.freeze(*host.children.living)
+    send(host, signal.SIGINT)
+    assert not any(child.killed for child in host.children.started)
+    send(host, signal.SIGINT)
+    assert all(child.killed for child in host.children.started)
+    assert host.is_done()
+
+
+def test_who_does_not_leave_in_time_is_killed(make_host: MakeHost) -> None:
+    """After the graceful timeout."""
+    host = running(make_host(2))
+    host.freeze(*host.children.living)
+    send(host, signal.SIGTERM)
+    host.advance(host.config.graceful_timeout - 1)
+    assert len(host.children.living) == 4 - 2 * (len(host.children.started) == 2)
+    host.advance(2)
+    assert not host.children.living
+
+
+def test_a_worker_that_dies_while_the_host_stops_has_its_lock_given_elsewhere(make_host: MakeHost) -> None:
+    """And nobody is started in its place."""
+    host = make_host()
+    host.join("b")
+    running(host)
+    heir = host.standby_on("b", P)
+    host.settle()
+    child = host.owner(P)
+    host.freeze(child)
+    send(host, signal.SIGTERM)
+    started = len(host.children.started)
+    host.exit(child, -9)
+    host.settle()
+    assert (host.lock_of(P) or ("",))[0] == heir.worker
+    assert len(host.children.started) == started
+
+
+def test_hup_replaces_all_one_at_a_time_the_replacement_first(make_host: MakeHost) -> None:
+    """From a new fork server; nobody goes before there is somebody ready."""
+    host = running(make_host(3, workers=3))
+    old = host.children.living
+    assert len(old) == 3
+    send(host, signal.SIGHUP)
+    assert host.fork_server.renewed == 1
+    for _ in range(60):
+        host.advance(TICK)
+        assert len(host.children.living) <= 4
+        assert sum(child.leaving for child in host.children.living) <= 1
+        assert all(host.lock_of(partition) for partition in host.partitions)
+        host.warm_up_all()
+    assert not {child.worker for child in old} & {child.worker for child in host.children.living}
+    assert len(host.children.living) == 3
+    assert all(host.owner(partition) for partition in host.partitions)
+
+
+def test_ttin_and_ttou_are_one_worker_more_or_less(make_host: MakeHost) -> None:
+    """The others learn it through etcd."""
+    host = running(make_host(2, workers=2))
+    assert len(host.children.living) == 2
+    send(host, signal.SIGTTIN)
+    assert len(host.children.living) == 3
+    assert host.cluster.hosts["a"].workers == 3
+    host.warm_up_all()
+    send(host, signal.SIGTTOU)
+    assert len(host.children.living) == 2
+
+
+def test_ttou_below_what_is_owned_lets_go_of_what_is_left_out(make_host: MakeHost) -> None:
+    """What is said to be served by nobody has no worker, and the host keeps to its places."""
+    host = running(make_host(2, workers=2))
+    send(host, signal.SIGTTOU)
+    host.advance(60.0)
+    assert len(host.children.living) == 1
+
+
+def test_usr1_asks_all_for_their_stacks(make_host: MakeHost) -> None:
+    """By the signal that faulthandler listens to."""
+    host = running(make_host(2))
+    send(host, signal.SIGUSR1)
+    assert all(child.signals == [signal.SIGUSR1] for child in host.children.living)
+
+
+# --- orders of people
+
+
+def test_the_owner_of_a_parked_partition_is_told_to_leave_and_nobody_competes(make_host: MakeHost) -> None:
+    """Until it is resumed: then the standby competes."""
+    host = running(make_host())
+    child = host.owner(P)
+    host.park(P)
+    host.settle()
+    assert child.orders(Leave) == [Leave(())]
+    host.warm_up_all()
+    host.advance(60.0)
+    assert host.lock_of(P) is None
+    standby = host.standby(P)
+    assert not standby.orders(Compete)
+    host.resume(P)
+    host.settle()
+    assert standby.orders(Compete)
+    assert host.owner(P) is standby
+
+
+# --- moves
+
+
+def crowded(host: FakeHost, count: int) -> FakeHost:
+    """All partitions are owned here, and `b` has just come."""
+    running(host)
+    assert len([child for child in host.children.living if child.token is not None]) == count
+    host.join("b")
+    host.settle()
+    return host
+
+
+def test_partitions_move_after_quiet_two_at_a_time_and_only_to_ready_standbys(make_host: MakeHost) -> None:
+    """The planned host first; then the next two."""
+    host = crowded(make_host(8), 8)
+    assert len([each for each in host.supervisor._staffing._plan.owners.values() if each == "b"]) == 4
+    host.advance(60.0)
+    assert not host.owners_told_to_leave()
+    ready = [p for p in host.partitions if host.plan_of(p) == "b"][:3]
+    for partition in ready:
+        host.standby_on("b", partition)
+    host.freeze(*host.children.living)
+    host.advance(1.0)
+    assert len(host.owners_told_to_leave()) == MOVES_AT_ONCE
+    host.advance(10.0)
+    assert len(host.owners_told_to_leave()) == MOVES_AT_ONCE
+    host.thaw()
+    host.advance(1.0)
+    assert sorted(host.owners_told_to_leave()) == ready
+    assert all(child.orders(Leave)[-1].successors[0].host == "b" for child in host.moved())
+
+
+def test_nothing_moves_before_the_membership_has_been_quiet(make_host: MakeHost) -> None:
+    """Each change of it begins the wait anew; failover does not wait."""
+    host = crowded(make_host(4), 4)
+    for partition in host.partitions:
+        host.standby_on("b", partition)
+    for name in "cdef":
+        host.advance(host.config.rebalance_delay - 0.5)
+        assert not host.owners_told_to_leave()
+        host.join(name)
+        host.settle()
+    host.exit(host.owner(P))
+    host.settle()
+    assert Lock.decode(host.value(host.keys.lock(P))).host == "b"
+    host.vanish(*"cdef")
+    host.settle()
+    host.advance(QUIET)
+    assert host.owners_told_to_leave()
+
+
+@pytest.mark.parametrize("how", ["in one listing", "one by one"])
+def test_after_a_landslide_nothing_moves_for_a_minute_and_failover_goes_on(make_host: MakeHost, how: str) -> None:
+    """When most hosts vanish together, whether one listing shows it or the watch tells it one after the other."""
+    host = make_host(4)
+    for name in "bcde":
+        host.join(name)
+    running(host)
+    assert not host.owners_told_to_leave()
+    for partition in host.partitions:
+        host.standby_on("b", partition)
+    host.settle()
+    host.watching = how == "one by one"
+    host.vanish(*"cde")
+    if how == "in one listing":
+        host.inbox.post(ClusterListed(host.look()))
+    host.settle()
+    host.watching = True
+    host.advance(LANDSLIDE_REST - 5)
+    assert not host.owners_told_to_leave()
+    dead = host.owner(P)
+    host.exit(dead)
+    host.settle()
+    assert Lock.decode(host.value(host.keys.lock(P))).host == "b"
+    host.advance(10)
+    assert host.owners_told_to_leave()
+
+
+def test_two_hosts_that_are_drained_together_are_no_landslide(make_host: MakeHost) -> None:
+    """Somebody wants them empty, now."""
+    host = make_host(2)
+    for name in "bc":
+        host.join(name)
+    running(host)
+    owned = [child.partition for child in host.children.living if child.token is not None]
+    assert owned
+    for partition in owned:
+        host.standby_on("b", partition)
+    host.settle()
+    host.watching = False
+    host.put(Put(host.keys.drain("a"), Drain("now").encode()))
+    host.put(Put(host.keys.drain("c"), Drain("now").encode()))
+    host.inbox.post(ClusterListed(host.look()))
+    host.settle()
+    host.watching = True
+    host.advance(QUIET + 2.0)
+    assert sorted(host.owners_told_to_leave()) == sorted(owned)
+
+
+def test_a_partition_that_somebody_moves_goes_there_and_stays(make_host: MakeHost) -> None:
+    """Whatever the balance says."""
+    host = make_host(2)
+    host.join("b")
+    host.owner_on("b", Q)
+    running(host)
+    host.advance(QUIET)
+    assert host.owner(P)
+    host.put(Put(host.keys.move(P), Move("b", "now").encode()))
+    host.standby_on("b", P)
+    host.advance(1.0)
+    assert Lock.decode(host.value(host.keys.lock(P))).host == "b"
+
+
+def test_an_exchange_of_partitions_takes_no_more_than_one_place_beyond_the_hosts(make_host: MakeHost) -> None:
+    """Four partitions change sides between two full hosts: one after the other, for places are memory."""
+    host = make_host(4, workers=2)
+    host.join("b", 2)
+    theirs = host.partitions[2:]
+    for partition in theirs:
+        host.owner_on("b", partition)
+    running(host)
+    for partition in host.partitions:
+        to = "a" if partition in theirs else "b"
+        host.put(Put(host.keys.move(partition), Move(to, "now").encode()))
+    host.settle()
+    assert len(host.children.living) <= 3
+
+
+def test_new_partitions_get_workers(make_host: MakeHost) -> None:
+    """And those that are known already are left alone."""
+    host = running(make_host(1))
+    host.inbox.post(PartitionsChanged({P: "id", Q: "id"}))
+    host.settle()
+    assert [child.partition for child in host.children.living] == [P, Q]
+
+
+def test_a_worker_that_has_handled_enough_is_replaced_first_and_then_leaves(make_host: MakeHost) -> None:
+    """An owner is retired when somebody is ready to follow it."""
+    host = running(make_host(1, workers=1, max_records=100))
+    child = host.owner(P)
+    host.report(child, MadeProgress(1000, 1000, 9))
+    host.settle()
+    host.advance(1.0)
+    assert not child.leaving
+    assert len(host.on(P)) == 2
+    host.warm_up_all()
+    host.advance(1.0)
+    assert child.exit_code == 0
+    assert host.owner(P)
+
+
+def test_what_is_committed_is_copied_to_kafka_now_and_then(make_host: MakeHost) -> None:
+    """Owned here; nothing else."""
+    host = running(make_host(1))
+    host.report(host.owner(P), MadeProgress(7, 7, 1))
+    host.advance(10.0)
+    assert host.mirrored[-1] == {P: 7}
+
+
+# --- any history at all
+
+History = list[tuple[str, str, int]]
+STEPS = st.one_of(
+    st.tuples(st.just("join"), st.sampled_from("bc"), st.integers(0, 3)),
+    st.tuples(st.just("vanish"), st.sampled_from("bc"), st.just(0)),
+    st.tuples(st.just("standby"), st.sampled_from("bc"), st.integers(0, 1)),
+    st.tuples(st.just("owner"), st.sampled_from("bc"), st.integers(0, 1)),
+    st.tuples(st.just("exit"), st.sampled_from(["-9", "0", "1", "70", "75", "-11"]), st.integers(0, 5)),
+    st.tuples(st.just("kill the owner"), st.just(""), st.integers(0, 1)),
+    st.tuples(st.just("freeze the standbys"), st.just(""), st.integers(0, 1)),
+    st.tuples(st.just("warm up"), st.just(""), st.integers(0, 5)),
+    st.tuples(st.just("warm up all"), st.just(""), st.just(0)),
+    st.tuples(st.just("stuck"), st.just(""), st.integers(0, 5)),
+    st.tuples(st.just("told"), st.just(""), st.integers(0, 5)),
+    st.tuples(st.just("freeze"), st.just(""), st.integers(0, 5)),
+    st.tuples(st.just("thaw"), st.just(""), st.just(0)),
+    st.tuples(st.just("park"), st.just(""), st.integers(0, 1)),
+    st.tuples(st.just("resume"), st.just(""), st.integers(0, 1)),
+    st.tuples(st.just("move"), st.sampled_from("abc"), st.integers(0, 1)),
+    st.tuples(st.just("drain"), st.sampled_from("abc"), st.just(0)),
+    st.tuples(st.just("signal"), st.sampled_from(["SIGHUP", "SIGTTIN", "SIGTTOU", "SIGUSR1"]), st.just(0)),
+    st.tuples(st.just("listing"), st.just(""), st.just(0)),
+    st.tuples(st.just("blind"), st.just(""), st.just(0)),
+    st.tuples(st.just("hold"), st.just(""), st.just(0)),
+    st.tuples(st.just("pass"), st.sampled_from(["0.1", "0.6", "4", "20"]), st.just(0)),
+)
+HISTORIES = st.lists(STEPS, max_size=25)
+
+
+def replay(host: FakeHost, history: History, check: Callable[[FakeHost], None]) -> None:
+    """Each step, and after it the loop until it rests; `check` is asked after every round."""
+    for what, which, number in history:
+        partition = host.partitions[number % len(host.partitions)]
+        living = host.children.living
+        child = living[number % len(living)] if living else None
+        match what:
+            case "join":
+                host.join(which, number)
+            case "vanish":
+                host.vanish(which)
+            case "standby" if which in host.cluster.hosts:
+                host.standby_on(which, partition)
+            case "owner" if (
+                which in host.cluster.hosts and not host.lock_of(partition) and not host.is_parked(partition)
+            ):
+                host.owner_on(which, partition)
+            case "exit" if child:
+                host.exit(child, int(which))
+            case "kill the owner":
+                for owner in (each for each in host.on(partition) if each.token is not None):
+                    host.exit(owner)
+            case "freeze the standbys":
+                host.freeze(*(each for each in host.on(partition) if each.token is None))
+            case "warm up all":
+                host.warm_up_all()
+            case "warm up" if child and child.standby is None:
+                host.warm_up(child)
+            case "stuck" if child:
+                host.report(child, GotStuck(60, ""))
+            case "told" if child:
+                host.report(child, WasToldToLeave())
+            case "freeze" if child:
+                host.freeze(child)
+            case "thaw":
+                host.frozen.clear()
+            case "park":
+                host.park(partition)
+            case "resume" if host.is_parked(partition):
+                host.resume(partition)
+            case "move":
+                host.put(Put(host.keys.move(partition), Move(which, "now").encode()))
+            case "drain":
+                host.put(Put(host.keys.drain(which), Drain("now").encode()))
+            case "signal":
+                host.inbox.post(SignalArrived(signal.Signals[which]))
+            case "listing":
+                host.inbox.post(ClusterListed(host.look()))
+            case "blind":
+                host.watching = not host.watching
+            case "hold":
+                host.errands.held = not host.errands.held
+            case "pass":
+                host.advance(float(which))
+        host.settle()
+        check(host)
+
+
+@given(st.integers(1, 4), HISTORIES)
+@settings(max_examples=200, deadline=None)
+def test_whatever_happens_only_one_worker_here_is_named(workers: int, history: History) -> None:
+    """Two workers of a partition are named under two tokens only if the first ended, missed or was passed over."""
+    host = FakeHost(2, workers=workers)
+    running(host)
+
+    def check(host: FakeHost) -> None:
+        for partition in host.partitions:
+            open_to = [child for child in host.on(partition) if child.offered is not None]
+            named = sorted((child.offered or 0, child.named_at[child.offered or 0]) for child in open_to)
+            for (_, earlier), (_, later) in pairwise(named):
+                assert later - earlier >= IMPATIENCE
+
+    try:
+        replay(host, history, check)
+    finally:
+        host.close()
+
+
+@given(st.integers(1, 4), HISTORIES)
+@settings(max_examples=200, deadline=None)
+def test_whatever_happens_there_are_not_more_workers_than_places(workers: int, history: History) -> None:
+    """One more while somebody is replaced; those that were told to leave are on their way and do not count."""
+    host = FakeHost(2, workers=workers)
+    running(host)
+
+    def check(host: FakeHost) -> None:
+        staying = Counter(child.leaving for child in host.children.living)[False]
+        assert staying <= host.supervisor._staffing.places + 1
+
+    try:
+        replay(host, history, check)
+    finally:
+        host.close()
