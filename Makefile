@@ -1,7 +1,7 @@
 # Everything a newcomer needs: "make demo" shows it, "make test" proves it. "make help" lists the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test storm lint clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -38,6 +38,11 @@ demo: setup  ## see partitions fail over, with everything it needs
 
 test: setup lint  ## lint, then all tests
 	@PARTITION_SUPERVISOR_TEST_SERVICES=$(SERVICES) $(BIN)/python -m pytest $(ARGS)
+
+storm: setup  ## many faults under load: a hundred kills, moves, rolling restarts (about six minutes)
+	$(BIN)/python -m tests.faults.storm kills
+	$(BIN)/python -m tests.faults.storm moves
+	$(BIN)/python -m tests.faults.storm rolling
 
 lint: setup  ## style, types and layers
 	$(BIN)/ruff check

@@ -46,7 +46,9 @@ class Child:
     suspended: bool = False
     leaving: bool = False
     ended_by_us: bool = False
-    answered_ping: int = 0
+    pinged: int = 0
+    unanswered: int = 0
+    answered: int = 0
     exit_fd: int = -1
     last_word: GaveUp | WasParked | None = None
 
@@ -71,8 +73,18 @@ class Child:
         with contextlib.suppress(OSError):  # it died; its exit is on the way
             self.connection.send(order)
 
-    def ping(self, number: int) -> None:
-        self.tell(AnswerPing(number))
+    def ping(self) -> None:
+        self.pinged += 1
+        self.unanswered += 1
+        self.tell(AnswerPing(self.pinged))
+
+    def hear_answer(self, number: int) -> None:
+        self.answered, self.unanswered = number, 0
+
+    @property
+    def answers(self) -> bool:
+        """Whether it has answered one of the last two pings."""
+        return self.answered >= self.pinged - 1
 
     def signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):

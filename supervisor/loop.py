@@ -124,8 +124,8 @@ class Supervisor:
                     self._succession.attend(*self._staffing.topic_ids)
             case ClusterChanged(changes):
                 concerned = [self._cluster.change(change) for change in changes]
-                self._succession.attend(*filter(None, concerned))
                 self._staffing.arrange()
+                self._succession.attend(*filter(None, concerned))
             case PartitionsChanged(topic_ids):
                 self._staffing.know(topic_ids)
             case SignalArrived(number):
@@ -158,7 +158,7 @@ class Supervisor:
             case RenewedLease(deadline):
                 child.deadline = deadline
             case AnsweredPing(number):
-                child.answered_ping = number
+                child.hear_answer(number)
             case Suspended():
                 child.suspended = True
             case Resumed():

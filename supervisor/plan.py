@@ -51,10 +51,11 @@ def plan(
     shares = _shares(places, len(covered), Counter(host for p, host in today.items() if p in covered))
     wanted = {p: host for p, host in (moves or {}).items() if host in places and p in covered}
     chosen = _owners(covered, today, _make_room(shares, wanted, places), standbys, wanted)
+    warm = {p: _besides_the_owner_to_be(standbys.get(p, ()), None if p in today else chosen[p]) for p in chosen}
     free = {host: places[host] - list(chosen.values()).count(host) for host in places}
     return Plan(
         chosen,
-        _standbys(covered, chosen, free, standbys),
+        _standbys(covered, chosen, free, warm),
         tuple(p for p in sorted(partitions) if p not in chosen),
     )
 
@@ -65,12 +66,14 @@ def _shares(places: Mapping[str, int], total: int, owned: Mapping[str, int]) -> 
     all_places = sum(places.values())
     if not all_places:
         return {}
-    exact = {host: total * count / all_places for host, count in places.items()}
-    shares = {host: int(share) for host, share in exact.items()}
-    by_fraction = sorted(
-        places, key=lambda host: (shares[host] - exact[host], shares[host] - owned.get(host, 0), host)
-    )
-    for host in by_fraction[: total - sum(shares.values())]:
+    shares, rest = {}, {}
+    for host, count in places.items():
+        shares[host], rest[host] = divmod(total * count, all_places)
+
+    def claim(host: str) -> tuple[int, int, str]:
+        return -rest[host], shares[host] - owned.get(host, 0), host
+
+    for host in sorted(places, key=claim)[: total - sum(shares.values())]:
         shares[host] += 1
     return shares
 
@@ -116,6 +119,14 @@ def _owners(
             chosen[partition] = taker
             left[taker] -= 1
     return {p: chosen[p] for p in covered}
+
+
+def _besides_the_owner_to_be(standbys: Sequence[str], owner_to_be: str | None) -> list[str]:
+    """A warm worker on the host that shall own a free partition is no standby: it is about to be the owner."""
+    warm = list(standbys)
+    if owner_to_be in warm:
+        warm.remove(owner_to_be)
+    return warm
 
 
 def _standbys(

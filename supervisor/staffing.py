@@ -58,6 +58,7 @@ class Staffing:
         self._not_before: dict[Partition, float] = {}
         self._left_out: tuple[Partition, ...] = ()
         self._hosts: dict[str, int] = {}
+        self._crowd: list[tuple[float, int]] = []
         self._quiet_since = clock()
         self._no_moves_before = 0.0
         self._has_worked = False
@@ -71,14 +72,23 @@ class Staffing:
             return
         self._make_plan()
         wanted = self._plan.workers_on(self._config.host_id)
+        room = self._places() + 1 - sum(not child.leaving for child in self._children)  # one more: to be replaced
         for partition in self.topic_ids:
             present = [child for child in self._children.of(partition) if not child.leaving]
             missing = wanted.get(partition, 0) + self._is_being_replaced(partition) - len(present)
-            for _ in range(missing):
+            for _ in range(min(missing, max(0, room))):
                 self._start(partition)
+                room -= 1
             idle = [child for child in present if child.token is None and child.offered is None]
-            for child in idle[: max(0, -missing)]:
+            for child in sorted(idle, key=lambda each: each.is_ready)[: max(0, -missing)]:
                 self._succession.leave(child, ())
+            if partition in self._plan.left_out:
+                for child in present:
+                    if child.token is not None:
+                        self._succession.leave(child)
+
+    def _places(self) -> int:
+        return self.places or len(self.topic_ids)
 
     def know(self, topic_ids: dict[Partition, str]) -> None:
         """More partitions may have been found."""
@@ -121,8 +131,9 @@ class Staffing:
             if not each.draining and host not in self._cluster.drained
         }
         if self._config.host_id not in self._cluster.drained:
-            hosts[self._config.host_id] = self.places or len(partitions)
+            hosts[self._config.host_id] = self._places()
         self._notice(hosts)
+        self._count(len({*self._cluster.hosts, self._config.host_id}))
         owners = {partition: held.lock.host for partition, held in self._cluster.locks.items()}
         standbys = {p: [each.host for each in ready.values()] for p, ready in self._cluster.standbys.items()}
         self._plan = self._succession.plan = plan(hosts, partitions, owners, standbys, self._cluster.moves)
@@ -138,20 +149,24 @@ class Staffing:
             )  # fmt: skip
 
     def _notice(self, hosts: dict[str, int]) -> None:
-        if hosts == self._hosts:
-            return
+        if hosts != self._hosts:
+            self._hosts, self._quiet_since = hosts, self._clock()
+
+    def _count(self, present: int) -> None:
+        """`present`: how many hosts are there, drained or not. Is it far less than a moment ago?"""
         moment = self._clock()
-        if is_a_landslide(len(self._hosts), len(hosts)):
-            log.warning(
-                "%d of %d hosts are gone: no balancing for a while", len(self._hosts) - len(hosts), len(self._hosts)
-            )
-            self._no_moves_before = moment + LANDSLIDE_REST
-        self._hosts, self._quiet_since = hosts, moment
+        self._crowd = [(at, count) for at, count in self._crowd if moment - at < LANDSLIDE_REST]
+        before = max((count for _, count in self._crowd), default=0)
+        if not self._crowd or self._crowd[-1][1] != present:
+            self._crowd.append((moment, present))
+            if is_a_landslide(before, present):
+                log.warning("%d of %d hosts are gone: no balancing for a while", before - present, before)
+                self._no_moves_before = moment + LANDSLIDE_REST
 
     def _start(self, partition: Partition) -> None:
         if self._clock() < self._not_before.get(partition, 0.0):
             return
-        readers = self.places or len(self.topic_ids)
+        readers = self._places()
         topic_id = self.topic_ids[partition]
         self._children.start(
             lambda worker, lease: self._config.for_worker(partition, worker, lease, topic_id, readers)

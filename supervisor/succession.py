@@ -154,8 +154,9 @@ class Succession:
 
     def _find_heir(self, child: Child, exit_seen: str, code: int | None = None) -> None:
         partition = child.partition
-        deaths = (0 if child.has_committed else child.deaths) + (1 if child.token is not None else 0)
-        self._deaths[partition] = deaths
+        deaths = 0
+        if child.token is not None:
+            deaths = self._deaths[partition] = (0 if child.has_committed else child.deaths) + 1
         death = Death(child.worker, exit_seen, deaths)
         heirs = self.candidates(partition, child.worker)
         token = child.token or child.offered

@@ -7,6 +7,7 @@ should that ever be wrong, its commits are refused all the same, because every w
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from workers.backoff import delays
 from workers.documents import Cause, Lock, Standby
 from workers.errors import LeaseGone, Retry
 from workers.keys import Keys
-from workers.kv import Store, TxnResult
+from workers.kv import Store, Txn, TxnResult
 from workers.model import Partition, Token
 
 #: Seconds after which etcd's silence ends the attempt; the lease then decides.
@@ -94,11 +95,9 @@ def pass_on(
     for candidate in standbys:
         lock = _heir(candidate, death)
         try:
-            result = store.transact(transactions.pass_on(keys, partition, named.token, lock))
-        except LeaseGone:
+            result = _insist(store, transactions.pass_on(keys, partition, named.token, lock))
+        except (LeaseGone, Retry):
             continue
-        except Retry:
-            return None
         return Named(candidate, result.revision) if result.succeeded else None
     return None
 
@@ -108,6 +107,15 @@ def forget(store: Store, lease: int, logs: logging.Handler) -> None:
     with contextlib.suppress(Retry, LeaseGone):  # it ends by itself
         store.revoke(lease)
     logs.close()
+
+
+def _insist(store: Store, txn: Txn) -> TxnResult:
+    """A few times; then Retry is raised."""
+    for pause in itertools.islice(delays(0.02, 0.5), 5):
+        with contextlib.suppress(Retry):
+            return store.transact(txn)
+        time.sleep(pause)
+    return store.transact(txn)
 
 
 def _heir(standby: Standby, death: Death | None) -> Lock:

@@ -25,14 +25,12 @@ class Vigil:
         self.ping_every = ttl / 3
         self.check_every = ttl / 20
         self._children, self._keeper, self._ttl, self._clock = children, keeper, ttl, clock
-        self._number = 0
         self._checked_at = clock()
         self._woke_at = 0.0
 
     def begin(self, child: Child) -> None:
         """A ready standby: renew its lease, as long as it answers."""
-        child.answered_ping = self._number
-        self._keeper.keep(child.settings.lease, self._ttl, lambda: child.answered_ping >= self._number - 1)
+        self._keeper.keep(child.settings.lease, self._ttl, lambda: child.answers)
 
     def end(self, child: Child) -> None:
         """It renews its lease itself from now on, or is gone."""
@@ -43,10 +41,9 @@ class Vigil:
         return self._keeper.deadline(child.settings.lease)
 
     def ping(self) -> None:
-        self._number += 1
         for child in self._children:
-            if child.is_ready and self._number - child.answered_ping < UNANSWERED:
-                child.ping(self._number)
+            if child.is_ready and child.unanswered < UNANSWERED:
+                child.ping()
 
     def check(self) -> None:
         """Every report that waits in a pipe was read before this."""

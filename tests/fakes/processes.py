@@ -303,9 +303,9 @@ class FakeHost:
         """Let time pass, with every timer on its time."""
         end = self.clock() + seconds
         while (due := self.supervisor._timers.next_at()) <= end:
-            self.jump(max(0.0, due - self.clock()))
+            self.jump(max(0.0, due - self.clock()) + 1e-6)  # the sum of floats may fall short of `due`
             self.settle()
-        self.jump(end - self.clock())
+        self.jump(max(0.0, end - self.clock()))
         self.settle()
 
     def jump(self, seconds: float) -> None:
@@ -439,10 +439,14 @@ class FakeHost:
 
     def warm_up_all(self) -> None:
         """Everybody who is not ready yet, and whoever is started thereby."""
-        while new := [child for child in self.children.living if child.worker not in self._obeyed]:
+        for _ in range(100):
+            new = [child for child in self.children.living if child.worker not in self._obeyed]
+            if not new:
+                return
             for child in new:
                 self.warm_up(child)
             self.settle()
+        raise AssertionError("workers are started and ended without end")
 
     def freeze(self, *children: FakeChild) -> None:
         """They do nothing any more, but can be killed."""

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from supervisor.events import ClusterListed, LeaseGone, PartitionsChanged, SignalArrived
@@ -594,6 +594,23 @@ def test_the_owner_of_a_parked_partition_is_told_to_leave_and_nobody_competes(ma
     assert host.owner(P) is standby
 
 
+@pytest.mark.parametrize("places", [2, 3, 4])
+def test_while_a_partition_is_parked_workers_do_not_come_and_go(make_host: MakeHost, places: int) -> None:
+    """Its standby waits, and nobody is started any more."""
+    host = running(make_host(2, workers=places))
+    host.park(Q)
+    host.settle()
+    for _ in range(5):
+        host.advance(1.0)
+        host.warm_up_all()
+    started = len(host.children.started)
+    host.advance(60.0)
+    host.warm_up_all()
+    assert len(host.children.started) == started
+    assert len(host.children.living) == places
+    assert host.owner(P)
+
+
 # --- moves
 
 
@@ -639,7 +656,7 @@ def test_nothing_moves_before_the_membership_has_been_quiet(make_host: MakeHost)
     host.exit(host.owner(P))
     host.settle()
     assert Lock.decode(host.value(host.keys.lock(P))).host == "b"
-    host.vanish(*"cdef")
+    host.vanish(*"cd")
     host.settle()
     host.advance(QUIET)
     assert host.owners_told_to_leave()
@@ -722,6 +739,20 @@ def test_an_exchange_of_partitions_takes_no_more_than_one_place_beyond_the_hosts
     assert len(host.children.living) <= 3
 
 
+def test_workers_that_become_ready_together_do_not_drive_each_other_out(make_host: MakeHost) -> None:
+    """Two partitions, three places: one standby warms up beside an owner while a replacement is about to own."""
+    host = running(make_host(2, workers=2))
+    host.exit(host.owner(Q))
+    host.settle()
+    send(host, signal.SIGTTIN)
+    assert len(host.children.living) == 3
+    host.warm_up_all()
+    host.advance(1.0)
+    assert host.owner(P)
+    assert host.owner(Q)
+    assert len(host.children.living) == 3
+
+
 def test_new_partitions_get_workers(make_host: MakeHost) -> None:
     """And those that are known already are left alone."""
     host = running(make_host(1))
@@ -780,7 +811,15 @@ STEPS = st.one_of(
     st.tuples(st.just("hold"), st.just(""), st.just(0)),
     st.tuples(st.just("pass"), st.sampled_from(["0.1", "0.6", "4", "20"]), st.just(0)),
 )
-HISTORIES = st.lists(STEPS, max_size=25)
+HISTORIES = st.lists(STEPS, min_size=4, max_size=25)
+#: The heir does nothing, and its replacement is ready at once.
+AN_IMPATIENT_ONE: History = [
+    ("freeze the standbys", "", 0),
+    ("kill the owner", "", 0),
+    ("warm up all", "", 0),
+    ("pass", "0.1", 0),
+    ("pass", "0.6", 0),
+]
 
 
 def replay(host: FakeHost, history: History, check: Callable[[FakeHost], None]) -> None:
@@ -842,7 +881,8 @@ def replay(host: FakeHost, history: History, check: Callable[[FakeHost], None]) 
 
 
 @given(st.integers(1, 4), HISTORIES)
-@settings(max_examples=200, deadline=None)
+@example(4, AN_IMPATIENT_ONE)
+@settings(max_examples=400, deadline=None)
 def test_whatever_happens_only_one_worker_here_is_named(workers: int, history: History) -> None:
     """Two workers of a partition are named under two tokens only if the first ended, missed or was passed over."""
     host = FakeHost(2, workers=workers)
@@ -862,7 +902,8 @@ def test_whatever_happens_only_one_worker_here_is_named(workers: int, history: H
 
 
 @given(st.integers(1, 4), HISTORIES)
-@settings(max_examples=200, deadline=None)
+@example(4, AN_IMPATIENT_ONE)
+@settings(max_examples=400, deadline=None)
 def test_whatever_happens_there_are_not_more_workers_than_places(workers: int, history: History) -> None:
     """One more while somebody is replaced; those that were told to leave are on their way and do not count."""
     host = FakeHost(2, workers=workers)

@@ -1,0 +1,1 @@
+"""Longer storms, with a command of their own: `make storm`."""
