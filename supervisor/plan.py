@@ -137,7 +137,7 @@ def _standbys(
 ) -> dict[Partition, tuple[str, ...]]:
     """Everybody gets a first standby before anybody gets a second; elsewhere first, then beside the owner.
 
-    In each round, who has a warm one keeps it; of the others, who has the fewest hosts to choose from chooses first.
+    In each round, who has the fewest hosts to choose from chooses first, a warm one if it can.
     """
     chosen: dict[Partition, list[str]] = {p: [] for p in covered}
 
@@ -154,16 +154,12 @@ def _standbys(
 
     for beside_owner in (False, True):
         for _ in range(1 if beside_owner else len(free)):
-            others = []
-            for partition in covered:
-                warm = sorted(set(today.get(partition, ())) & set(takers(partition, beside_owner)))
-                if warm:
-                    take(partition, warm[0])
-                else:
-                    others.append(partition)
-            for partition in sorted(others, key=lambda p: (len(chosen[p]), len(takers(p, beside_owner)), p)):
+            choice = {p: takers(p, beside_owner) for p in covered}
+            in_turn = sorted(covered, key=lambda p: (len(choice[p]), not set(choice[p]) & set(today.get(p, ())), p))
+            for partition in in_turn:
                 if hosts := takers(partition, beside_owner):
-                    take(partition, min(hosts, key=lambda h: (-free[h], h)))
+                    warm = today.get(partition, ())
+                    take(partition, min(hosts, key=lambda h: (h not in warm, -free[h], h)))
     return {p: tuple(sorted(hosts)) for p, hosts in chosen.items() if hosts}
 
 

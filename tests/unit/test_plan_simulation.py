@@ -86,7 +86,8 @@ class Town:
         return bool(free)
 
     def _staff(self, plan: Plan) -> bool:
-        acted = False
+        let_go = [p for p in plan.left_out if self.owners.pop(p, None)]
+        acted = bool(let_go)
         for host in self.hosts:
             wanted = plan.workers_on(host)
             for p in self.partitions:
