@@ -82,7 +82,7 @@ class Staffing:
             idle = [child for child in present if child.token is None and child.offered is None]
             for child in sorted(idle, key=lambda each: each.is_ready)[: max(0, -missing)]:
                 self._succession.leave(child, ())
-            if partition in self._plan.left_out:
+            if partition in self._plan.left_out and self._config.host_id not in self._cluster.drained:
                 for child in present:
                     if child.token is not None:
                         self._succession.leave(child)

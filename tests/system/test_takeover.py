@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -229,3 +231,25 @@ def test_a_dead_fork_server_takes_no_worker_along(make_cluster: MakeCluster) -> 
     eventually("the partition has another owner", has_new_owner(cluster, partition, before[partition]))
     cluster.wait_until_complete()
     assert_nothing_was_lost(cluster)
+
+
+def test_a_cluster_that_stopped_leaves_nothing(make_cluster: MakeCluster) -> None:
+    """No process, no lock, no standby, no host, and so no lease; no semaphore and no temporary file of ours."""
+    before = leftovers()
+    cluster = start(make_cluster, options=("--lease-ttl", "60"))  # nothing of it may have to time out
+    cluster.load.stop()
+
+    for host in cluster.hosts.values():
+        host.stop()
+    assert [host.wait(20.0) for host in cluster.hosts.values()] == [0, 0]
+
+    eventually("no process is left", lambda: not any(host.processes() for host in cluster.hosts.values()))
+    keys = cluster.keys
+    leased = (keys.locks, keys.standbys, keys.hosts)
+    eventually("no leased key is left", lambda: not any(cluster.store.list(prefix).items for prefix in leased))
+    eventually("no semaphore or folder is left", lambda: leftovers() <= before)
+
+
+def leftovers() -> set[str]:
+    """Semaphores and folders of multiprocessing, wherever they come from."""
+    return {each.name for folder in ("/dev/shm", tempfile.gettempdir()) for each in Path(folder).glob("*mp-*")}
