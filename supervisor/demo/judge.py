@@ -78,10 +78,11 @@ class Judge:
         return {self._keys.partition_of(e.key): e.mod_revision for e in self._list(self._keys.locks).items}
 
     def standbys(self) -> dict[Partition, int]:
-        """How many are ready, for each partition."""
+        """How many are ready, for each partition; who was named but has not confirmed yet is none any more."""
         found = dict.fromkeys(self.partitions, 0)
+        named = {lock.worker for lock in self.owners().values()}
         for each in self._list(self._keys.standbys).items:
-            found[self._keys.partition_of(each.key)] += 1
+            found[self._keys.partition_of(each.key)] += Standby.decode(each.value).worker not in named
         return found
 
     def standby_documents(self) -> list[Standby]:
