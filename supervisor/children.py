@@ -7,10 +7,9 @@ import logging
 import os
 import secrets
 import signal
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
@@ -28,14 +27,13 @@ UNKNOWN = 255
 
 @dataclass
 class Child:
-    """One worker process, and what it last said. Times are time.monotonic, `deadline` is CLOCK_BOOTTIME."""
+    """One worker process, and what it last said. `deadline` is in seconds of CLOCK_BOOTTIME."""
 
     settings: WorkerSettings
     process: ForkServerProcess
     connection: Connection
     logs: MultiProcessingHandler
     pid: int
-    started: float = field(default_factory=time.monotonic)
     standby: Standby | None = None
     token: Token | None = None
     offered: Token | None = None

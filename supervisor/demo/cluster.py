@@ -68,9 +68,6 @@ class DemoCluster:
         wait_for("everything that was produced is processed", lambda: self.judge.caught_up(produced), deadline)
         return self.judge.verdicts(produced)
 
-    def host_of(self, pid: int) -> Host:
-        return next(host for host in self.hosts.values() if any(each.pid == pid for each in host.processes()))
-
     def logs(self) -> str:
         return "".join(
             f"--- {h.name}\n{h.log.read_text(errors='replace')}" for h in self.hosts.values() if h.log.exists()
