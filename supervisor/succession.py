@@ -20,7 +20,7 @@ from supervisor.stopping import Stopping
 from supervisor.takeover import Death, Named
 from supervisor.timers import Timers
 from supervisor.vigil import Vigil
-from workers.documents import Cause, Standby, now
+from workers.documents import Standby, now
 from workers.errors import ExitCode
 from workers.kv import Store
 from workers.model import Partition
@@ -28,7 +28,7 @@ from workers.protocol import BecomeOwner, Compete, Leave
 
 log = logging.getLogger(__name__)
 
-#: A successor that has not confirmed after so many seconds may be dead too: name the next.
+#: A successor that has committed nothing after so many seconds may be dead too: name the next.
 IMPATIENCE = 0.5
 #: A lock that is free: the planned host goes at once, the others after so many seconds for each place in the queue.
 QUEUE_STEP = 0.15
@@ -71,7 +71,7 @@ class Succession:
                     if held is None and not parked and not self._stopping.begun:
                         self._let_compete(child, child.standby)
                     elif held is not None and held.lock.worker == child.worker:
-                        self._offer(child, held.token, held.lock.cause)
+                        self._offer(child, held.token)
 
     def leave(self, child: Child, successors: tuple[Standby, ...] | None = None) -> None:
         """Tell it to end, and see that it does; None: any ready standby may come after it."""
@@ -96,8 +96,7 @@ class Succession:
         log.info("%s: the lock goes to %s on %s, token %d", partition, named.standby.worker[:8],
                  named.standby.host, named.token)  # fmt: skip
         if child := self._children.get(named.standby.worker):
-            cause = Cause.TAKEN_OVER if death else Cause.HANDED_OVER
-            self._offer(child, named.token, cause)
+            self._offer(child, named.token)
 
         def look_again() -> None:
             others = self.candidates(partition, named.standby.worker)
@@ -120,10 +119,10 @@ class Succession:
         delay = self._place_in_queue(child.partition, me)
         child.tell(Compete(delay, self._vigil.deadline(child), self._deaths.get(child.partition, 0)))
 
-    def _offer(self, child: Child, token: int, cause: str) -> None:
+    def _offer(self, child: Child, token: int) -> None:
         if child.offered != token and child.token is None:
             child.offered = token
-            child.tell(BecomeOwner(token, cause, self._vigil.deadline(child)))
+            child.tell(BecomeOwner(token, self._vigil.deadline(child)))
 
     def _place_in_queue(self, partition: Partition, me: Standby) -> float:
         """Seconds to wait before competing, so that a crowd does not ask for one lock at one instant."""

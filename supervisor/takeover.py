@@ -88,7 +88,7 @@ def pass_on(
     standbys: Sequence[Standby],
     death: Death | None,
 ) -> Named | None:
-    """Impatience: if the successor has not confirmed, name the next one. None: it has, or nobody else is ready.
+    """Impatience: if the successor has committed nothing, name the next one. None: it has, or nobody else is ready.
 
     Safe however wrong it is: the worst case is that the slow successor's first transaction is refused.
     """

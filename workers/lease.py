@@ -25,6 +25,8 @@ from workers.kv import KeepaliveStream, Renewal, Store
 
 #: An answer that takes longer than this many seconds means: try another endpoint.
 PATIENCE = 1.0
+#: The part of the time between two renewals after which the first one of a lease that is good goes out.
+LATER = 5
 
 
 @dataclass
@@ -67,10 +69,13 @@ class LeaseKeeper:
     def keep(
         self, lease: int, ttl: float, alive: Callable[[], bool] = lambda: True, deadline: float | None = None
     ) -> None:
-        """Renew `lease` from now on, the first time at once. It is good until `deadline`; None: just granted."""
+        """Renew `lease` from now on. It is good until `deadline`; None: just granted.
+
+        Known to be good, it is renewed a little later: to open a stream takes the processor from whoever takes over.
+        """
         with self._changed:
             self._leases[lease] = _Lease(ttl, alive, self._clock() + ttl if deadline is None else deadline)
-            self._hurry = True
+            self._hurry |= deadline is None
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
                 self._thread.start()
@@ -94,6 +99,9 @@ class LeaseKeeper:
             self._changed.notify_all()
 
     def _run(self) -> None:
+        with self._changed:
+            if not self._hurry:
+                self._changed.wait(self._every / LATER)
         while not self._is_done():
             ended = threading.Event()
             try:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from workers import transactions
 from workers.backoff import delays
-from workers.documents import Cause, History, Lock, Standby, now
+from workers.documents import Cause, History, Lock, Offset, Standby, now
 from workers.errors import Lost, Retry
 from workers.keys import Keys
 from workers.kv import Store, Txn, TxnResult
@@ -42,22 +42,22 @@ class PartitionLock:
             return transactions.loaded(self._keys, self._partition, result)
         lock = result.answers[0]
         if lock and Lock.decode(lock[0].value).worker == self._me.worker:
-            return self.confirm(
-                lock[0].mod_revision, Lock.decode(lock[0].value).cause
-            )  # an earlier try had landed, or we were named meanwhile
+            return self.confirm(lock[0].mod_revision)  # an earlier try had landed, or we were named meanwhile
         return None
 
-    def confirm(self, token: Token, cause: str) -> Loaded | None:
+    def confirm(self, token: Token) -> Loaded | None:
         """Make sure that the lock is ours under `token`; None when it is not."""
-        begun = History(token, self._me.worker, self._me.host, self._me.pid, cause, now())
-        result = self._ask(transactions.confirm(self._keys, self._partition, token, begun))
+        result = self._ask(transactions.confirm(self._keys, self._partition, token))
         return transactions.loaded(self._keys, self._partition, result) if result.succeeded else None
 
     def rehearse(self) -> None:
-        """Ask to confirm a token that cannot be ours. The first time costs more than the second: pages of memory that
-        are still shared, code that never ran. A standby has time for that, a successor has not."""
+        """Confirm, and enter, under a token that cannot be ours. The first time costs more than the second: pages of
+        memory that are still shared, code that never ran. A standby has time for that, a successor has not."""
+        self._store.transact(transactions.confirm(self._keys, self._partition, NEVER))
         begun = History(NEVER, self._me.worker, self._me.host, self._me.pid, "", now())
-        self._store.transact(transactions.confirm(self._keys, self._partition, NEVER, begun))
+        extra = transactions.enter(self._keys, self._partition, begun)
+        refused = transactions.commit(self._keys, self._partition, 0, Offset(0, NEVER, 0, "", now()), {}, extra)
+        self._store.transact_soon(refused).result()
 
     def _ask(self, txn: Txn) -> TxnResult:
         for delay in delays(0.02, 0.5):

@@ -92,12 +92,13 @@ class Owner:
     def _begin(self) -> None:
         self._refuse_what_is_not_ours()
         self._reader.assign(self._loop.offset)
+        self._commits.attach(*transactions.enter(self._keys, self._partition, self._history))
+        self._commits.send()  # whoever named us is impatient, and the first record may take long
         self._lease.start()
         self._open_handler()
         self._life.advance(Event.LOCK_CONFIRMED, self._token)
         self._line.tell(TookLock(self._token, self._loop.offset, self._loaded.lock.deaths))
         self._lease.watch_over(self._loop.place)
-        self._commits.attach(Put(self._history_key, self._history.encode()))
         self._loop.turn()
         log.info("%s: owner, token %d, %s, from offset %d", self._partition, self._token,
                  self._loaded.lock.cause, self._history.from_offset)  # fmt: skip

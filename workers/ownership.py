@@ -46,7 +46,7 @@ class OwnLease:
         )
 
     def start(self) -> None:
-        """Renew it ourselves from now on; the first keepalive goes out at once."""
+        """Renew it ourselves from now on."""
         self._keeper.keep(self._lease, self._ttl, self._moving, self.deadline)
 
     def stop(self) -> None:

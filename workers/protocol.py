@@ -47,7 +47,6 @@ class BecomeOwner:
     """The lock is yours under `token`: confirm it. The lease is good until `deadline` (seconds, CLOCK_BOOTTIME)."""
 
     token: Token
-    cause: str
     deadline: float
 
 

@@ -61,17 +61,18 @@ def acquire(keys: Keys, partition: Partition, lock: Lock) -> Txn:
     )
 
 
-def confirm(keys: Keys, partition: Partition, token: Token, begun: History) -> Txn:
-    """A standby that was named makes sure that it is the owner, says so in the history, and loads everything."""
-    return Txn(
-        compare=(_mine(keys, partition, token),),
-        success=(
-            Put(keys.history(partition, token), begun.encode()),
-            Delete(keys.standby(partition, begun.worker)),
-            *_load(keys, partition),
-        ),
-        failure=(Get(keys.lock(partition)),),
-    )
+def confirm(keys: Keys, partition: Partition, token: Token) -> Txn:
+    """A standby that was named makes sure that it is the owner, and loads everything.
+
+    It writes nothing: a linearizable reading waits for no disk, and somebody waits for the next record. That the
+    answer may be old by the time it arrives changes nothing: every commit compares the token.
+    """
+    return Txn((_mine(keys, partition, token),), _load(keys, partition), (Get(keys.lock(partition)),))
+
+
+def enter(keys: Keys, partition: Partition, begun: History) -> tuple[Operation, ...]:
+    """Part of an owner's first commit, which goes out before its first record: it is here, and a standby no more."""
+    return Put(keys.history(partition, begun.token), begun.encode()), Delete(keys.standby(partition, begun.worker))
 
 
 def commit(
@@ -126,7 +127,7 @@ def take_over(keys: Keys, partition: Partition, token: Token, successor: Lock | 
 
 
 def pass_on(keys: Keys, partition: Partition, token: Token, successor: Lock | None) -> Txn:
-    """Impatience: the successor named under `token` has not confirmed; name another, unless it just did."""
+    """Impatience: the successor named under `token` has not entered; name another, unless it just did."""
     txn = take_over(keys, partition, token, successor)
     absent = Compare(keys.history(partition, token), Target.VERSION, 0)
     return Txn((*txn.compare, absent), txn.success, txn.failure)

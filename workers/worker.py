@@ -118,10 +118,10 @@ class Worker:
                     self._lease.deadline = deadline
                     compete_at = self._clock() + delay
                     continue
-                case BecomeOwner(token, cause, deadline):
+                case BecomeOwner(token, deadline):
                     self._lease.deadline = deadline
                     self._life.advance(Event.LOCK_OFFERED)
-                    loaded = self._lock.confirm(token, cause)
+                    loaded = self._lock.confirm(token)
                 case None if compete_at is None or self._clock() < compete_at:
                     continue  # woken for something else
                 case None:

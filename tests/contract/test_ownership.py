@@ -48,7 +48,17 @@ class Group:
         return loaded
 
     def confirm(self, who: Standby, token: int) -> Loaded | None:
-        return self.lock_of(who).confirm(token, Cause.TAKEN_OVER)
+        return self.lock_of(who).confirm(token)
+
+    def enter(self, who: Standby, token: int) -> Loaded | None:
+        """What an owner that was named does: confirm, and a first commit that says so."""
+        loaded = self.confirm(who, token)
+        if loaded is not None:
+            begun = History(token, who.worker, who.host, who.pid, loaded.lock.cause, now())
+            commits = self.commits(loaded)
+            commits.attach(*transactions.enter(self.keys, P, begun))
+            assert commits.drain(soon())
+        return loaded
 
     def commits(self, loaded: Loaded) -> Commits:
         offset = loaded.offset.offset if loaded.offset else 0
@@ -213,13 +223,13 @@ class TestTokens:
 
 
 class TestConfirm:
-    def test_a_named_standby_confirms_and_says_so_in_the_history(self, group: Group) -> None:
+    def test_a_named_standby_confirms_and_says_so_in_its_first_commit(self, group: Group) -> None:
         """It gets everything an owner needs; its record is there under its token, its standby key is not."""
         dead, heir = group.standby("dead"), group.standby("heir")
         token = group.own(dead).token
         group.commit(token, 0, 5, 1, a=b"1")
         named = group.take_over(token, heir).revision
-        loaded = group.confirm(heir, named)
+        loaded = group.enter(heir, named)
         assert loaded is not None
         assert (loaded.token, loaded.lock.worker, loaded.lock.cause) == (named, "heir", Cause.TAKEN_OVER)
         assert loaded.offset is not None
@@ -239,16 +249,30 @@ class TestConfirm:
         assert group.store.get(group.keys.standby(P, "heir")) is not None
 
     def test_a_confirmation_can_be_repeated(self, group: Group) -> None:
-        """The answer to the second is that of the first."""
+        """The answer to the second is that of the first, and nothing was written."""
         dead, heir = group.standby("dead"), group.standby("heir")
         named = group.take_over(group.own(dead).token, heir).revision
         assert group.confirm(heir, named) == group.confirm(heir, named)
+        assert group.store.get(group.keys.history(P, named)) is None
 
-    def test_impatience_comes_too_late_for_a_successor_that_has_confirmed(self, group: Group) -> None:
+    def test_a_confirmation_sees_the_last_commit_that_the_takeover_let_through(self, group: Group) -> None:
+        """It is linearizable: whatever landed before the lock was written over is in it."""
+        dead, heir = group.standby("dead"), group.standby("heir")
+        token = group.own(dead).token
+        for number in range(1, 20):
+            seen = group.store.get(group.keys.offset(P))
+            group.commit(token, seen.mod_revision if seen else 0, number, number, n=b"%d" % number)
+        named = group.take_over(token, heir).revision
+        loaded = group.confirm(heir, named)
+        assert loaded is not None
+        assert loaded.offset is not None
+        assert (loaded.offset.offset, loaded.state) == (19, {"n": b"19"})
+
+    def test_impatience_comes_too_late_for_a_successor_that_has_entered(self, group: Group) -> None:
         """pass_on names another only while the history of the one that was named is absent."""
         dead, heir, next_heir = (group.standby(name) for name in ("dead", "heir", "next"))
         named = group.take_over(group.own(dead).token, heir).revision
-        group.confirm(heir, named)
+        assert group.enter(heir, named)
         assert not group.pass_on(named, next_heir).succeeded
         assert group.owner() == ("heir", named)
 

@@ -24,7 +24,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.etcd import FakeEtcd
 from workers import transactions
 from workers.clock import Clock
-from workers.documents import Cause, Host, Lock, Offset, Parked, Standby, now
+from workers.documents import Cause, History, Host, Lock, Offset, Parked, Standby, now
 from workers.errors import LeaseGone as NoLease
 from workers.etcd_options import EtcdOptions
 from workers.keys import Keys
@@ -47,6 +47,7 @@ from workers.protocol import (
     TookLock,
     WorkerSettings,
 )
+from workers.transactions import Loaded
 
 T = TypeVar("T")
 Kind = TypeVar("Kind", bound=Order)
@@ -366,9 +367,9 @@ class FakeHost:
         """What a successor does first."""
         held = self.lock_of(partition)
         assert held is not None
-        assert PartitionLock(self.store, self.keys, partition, elsewhere.standby, lambda: False).confirm(
-            held[1], Cause.TAKEN_OVER
-        )
+        loaded = PartitionLock(self.store, self.keys, partition, elsewhere.standby, lambda: False).confirm(held[1])
+        assert loaded
+        self._enter(partition, elsewhere.standby, loaded)
 
     def lock_of(self, partition: Partition) -> tuple[str, int] | None:
         """The worker that has it, and the token."""
@@ -496,15 +497,20 @@ class FakeHost:
         if held and held[0] == child.worker and self.store.get(self.keys.history(child.partition, held[1])):
             return  # it is the owner already, and had said so
         try:
-            loaded = (
-                lock.confirm(order.token, order.cause)
-                if isinstance(order, BecomeOwner)
-                else lock.acquire(order.deaths)
-            )
+            loaded = lock.confirm(order.token) if isinstance(order, BecomeOwner) else lock.acquire(order.deaths)
+            if loaded:
+                self._enter(child.partition, child.standby, loaded)
         except NoLease as error:
             self.exit(child, 75, GaveUp(75, str(error)))
             return
         self.report(child, TookLock(loaded.token, 0, loaded.lock.deaths) if loaded else MissedLock())
+
+    def _enter(self, partition: Partition, me: Standby, loaded: Loaded) -> None:
+        """An owner's first commit."""
+        begun = History(loaded.token, me.worker, me.host, me.pid, loaded.lock.cause, now())
+        extra = transactions.enter(self.keys, partition, begun)
+        first = Offset(loaded.offset.offset if loaded.offset else 0, loaded.token, 1, "id", now())
+        self.store.transact(transactions.commit(self.keys, partition, loaded.offset_revision, first, {}, extra))
 
     def _leave(self, child: FakeChild, successors: tuple[Standby, ...]) -> None:
         held = self.lock_of(child.partition)

@@ -11,7 +11,7 @@ from supervisor import takeover
 from supervisor.takeover import Death, Named
 from tests.fakes.etcd import FakeEtcd
 from workers import transactions
-from workers.documents import Cause, History, Lock, Standby, now
+from workers.documents import Cause, History, Lock, Offset, Standby, now
 from workers.keys import Keys
 from workers.kv import Put, Txn
 from workers.model import Partition
@@ -151,12 +151,14 @@ class TestPassOn:
         assert stage.held() == ("next", following.token)
         assert following.token > named.token
 
-    def test_a_successor_that_has_confirmed_stays(self, stage: Stage) -> None:
+    def test_a_successor_that_has_entered_stays(self, stage: Stage) -> None:
         """Its history record is there."""
         named = stage.take_over(stage.standby("slow"))
         assert named is not None
         begun = History(named.token, "slow", "h", 1, Cause.TAKEN_OVER, now())
-        stage.store.transact(transactions.confirm(KEYS, P, named.token, begun))
+        first = Offset(0, named.token, 1, "id", now())
+        entering = transactions.commit(KEYS, P, 0, first, {}, transactions.enter(KEYS, P, begun))
+        assert stage.store.transact(entering).succeeded
         assert stage.pass_on(named, stage.standby("next")) is None
         assert stage.held() == ("slow", named.token)
 

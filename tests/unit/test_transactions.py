@@ -59,9 +59,7 @@ class TestLoaded:
         me = standby(store, "me")
         for loaded in (
             acquire(store, me),
-            transactions.loaded(
-                KEYS, P, store.transact(transactions.confirm(KEYS, P, token_of(store), history(token_of(store), me)))
-            ),
+            transactions.loaded(KEYS, P, store.transact(transactions.confirm(KEYS, P, token_of(store)))),
         ):
             assert (loaded.offset, loaded.state, loaded.attempt) == (stored, state, attempt)
             found = store.get(KEYS.offset(P))
@@ -143,7 +141,7 @@ class TestShape:
         mine = Compare(KEYS.lock(P), Target.MOD_REVISION, 17)
         for txn in (
             transactions.commit(KEYS, P, 5, offset(1, 17, 1), {"a": b"1"}),
-            transactions.confirm(KEYS, P, 17, history(17, me)),
+            transactions.confirm(KEYS, P, 17),
             transactions.take_over(KEYS, P, 17, lock),
             transactions.take_over(KEYS, P, 17, None),
             transactions.pass_on(KEYS, P, 17, lock),
@@ -168,7 +166,7 @@ class TestShape:
         changes: dict[str, bytes | None] = {f"k{n}": b"1" for n in range(MAX_STATE_KEYS)}
         me = Standby("me", "here", 1, "1", now())
         extra = (
-            Put(KEYS.history(P, 17), history(17, me).encode()),
+            *transactions.enter(KEYS, P, history(17, me)),
             Get(KEYS.histories(P), prefix=True),
             Put(KEYS.attempt(P), b"{}"),
             *transactions.park(KEYS, P, Parked(1, "why", "here", now())),
