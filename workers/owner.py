@@ -79,11 +79,10 @@ class Owner:
         """Until told to leave, or given up. Raises Lost when somebody else owns the partition."""
         try:
             self._begin()
-            while True:
+            while not self._attention.raised or self._look_around():
                 self._loop.turn()
-                if self._attention.raised and not self._look_around():
-                    return self._leave()
                 self._report_progress()
+            return self._leave()
         except (HandlerFailed, PartitionRefused) as error:
             return self._park(error)
 
@@ -99,7 +98,8 @@ class Owner:
         self._life.advance(Event.LOCK_CONFIRMED, self._token)
         self._line.tell(TookLock(self._token, self._loop.offset, self._loaded.lock.deaths))
         self._lease.watch_over(self._loop.place)
-        self._loop.turn()
+        if not self._attention.raised:
+            self._loop.turn()  # at once: what is said to the log, and to people, can wait
         log.info("%s: owner, token %d, %s, from offset %d", self._partition, self._token,
                  self._loaded.lock.cause, self._history.from_offset)  # fmt: skip
 
