@@ -1,6 +1,8 @@
 """The lease of an owner, as the owner sees it: good, late, or gone; and renewed only while the record loop moves.
 
-The keeper's threads write here, the record loop reads; whatever matters to it raises the flag.
+The keeper's threads write here, the record loop reads; whatever matters to it raises the flag. Whether the loop moves
+is asked before each renewal, which depends on it, and more often by a thread of its own: renewals may be ten seconds
+apart, and somebody waits for the record behind the one that hangs.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ from workers.kv import Store
 from workers.lease import LeaseKeeper
 from workers.line import Line
 from workers.protocol import GotStuck, RenewedLease
+
+#: Seconds between two looks at the record loop, at most.
+LOOK = 0.25
 
 
 class OwnLease:
@@ -40,6 +45,8 @@ class OwnLease:
         self._last_place: object = None
         self._moved_at = clock()
         self._stuck = False
+        self._looking = threading.Lock()
+        self._stopped = threading.Event()
         self._main = threading.main_thread().ident
         self._keeper = LeaseKeeper(
             store, ttl / 5, on_renewed=self._renewed, on_gone=self._lost, on_late=self._is_late, clock=clock
@@ -50,6 +57,7 @@ class OwnLease:
         self._keeper.keep(self._lease, self._ttl, self._moving, self.deadline)
 
     def stop(self) -> None:
+        self._stopped.set()
         self._keeper.close()
 
     def is_over(self) -> bool:
@@ -60,8 +68,18 @@ class OwnLease:
         """From now on `place` must change within the limit, or renewals end."""
         self._moved_at = self._clock()
         self._place = place
+        if self._limit:
+            threading.Thread(target=self._look_often, name="progress", daemon=True).start()
+
+    def _look_often(self) -> None:
+        while not self._stopped.wait(min(LOOK, self._limit / 4)):
+            self._moving()
 
     def _moving(self) -> bool:
+        with self._looking:
+            return self._moves()
+
+    def _moves(self) -> bool:
         place, now = self._place(), self._clock()
         if place != self._last_place or place is None or not self._limit:
             self._last_place, self._moved_at, self._stuck = place, now, False
