@@ -98,15 +98,21 @@ class Succession:
         if child := self._children.get(named.standby.worker):
             self._offer(child, named.token)
 
-        def look_again() -> None:
-            others = self.candidates(partition, named.standby.worker)
-            if others:
-                self._errands.run(
-                    lambda: takeover.pass_on(self._store, self._keys, partition, named, others, death),
-                    lambda next_one: self.introduce(partition, next_one, death) if next_one else None,
-                )
+        self._timers.after(IMPATIENCE, lambda: self._look_again(partition, named, death, self._config.lease_ttl))
 
-        self._timers.after(IMPATIENCE, look_again)
+    def _look_again(self, partition: Partition, named: Named, death: Death | None, left: float) -> None:
+        """If it has not confirmed, name another. While nobody is ready, ask again; after `left` seconds its lease,
+        if it is dead, has ended by itself."""
+        held = self._cluster.locks.get(partition)
+        others = self.candidates(partition, named.standby.worker)
+        if others:
+            self._errands.run(
+                lambda: takeover.pass_on(self._store, self._keys, partition, named, others, death),
+                lambda next_one: self.introduce(partition, next_one, death) if next_one else None,
+            )
+        elif left > 0 and held is not None and held.token <= named.token:
+            left -= IMPATIENCE
+            self._timers.after(IMPATIENCE, lambda: self._look_again(partition, named, death, left))
 
     def _is_staying(self, standby: Standby) -> bool:
         """One of ours that was told to leave, or must leave soon, is no successor."""

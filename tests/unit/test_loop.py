@@ -313,6 +313,21 @@ def test_a_successor_that_has_confirmed_is_not_passed_over(make_host: MakeHost) 
     assert host.lock_of(P) == before
 
 
+def test_a_successor_that_does_not_confirm_is_passed_over_when_somebody_is_ready(make_host: MakeHost) -> None:
+    """However long after it was named: nobody else was there at first."""
+    host = make_host()
+    host.join("b")
+    running(host)
+    named = host.standby_on("b", P)
+    host.settle()
+    host.exit(host.owner(P))
+    host.advance(3 * IMPATIENCE)
+    assert (host.lock_of(P) or ("",))[0] == named.worker
+    host.warm_up_all()
+    host.advance(2 * IMPATIENCE)
+    assert host.owner(P)
+
+
 def test_a_hand_over_by_an_owner_is_watched_in_the_same_way(make_host: MakeHost) -> None:
     """Somebody killed it gently, and its successor is dead."""
     host = make_host()
