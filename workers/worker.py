@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -70,6 +71,8 @@ class Worker:
             return ExitCode.LOCK_LOST
         finally:
             self._lease.stop()
+            if self._line.orphaned:
+                self._end_lease()
 
     def _warm_up(self) -> None:
         """The lease on one side, Kafka on the other, at the same time; then say in etcd that we are ready."""
@@ -100,6 +103,11 @@ class Worker:
                 self._attention.wait(0.5)
                 if self._attention.raised:
                     return
+
+    def _end_lease(self) -> None:
+        """Nobody is left to do it for us, and until it ran out we would be taken for a standby."""
+        with contextlib.suppress(Retry, LeaseGone):
+            self._store.revoke(self._settings.lease)
 
     def _stand_by(self) -> tuple[str, Loaded | None]:
         """Wait for the lock, and say when it came; None: told to leave."""

@@ -103,6 +103,8 @@ def test_workers_of_a_killed_supervisor_release_and_end(make_cluster: MakeCluste
         deadline=3.0,
     )
     eventually("no process of host-a is left", lambda: not host.processes(), deadline=5.0)
+    left = [each for each in cluster.judge.standby_documents() if each.host == "host-a"]
+    assert not left, "nobody may be given a lock who is gone"
     assert_nothing_was_lost(cluster)
 
 
