@@ -5,6 +5,7 @@ Which record is said by the environment: TROUBLE_AT is its number, in every part
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -17,11 +18,20 @@ from supervisor.demo.checking import check
 AT = int(os.environ.get("TROUBLE_AT", "-1"))
 #: A file that exists: the trouble has happened, and does not happen again.
 ONCE = Path(os.environ["TROUBLE_ONCE"]) if "TROUBLE_ONCE" in os.environ else None
+#: A file of the test's: once it exists, the trouble is over.
+UNTIL = Path(os.environ["TROUBLE_UNTIL"]) if "TROUBLE_UNTIL" in os.environ else None
+#: Where it is written down when each trouble happened: seconds of time.time(), one a line.
+TIMES = Path(os.environ["TROUBLE_TIMES"]) if "TROUBLE_TIMES" in os.environ else None
 
 
 def _is_the_one(record: Any) -> bool:
     if int(record.value().split(b" ", 1)[0]) != AT or record.partition() != 0:
         return False
+    if UNTIL is not None and UNTIL.exists():
+        return False
+    if TIMES is not None:
+        with TIMES.open("a") as times:
+            times.write(f"{time.time()}\n")
     if ONCE is None:
         return True
     if ONCE.exists():
@@ -52,6 +62,22 @@ def dies_of_a_signal(record: Any, state: Any) -> None:
     check(record, state)
     if _is_the_one(record):
         os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def segfaults(record: Any, state: Any) -> None:
+    check(record, state)
+    if _is_the_one(record):
+        ctypes.string_at(0)
+
+
+_kept: list[bytes] = []
+
+
+def grows(record: Any, state: Any) -> None:
+    """150 MB that are never given back."""
+    check(record, state)
+    if _is_the_one(record):
+        _kept.append(b"x" * 150_000_000)
 
 
 def hangs(record: Any, state: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,27 @@ def test_a_handler_that_hangs_is_ended_and_its_record_handled_again(
     assert "has been on one record" in log
     assert "misbehaving.py" in log, "the stack shows where it hangs"
     assert_nothing_was_lost(cluster)
+
+
+def test_a_record_that_hangs_for_ever_is_poison_too(make_cluster: MakeCluster, tmp_path: Path) -> None:
+    """Each time a standby takes over within the limit and two seconds; at last the record is passed over."""
+    times = tmp_path / "times"
+    options = ("--handler-timeout", "1", "--lease-ttl", "30", "--max-deaths", "1", "--on-error", "skip")
+    cluster = start(make_cluster, "hangs", {"TROUBLE_TIMES": str(times)}, *options)
+    trouble = cluster.judge.partitions[0]
+
+    eventually("it is passed over", lambda: cluster.judge.offset(trouble).offset > BAD + 100, deadline=30)
+
+    log = "".join(host.log.read_text() for host in cluster.hosts.values())
+    assert f"{trouble.topic}[0] offset {BAD} was skipped: it has killed" in log
+    hung = [float(each) for each in times.read_text().split()]
+    begun = [datetime.fromisoformat(each.since).timestamp() for each in cluster.judge.history(trouble)]
+    assert len(hung) >= 2
+    for at in hung:
+        assert min(moment for moment in begun if moment > at) - at <= 1 + 2
+    [bad, *others] = cluster.finish()
+    assert (bad.lost, bad.doubled, bad.counted) == (1, 0, bad.produced - 1)
+    assert all(each.is_good for each in others)
 
 
 def test_a_batch_handler_counts_the_same(make_cluster: MakeCluster) -> None:
