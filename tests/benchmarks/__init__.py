@@ -1,0 +1,1 @@
+"""Measured beside its rivals: `make bench`."""
