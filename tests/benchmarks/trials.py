@@ -18,7 +18,10 @@ class Trial:
     benchmark: str
     """The module that measured: failover, losses, moves, throughput, commits, processes, growth."""
     system: str
-    """Who was measured, in words for the table: "ours, 3 etcd members, standby on another host"."""
+    """Who was measured, in words for the table: "ours, 3 etcd members, standby on another host".
+
+    What is ours begins with "ours"; the first such system of a metric is what the others are compared with.
+    """
     metric: str
     """What was measured: "gap", "records/s", "uss"."""
     value: float
@@ -41,6 +44,8 @@ class Bench:
     """The run of five minutes for everything: fewer trials, shorter, the slow rivals once."""
     seconds: float
     """How long this benchmark may take about. Whoever has reached it starts no further round."""
+    only_ours: bool
+    """Leave the rivals out: two commits of ours are being compared."""
     say: Callable[[str], None]
     """Progress, a line at a time, on stderr."""
 
