@@ -1,0 +1,123 @@
+"""The handlers of the throughput benchmark, the same for all systems: each adds up how many bytes the records have.
+
+A process notes three moments: its first record, the end of the warm-up, and its last record, each with the processor
+time that it has used so far, in all its threads. Between them a record costs it a subtraction and a comparison. At
+the first record the processes of a trial wait for each other, so that none has a start over the others.
+
+Only the standard library is imported here, because rivals with dependencies of their own run it too.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import sys
+import time
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
+
+#: Where each process says that it is ready, and then what it noted.
+FOLDER = "PARTITION_SUPERVISOR_COUNTING"
+#: How many processes wait for each other.
+PROCESSES = "PARTITION_SUPERVISOR_PROCESSES"
+#: How many records each of them handles before it says what it noted.
+RECORDS = "PARTITION_SUPERVISOR_RECORDS"
+
+#: This share of the records is warm-up.
+WARM_UP = 0.1
+
+State = MutableMapping[str, Any]
+
+
+class Counter:
+    """Who calls `mark` as soon as `left` is not positive any more has its time taken."""
+
+    def __init__(self) -> None:
+        records = int(os.environ[RECORDS])
+        self.bytes = 0
+        self.left = 1
+        self._due = [1, max(2, int(records * WARM_UP)), records]
+        self._marks: list[tuple[int, float, float]] = []
+
+    def mark(self) -> None:
+        count = self._due[0] - self.left
+        if not self._marks:
+            self._meet()
+        self._marks.append((count, time.monotonic(), time.process_time()))
+        while self._due and self._due[0] <= count:
+            del self._due[0]
+        if self._due:
+            self.left = self._due[0] - count
+        else:
+            self.left = sys.maxsize
+            self._tell()
+
+    def _meet(self) -> None:
+        folder, others = Path(os.environ[FOLDER]), int(os.environ[PROCESSES])
+        (folder / f"{os.getpid()}.ready").touch()
+        while len(list(folder.glob("*.ready"))) < others:
+            time.sleep(0.005)
+
+    def _tell(self) -> None:
+        """In one step, so that nobody reads half of it."""
+        partial = Path(os.environ[FOLDER]) / f"{os.getpid()}.partial"
+        partial.write_text(json.dumps(self._marks))
+        partial.rename(partial.with_suffix(".marks"))
+
+
+class Each(Counter):
+    def handle(self, record: Any, state: State) -> None:
+        self.bytes += len(record.value())
+        self.left -= 1
+        if self.left <= 0:
+            self.mark()
+
+
+class List(Counter):
+    def handle_batch(self, records: list[Any], state: State) -> None:
+        for record in records:
+            self.bytes += len(record.value())
+        self.left -= len(records)
+        if self.left <= 0:
+            self.mark()
+
+
+class EachWithState(Counter):
+    def handle(self, record: Any, state: State) -> None:
+        state["bytes"] = state.get("bytes", 0) + len(record.value())
+        self.left -= 1
+        if self.left <= 0:
+            self.mark()
+
+
+class ListWithState(Counter):
+    def handle_batch(self, records: list[Any], state: State) -> None:
+        total = 0
+        for record in records:
+            total += len(record.value())
+        state["bytes"] = state.get("bytes", 0) + total
+        self.left -= len(records)
+        if self.left <= 0:
+            self.mark()
+
+
+class Watched(Counter):
+    """How many records were handled can be read from outside, even after a SIGKILL: it is in a page of a file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._handled = 0
+        path = Path(os.environ[FOLDER]) / f"{os.getpid()}.handled"
+        path.write_bytes(bytes(8))
+        with path.open("r+b") as file:
+            self._page = memoryview(mmap.mmap(file.fileno(), 8)).cast("Q")
+
+    def handle(self, record: Any, state: State) -> None:
+        self.bytes += len(record.value())
+        self._handled += 1
+        self._page[0] = self._handled
+        self.left -= 1
+        if self.left <= 0:
+            self.mark()

@@ -1,0 +1,45 @@
+"""A topic filled once, for systems to race through."""
+
+from __future__ import annotations
+
+from confluent_kafka import Producer
+
+from supervisor.demo.load import create_topic
+
+#: Bytes of a record.
+SIZE = 100
+
+_AT_ONCE = 10_000
+
+
+def fill(bootstrap_servers: str, topic: str, partitions: int, records: int) -> None:
+    """Make the topic, with so many records in each partition. Half a million take about a second.
+
+    Raises TimeoutError when Kafka does not take them.
+    """
+    create_topic(bootstrap_servers, topic, partitions)
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "acks": 1,
+            "linger.ms": 20,
+            "batch.size": 1_000_000,
+            "batch.num.messages": _AT_ONCE,
+            "queue.buffering.max.messages": 20 * _AT_ONCE,
+            "log_level": 2,
+        }
+    )
+    for begin in range(0, records, _AT_ONCE):
+        count = min(_AT_ONCE, records - begin)
+        for partition in range(partitions):
+            _produce(producer, topic, partition, count)
+    if producer.flush(60.0):
+        raise TimeoutError(f"Kafka did not take all records for {topic} within 60 s")
+
+
+def _produce(producer: Producer, topic: str, partition: int, count: int) -> None:
+    """Nothing is dropped: what the client has no room for is offered again."""
+    while count:
+        messages = [{"value": b"." * SIZE} for _ in range(count)]
+        count -= producer.produce_batch(topic, messages, partition)
+        producer.poll(0.05 if count else 0)

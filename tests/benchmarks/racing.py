@@ -1,0 +1,154 @@
+"""One system at a time handles the records of a topic, in processes of its own, and is timed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from supervisor.demo.hosts import Host
+from tests.benchmarks.counting import FOLDER, PROCESSES, RECORDS
+from tests.benchmarks.surroundings import ROOT
+
+#: Seconds until all are ready, and until all have handled their last record.
+PATIENCE = 60.0
+
+Pids = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Processor times are in microseconds for each record."""
+
+    rate: float
+    """Records a second, of all processes together."""
+    seconds: float
+    records: int
+    cpu: float
+    """Of the processes that handle records, in all their threads."""
+    beside: dict[str, float]
+    """Of others meanwhile, by name."""
+
+
+class Race:
+    """The processes of one trial, and the folder in which they say how far they are. All of it ends with it."""
+
+    def __init__(self, processes: int, records: int) -> None:
+        """`records`: how many each process handles."""
+        self.processes, self.records = processes, records
+        self.folder = Path(tempfile.mkdtemp(prefix="partition-supervisor-race-"))
+        self._environment = {FOLDER: str(self.folder), PROCESSES: str(processes), RECORDS: str(records)}
+        self._log = self.folder / "log"
+        self._started: list[subprocess.Popen[bytes]] = []
+        self._host: Host | None = None
+
+    def start_ours(self, arguments: Sequence[str]) -> None:
+        """A supervisor with its workers; `arguments` are those of `run`."""
+        self._host = Host("bench", arguments, self._log, self._environment)
+        self._host.start()
+
+    def start(self, python: str | Path, *arguments: str) -> None:
+        """One process: `python -m` these arguments."""
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(
+                [python, "-m", *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT,
+                env=os.environ | {"PYTHONPATH": str(ROOT)} | self._environment,
+            )  # fmt: skip
+        self._started.append(process)
+
+    def run(self, others: Mapping[str, Pids]) -> Outcome:
+        """To the end. `others`: those whose processor time is told beside it.
+
+        Raises TimeoutError or RuntimeError, with what the processes said last, when it does not come to that.
+        """
+        pids = dict(others) | ({"supervisor": (self._host.pid,)} if self._host else {})
+        self.wait_for("ready")
+        before = {name: _processor_seconds(each) for name, each in pids.items()}
+        self.wait_for("marks")
+        used = {name: _processor_seconds(each) - before[name] for name, each in pids.items()}
+        return judge((json.loads(path.read_text()) for path in self.folder.glob("*.marks")), used)
+
+    def wait_for(self, what: str) -> None:
+        """Until each process has made its file of that kind."""
+        until = time.monotonic() + PATIENCE
+        while len(list(self.folder.glob(f"*.{what}"))) < self.processes:
+            if not self._all_run():
+                raise RuntimeError(f"a process has ended before it was {what}: {self._said()}")
+            if time.monotonic() > until:
+                raise TimeoutError(f"not within {PATIENCE:g} s: {self.processes} files *.{what}: {self._said()}")
+            time.sleep(0.02)  # those who race have the processor meanwhile
+
+    def kill(self) -> None:
+        """All of them, in one step where that can be."""
+        for each in self._started:
+            each.kill()
+        if self._host is not None:
+            self._host.signal_all(signal.SIGKILL)
+        for each in self._started:
+            each.wait(10.0)
+
+    def handled(self) -> int:
+        """By the one process whose handler can be watched; also after it was killed."""
+        (page,) = self.folder.glob("*.handled")
+        return int.from_bytes(page.read_bytes(), sys.byteorder)
+
+    def __enter__(self) -> Race:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        if self._host is not None:
+            self._host.end()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _all_run(self) -> bool:
+        return all(each.poll() is None for each in self._started) and (self._host is None or self._host.is_running)
+
+    def _said(self) -> str:
+        return self._log.read_text(errors="replace")[-2000:].strip() or "nothing was said"
+
+
+def judge(marks: Iterable[list[tuple[int, float, float]]], used: Mapping[str, float]) -> Outcome:
+    """From the marks of each process: its first record, the end of its warm-up, and its last record.
+
+    `used` is processor time, in seconds, from the first record of all to the last.
+    """
+    races = list(marks)
+    records = sum(last[0] - warm[0] for _first, warm, last in races)
+    seconds = max(last[1] for *_, last in races) - min(warm[1] for _, warm, _ in races)
+    every = sum(last[0] for *_, last in races)
+    return Outcome(
+        rate=records / seconds,
+        seconds=seconds,
+        records=records,
+        cpu=sum(last[2] - warm[2] for _, warm, last in races) / records * 1e6,
+        beside={name: each / every * 1e6 for name, each in used.items()},
+    )
+
+
+def listening(addresses: str) -> Pids:
+    """Who serves these addresses; those who cannot be seen from here, as in a container, are left out."""
+    ports = {int(each.rpartition(":")[2]) for each in addresses.split(",")}
+    found = psutil.net_connections("tcp")
+    serving = {each.pid for each in found if each.status == psutil.CONN_LISTEN and each.laddr[1] in ports}
+    return tuple(pid for pid in serving if pid and psutil.Process(pid).name() in ("java", "etcd"))
+
+
+def _processor_seconds(pids: Pids) -> float:
+    total = 0.0
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            times = psutil.Process(pid).cpu_times()
+            total += times.user + times.system
+    return total
