@@ -1,19 +1,22 @@
 # Everything a newcomer needs: "make demo" shows it, "make test" proves it. "make help" lists the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test storm lint clean
+.PHONY: help setup demo test storm bench bench-compare lint clean
 
 BIN := .venv/bin
 READY := .venv/.ready
 PYTHON ?=
 SERVICES ?= auto
 ARGS ?=
+QUICK ?=
+BASE ?=
 PREPARED := $(addprefix --kind ,$(filter local docker embedded,$(SERVICES)))
+BENCHED = $(addprefix --kind ,$(filter-out auto,$(SERVICES))) $(ARGS)
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  PYTHON=python3.13 chooses the interpreter, SERVICES=auto|local|docker|embedded|given'
-	@echo '  where tests get Kafka and etcd from, ARGS="..." goes to the demo or to pytest.'
+	@echo '  where tests get Kafka and etcd from, ARGS="..." goes to the demo, to pytest or to the benchmarks.'
 
 setup: $(READY)  ## install into .venv, and fetch Kafka and etcd once
 
@@ -43,6 +46,13 @@ storm: setup  ## many faults under load: a hundred kills, moves, rolling restart
 	$(BIN)/python -m tests.faults.storm kills
 	$(BIN)/python -m tests.faults.storm moves
 	$(BIN)/python -m tests.faults.storm rolling
+
+bench: setup  ## measure beside the rivals: 40 minutes, or 5 with QUICK=1; writes bench.json and bench.md
+	$(BIN)/python -m tests.benchmarks all $(if $(QUICK),--quick) $(BENCHED)
+
+bench-compare: setup  ## measure what is here beside another commit: BASE=commit, about seven minutes
+	@[ -n "$(BASE)" ] || { echo 'bench-compare: beside which commit? make bench-compare BASE=HEAD~1' >&2; exit 2; }
+	$(BIN)/python -m tests.benchmarks compare $(BASE) $(BENCHED)
 
 lint: setup  ## style, types and layers
 	$(BIN)/ruff check

@@ -1,0 +1,196 @@
+"""The command behind `make bench`: measure, keep every trial, and show it beside the rivals and the budgets."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from supervisor import services
+from supervisor.commands.failing import PlainGroup
+from tests.benchmarks import compare as comparing
+from tests.benchmarks import pictures, report
+from tests.benchmarks.budgets import judge
+from tests.benchmarks.results import Results, all_trials, load, save
+from tests.benchmarks.running import SECONDS, TOTAL, run
+from tests.benchmarks.surroundings import ROOT, Surroundings, look_around
+from tests.benchmarks.trials import Bench, Trial
+from workers.errors import Misconfigured
+
+RESULTS, TABLES, README = Path("bench.json"), Path("bench.md"), ROOT / "README.md"
+
+KIND = click.option(
+    "--kind",
+    type=click.Choice(["auto", "local", "docker", "embedded"]),
+    default="auto",
+    show_default=True,
+    help="Where Kafka and etcd come from; see `partition-supervisor services --help`.",
+)
+QUICK = click.option("--quick", is_flag=True, help="Fewer and shorter trials: all of it in five minutes.")
+README_TOO = click.option(
+    "--readme/--no-readme",
+    default=None,
+    help="Write the budgets into the README and draw the pictures in docs/. So it is after a full run of all.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Kafka, an etcd of three members and one of one member, that answer."""
+
+    bench: Bench
+    """With their addresses; the rest is for the benchmarks to be set."""
+    description: str
+
+
+def say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+@contextlib.contextmanager
+def serve(kind: str) -> Iterator[Running]:
+    with services.start(kind, announce=say) as three:
+        if three.kind == "given":
+            both = "an etcd of three members and one of one member"
+            raise Misconfigured(f"{both} are needed and are started here: unset {services.ETCD_ENDPOINTS}")
+        kafka = three.bootstrap_servers
+        with services.start(three.kind, bootstrap_servers=kafka, etcd_members=1, announce=say) as one:
+            addresses = kafka, three.etcd_endpoints, one.etcd_endpoints
+            yield Running(Bench(*addresses, quick=False, seconds=0.0, only_ours=False, say=say), three.description)
+
+
+def look(running: Running) -> Surroundings:
+    found = look_around(running.description, running.bench.etcd_endpoints, running.bench.single_etcd_endpoint)
+    say("calibration: " + "; ".join(f"{name}: {value:g}" for name, value in found.calibration.items()))
+    return found
+
+
+class Session:
+    """Benchmarks over the same services; the results are saved after each."""
+
+    def __init__(self, running: Running, quick: bool, results: Results, path: Path) -> None:
+        self._surroundings = look(running)
+        self._results, self._path = results, path
+        self._bench = replace(running.bench, quick=quick)
+
+    def measure(self, name: str, seconds: float) -> bool:
+        """Whether nobody pressed Ctrl-C meanwhile."""
+        tell = _clocked(name)
+
+        def show(trial: Trial) -> None:
+            tell(f"{trial.system}: {trial.metric} {report.number(trial.value)} {trial.unit}")
+
+        bench = replace(self._bench, seconds=seconds, say=tell)
+        part, interrupted = run(name, bench, self._surroundings, on_trial=show)
+        self._results[name] = part
+        save({each: self._results[each] for each in SECONDS if each in self._results}, self._path)
+        say(
+            f"{name}: {len(part.trials)} trials in {part.took:.0f} s{f'; FAILED: {part.error}' if part.error else ''}"
+        )
+        return not interrupted
+
+
+def _clocked(name: str) -> Callable[[str], None]:
+    """Progress with the time since the benchmark began."""
+    begun = time.monotonic()
+
+    def tell(line: str) -> None:
+        minutes, seconds = divmod(int(time.monotonic() - begun), 60)
+        say(f"{name} {minutes}:{seconds:02d}  {line}")
+
+    return tell
+
+
+def conclude(results: Results, readme: bool) -> None:
+    """Tables, and if asked for the README and its pictures; then the end, with 1 when a benchmark failed."""
+    report.write(results, TABLES, README if readme else None)
+    if readme:
+        pictures.draw(results, ROOT / "docs")
+    outcomes = judge(all_trials(results))
+    click.echo(f"{report.headline(outcomes)}\n\n{report.budgets_table(outcomes)}\n")
+    for name, part in results.items():
+        click.echo(f"{name}: {part.took:.0f} s{f', FAILED: {part.error}' if part.error else ''}")
+    click.echo(f"Written: {TABLES} (every table and trial){', README.md and docs/benchmark-*.png' * readme}")
+    sys.exit(1 if any(part.error for part in results.values()) else 0)
+
+
+@click.group(cls=PlainGroup)
+def bench() -> None:
+    """Measure the partition supervisor beside what people would use instead.
+
+    Starts Kafka, an etcd of three members and one of one member. Every trial goes into bench.json in the current
+    folder, the tables into bench.md. Exit code 1: a benchmark failed; which and why is in the tables too.
+    """
+
+
+@bench.command(name="all")
+@QUICK
+@README_TOO
+@KIND
+def everything(quick: bool, readme: bool | None, kind: str) -> None:
+    """Every benchmark: forty minutes, or five with --quick.
+
+    A benchmark that fails does not end the others. Ctrl-C ends all, and keeps what was measured.
+    """
+    results: Results = {}
+    until = time.monotonic() + TOTAL[quick]
+    with serve(kind) as running:
+        session = Session(running, quick, results, RESULTS)
+        names = list(SECONDS)
+        for index, name in enumerate(names):
+            left = sum(SECONDS[each][quick] for each in names[index:])
+            pace = min(1.0, (until - time.monotonic()) / left)
+            if not session.measure(name, SECONDS[name][quick] * pace):
+                break
+    conclude(results, not quick if readme is None else readme)
+
+
+def _single(name: str) -> click.Command:
+    @bench.command(name=name, help=f"Only {name}; the results of the others in bench.json stay as they are.")
+    @QUICK
+    @README_TOO
+    @KIND
+    @click.option("--seconds", type=click.FloatRange(1), help=f"How long about: {SECONDS[name][0]:g}, or quick less.")
+    def command(quick: bool, readme: bool | None, kind: str, seconds: float | None) -> None:
+        results = load(RESULTS) if RESULTS.exists() else {}
+        with serve(kind) as running:
+            Session(running, quick, results, RESULTS).measure(name, seconds or SECONDS[name][quick])
+        conclude(results, bool(readme))
+
+    return command
+
+
+for each in SECONDS:
+    _single(each)
+
+
+@bench.command(name="report")
+@README_TOO
+def rewrite(readme: bool | None) -> None:
+    """Write bench.md again from bench.json, and if asked for the README and the pictures."""
+    if not RESULTS.exists():
+        raise Misconfigured(f"there is no {RESULTS} in this folder: run a benchmark first")
+    conclude(load(RESULTS), bool(readme))
+
+
+@bench.command()
+@click.argument("base", metavar="COMMIT")
+@click.option("--rounds", type=click.IntRange(2), default=3, show_default=True, help="Of each side, taking turns.")
+@KIND
+def compare(base: str, rounds: int, kind: str) -> None:
+    """Measure what is here beside another COMMIT, taking turns, with the benchmarks of here.
+
+    Failover, throughput and commits, ours alone: about seven minutes. A difference counts as clear when the medians
+    of the rounds of one side are all above those of the other.
+    """
+    with serve(kind) as running:
+        click.echo(comparing.compare(base, rounds, running.bench))
+
+
+if __name__ == "__main__":
+    bench()

@@ -1,0 +1,131 @@
+"""How one benchmark is run: timed, bounded, and what it left behind is ended.
+
+A benchmark is asked to take about so many seconds. It is cut off between two trials when it has taken a quarter more,
+and wherever it is when it has taken twice as much and a minute: one that hangs must not cost the others their time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+
+import psutil
+
+from tests.benchmarks.results import Part
+from tests.benchmarks.surroundings import Surroundings
+from tests.benchmarks.trials import Bench, Trial
+
+#: Seconds for each benchmark: in `make bench`, and in `make bench QUICK=1`. With the services' start and the report,
+#: 40 and 5 minutes.
+SECONDS = {
+    "failover": (850.0, 75.0),
+    "losses": (290.0, 35.0),
+    "moves": (290.0, 35.0),
+    "throughput": (350.0, 45.0),
+    "commits": (115.0, 20.0),
+    "processes": (170.0, 25.0),
+    "growth": (230.0, 20.0),
+}
+
+#: Seconds for all of them, in full and quick; the start of the services and the report come on top.
+TOTAL = (2340.0, 275.0)
+
+Measuring = Generator[Trial, None, None]
+
+
+class Hung(BaseException):
+    """It did not end. Not an Exception, because a benchmark may expect exceptions of what it measures."""
+
+
+def measuring(name: str, bench: Bench) -> Measuring:
+    """The trials of the module of that name, which is imported only now: it may need what others do not."""
+    yield from import_module(f"tests.benchmarks.{name}").measure(bench)
+
+
+def run(
+    name: str,
+    bench: Bench,
+    surroundings: Surroundings,
+    on_trial: Callable[[Trial], None],
+    measuring: Callable[[str, Bench], Measuring] = measuring,
+) -> tuple[Part, bool]:
+    """Measure to the end, the error, or the limit; and whether somebody pressed Ctrl-C meanwhile."""
+    trials: list[Trial] = []
+    error, interrupted = "", False
+    load_before, stolen_before = os.getloadavg()[0], _stolen()
+    begun = time.monotonic()
+    try:
+        with (
+            leaving_nothing(bench.say),
+            limited(2 * bench.seconds + 60),
+            contextlib.closing(measuring(name, bench)) as found,
+        ):
+            for trial in found:
+                if not math.isfinite(trial.value):
+                    raise ValueError(f"no number: {trial}")
+                trials.append(trial)
+                on_trial(trial)
+                if time.monotonic() - begun > 1.25 * bench.seconds:
+                    bench.say(f"cut off: it should take {bench.seconds:.0f} s")
+                    break
+    except Hung:
+        error = f"did not end within {time.monotonic() - begun:.0f} s"
+    except KeyboardInterrupt:
+        error, interrupted = "interrupted", True
+    except Exception as failure:
+        bench.say(traceback.format_exc().rstrip())
+        error = f"{type(failure).__name__}: {failure}"
+    took = round(time.monotonic() - begun, 1)
+    part = Part(
+        name,
+        bench.quick,
+        took,
+        error if trials or error else "measured nothing",
+        round(load_before, 2),
+        round((_stolen() - stolen_before) / max(took, 0.1) / (os.cpu_count() or 1) * 100, 1),
+        surroundings,
+        tuple(trials),
+    )
+    return part, interrupted
+
+
+def _stolen() -> float:
+    return float(getattr(psutil.cpu_times(), "steal", 0.0))
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Raise Hung after that time, and again every ten seconds while somebody holds it up."""
+
+    def hung(_number: int, _frame: object) -> None:
+        raise Hung
+
+    before = signal.signal(signal.SIGALRM, hung)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 10.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def leaving_nothing(say: Callable[[str], None]) -> Iterator[None]:
+    """What was started meanwhile and is still there is ended: it would disturb the next benchmark."""
+    before = set(psutil.Process().children(recursive=True))
+    try:
+        yield
+    finally:
+        left = [each for each in psutil.Process().children(recursive=True) if each not in before]
+        for each in left:
+            with contextlib.suppress(psutil.Error):
+                say(f"left behind, and ended now: {each.pid} {' '.join(each.cmdline())[:100]}")
+                each.kill()
+        psutil.wait_procs(left, timeout=10.0)
