@@ -101,7 +101,7 @@ def _clocked(name: str) -> Callable[[str], None]:
 
     def tell(line: str) -> None:
         minutes, seconds = divmod(int(time.monotonic() - begun), 60)
-        say(f"{name} {minutes}:{seconds:02d}  {line}")
+        say(f"{name} {minutes}:{seconds:02d}  {line.removeprefix(f'{name}: ')}")
 
     return tell
 
@@ -181,15 +181,18 @@ def rewrite(readme: bool | None) -> None:
 @bench.command()
 @click.argument("base", metavar="COMMIT")
 @click.option("--rounds", type=click.IntRange(2), default=3, show_default=True, help="Of each side, taking turns.")
+@click.option(
+    "--only", multiple=True, type=click.Choice(list(comparing.SECONDS)), help="Repeatable; all three unless given."
+)
 @KIND
-def compare(base: str, rounds: int, kind: str) -> None:
+def compare(base: str, rounds: int, only: tuple[str, ...], kind: str) -> None:
     """Measure what is here beside another COMMIT, taking turns, with the benchmarks of here.
 
     Failover, throughput and commits, ours alone: about seven minutes. A difference counts as clear when the medians
     of the rounds of one side are all above those of the other.
     """
     with serve(kind) as running:
-        click.echo(comparing.compare(base, rounds, running.bench))
+        click.echo(comparing.compare(base, rounds, running.bench, only or tuple(comparing.SECONDS)))
 
 
 if __name__ == "__main__":

@@ -32,18 +32,18 @@ Rounds = list[list[Trial]]
 """Of one side."""
 
 
-def compare(base: str, rounds: int, bench: Bench) -> str:
-    """The table. Raises Misconfigured when there is no such commit."""
+def compare(base: str, rounds: int, bench: Bench, names: Sequence[str] = tuple(SECONDS)) -> str:
+    """The tables. Raises Misconfigured when there is no such commit."""
     found: dict[str, Rounds] = {"base": [], "here": []}
     with _checked_out(base) as folder:
         folders = {"base": folder, "here": ROOT}
         for turn in range(rounds):
             for side in found:
                 found[side].append([])
-            for name, seconds in SECONDS.items():
+            for name in names:
                 for side in ("base", "here") if turn % 2 == 0 else ("here", "base"):
                     bench.say(f"round {turn + 1} of {rounds}: {name}, {base if side == 'base' else 'here'}")
-                    found[side][turn] += _measured(name, bench, seconds, folders[side])
+                    found[side][turn] += _measured(name, bench, SECONDS[name], folders[side])
     return differences(base, found["base"], found["here"])
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -31,67 +33,96 @@ mpl.rcParams.update(
 )
 
 
-def draw(results: Results, folder: Path) -> list[Path]:
-    """Draw what the results have trials for; the files."""
-    trials = all_trials(results)
-    drawn = []
-    for name, benchmark, metric, title in STRIPS:
-        groups = by_system(t for t in trials if (t.benchmark, t.metric) == (benchmark, metric))
-        if groups:
-            drawn.append(_save(strips(groups, title), folder / f"benchmark-{name}.png"))
-    return drawn
+Write = Callable[[float], str]
+"""A value with its unit."""
 
 
-#: File, benchmark, metric, title.
-STRIPS = (
-    ("gap", "failover", "gap", "A worker is killed with kill -9: how long its partition stands still"),
-    ("moves", "moves", "gap", "A partition is moved on purpose: how long it stands still"),
-)
-
-
-def strips(groups: Groups, title: str) -> Figure:
-    """One row for each system, its trials as dots on a logarithmic axis of milliseconds, the median named."""
-    rows = sorted(groups.items(), key=lambda item: median(t.value for t in item[1]))
-    figure = Figure(figsize=(8.2, 1.1 + 0.36 * len(rows)), dpi=150, facecolor="white", layout="constrained")
-    axes = figure.add_subplot()
-    scatter = Random(7)  # dots of one row are moved apart a little, the same way each time
-    for row, (system, trials) in enumerate(rows):
-        values = [t.value for t in trials]
-        colour = OURS if system.startswith("ours") else RIVAL
-        heights = [row + scatter.uniform(-0.22, 0.22) for _ in values]
-        axes.scatter(values, heights, s=9, color=colour, alpha=0.55, linewidths=0)
-        middle = median(values)
-        axes.plot([middle, middle], [row - 0.34, row + 0.34], color=colour, linewidth=2.2, solid_capstyle="butt")
-        axes.annotate(
-            in_time(middle), (max(values), row), xytext=(7, 0), textcoords="offset points", va="center",
-            color=colour, fontweight="bold", fontsize=8.5,
-        )  # fmt: skip
-    axes.set_yticks(range(len(rows)), [system for system, _ in rows])
-    axes.set_ylim(len(rows) - 0.45, -0.55)
-    _milliseconds(axes, [t.value for _, each in rows for t in each])
-    figure.suptitle(title, x=0.008, ha="left", fontsize=10.5, fontweight="bold")
-    axes.set_xlabel("each dot a trial, bar and figure the median; logarithmic", loc="right", color=RIVAL, fontsize=8)
-    return figure
-
-
-def in_time(milliseconds: float, _position: object = None) -> str:
+def in_time(milliseconds: float) -> str:
     if milliseconds >= 1000:
         return f"{milliseconds / 1000:.3g} s"
     return f"{milliseconds:.0f} ms" if milliseconds >= 10 else f"{milliseconds:.2g} ms"
 
 
-def _milliseconds(axes: Axes, values: Sequence[float]) -> None:
-    axes.set_xscale("log")
-    axes.set_xlim(min(values) / 1.6, max(values) * 3.4)
-    axes.xaxis.set_major_formatter(FuncFormatter(in_time))
-    _restrain(axes)
+def as_rate(value: float) -> str:
+    return f"{value / 1e6:.3g} M/s" if value >= 1e6 else f"{value / 1e3:.3g} k/s"
 
 
-def _restrain(axes: Axes) -> None:
+@dataclass(frozen=True, slots=True)
+class Strips:
+    """A picture with a row for each system."""
+
+    name: str
+    benchmark: str
+    metric: str
+    title: str
+    write: Write = in_time
+    logarithmic: bool = True
+
+
+STRIPS = (
+    Strips("gap", "failover", "gap", "A worker is killed with kill -9: how long its partition stands still"),
+    Strips("losses", "losses", "gap", "Something else is lost or paused: how long a partition stands still"),
+    Strips("moves", "moves", "gap, moved", "A partition is moved on purpose: how long it stands still"),
+    Strips("throughput", "throughput", "records/s", "Records a second, of all processes together", as_rate, False),
+)
+
+
+def draw(results: Results, folder: Path) -> list[Path]:
+    """Draw what the results have trials for; the files."""
+    trials = all_trials(results)
+    drawn = []
+    for each in STRIPS:
+        groups = by_system(t for t in trials if (t.benchmark, t.metric) == (each.benchmark, each.metric))
+        if groups:
+            drawn.append(_save(strips(each, groups), folder / f"benchmark-{each.name}.png"))
+    return drawn
+
+
+def strips(picture: Strips, groups: Groups) -> Figure:
+    """Each trial a dot, and the median with its figure; from the least to the most."""
+    rows = sorted(groups.items(), key=lambda row: median(t.value for t in row[1]))
+    figure = Figure(figsize=(8.2, 0.95 + 0.34 * len(rows)), dpi=150, facecolor="white", layout="constrained")
+    axes = figure.add_subplot()
+    scatter = Random(7)  # dots of one row are moved apart a little, the same way each time
+    for height, (system, trials) in enumerate(rows):
+        values = [t.value for t in trials]
+        colour = OURS if system.startswith("ours") else RIVAL
+        heights = [height + scatter.uniform(-0.2, 0.2) for _ in values]
+        axes.scatter(values, heights, s=9, color=colour, alpha=0.55, linewidths=0)
+        middle = median(values)
+        axes.plot([middle, middle], [height - 0.32, height + 0.32], color=colour, linewidth=2.2)
+        axes.annotate(
+            picture.write(middle), (max(values), height), xytext=(7, 0), textcoords="offset points", va="center",
+            color=colour, fontweight="bold", fontsize=8.5,
+        )  # fmt: skip
+    axes.set_yticks(range(len(rows)), [system for system, _ in rows])
+    axes.set_ylim(len(rows) - 0.45, -0.55)
+    _scale(axes, picture, [t.value for _, trials in rows for t in trials])
+    _restrain(axes, "x")
+    figure.suptitle(picture.title, x=0.008, ha="left", fontsize=10.5, fontweight="bold")
+    _note(axes, "each dot a trial, bar and figure the median" + "; logarithmic" * picture.logarithmic)
+    return figure
+
+
+def _scale(axes: Axes, picture: Strips, values: list[float]) -> None:
+    """With room at the right for the last figure."""
+    if picture.logarithmic:
+        axes.set_xscale("log")
+        axes.set_xlim(max(min(values), 0.1) / 1.6, max(values) * 3.4)
+    else:
+        axes.set_xlim(0, max(values) * 1.15)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: picture.write(value) if value else "0"))
+
+
+def _note(axes: Axes, words: str) -> None:
+    axes.set_xlabel(words, loc="right", color=RIVAL, fontsize=8)
+
+
+def _restrain(axes: Axes, lines: Literal["x", "y", "both"]) -> None:
     """No frame, no ticks, faint lines behind the data."""
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(length=0, which="both")
-    axes.grid(visible=True, axis="x", color=FAINT, linewidth=0.7)
+    axes.grid(visible=True, axis=lines, color=FAINT, linewidth=0.7)
     axes.set_axisbelow(True)
 
 
