@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource  # type: ignore[attr-defined]
 
 from tests.benchmarks.feeding import Feeding
 from tests.benchmarks.members import Party
@@ -142,7 +142,10 @@ class Group:
     def _configure(self, settings: dict[str, str]) -> None:
         resource = ConfigResource(
             ConfigResource.Type.GROUP, self.name,
-            incremental_configs=[ConfigEntry(*each) for each in settings.items()],
+            incremental_configs=[
+                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+                for name, value in settings.items()
+            ],
         )  # fmt: skip
         for future in self._admin.incremental_alter_configs([resource]).values():
             future.result(10.0)
@@ -204,12 +207,12 @@ class Group:
         return sum(self.probe.accounts[number].lost(count) for number, count in enumerate(produced))
 
     def close(self) -> None:
-        self._feeding.stop(self.topic)
-        for host in self.hosts:
-            host.end()
-        with contextlib.suppress(Exception):
-            self._admin.delete_consumer_groups([self.name])[self.name].result(2.0)
-        self.probe.close()
+        try:
+            self._feeding.forget(self.topic)
+        finally:
+            for host in self.hosts:
+                host.end()
+            self.probe.close()
 
     def __enter__(self) -> Group:
         return self

@@ -26,7 +26,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from tests.benchmarks.handling import handle
+from tests.benchmarks.handling import FOLDER, handle
 
 #: As our supervisor tunes its workers.
 TUNED = {
@@ -174,6 +174,7 @@ def _stream(party: Party, config: dict[str, Any]) -> None:
         commit_interval=COMMIT_EVERY,
         consumer_extra_config=config,
         loglevel="ERROR",
+        state_dir=f"{os.environ[FOLDER]}/{os.getpid()}",
     )
     states: defaultdict[int, dict[str, Any]] = defaultdict(dict)
 

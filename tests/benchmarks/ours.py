@@ -46,8 +46,12 @@ class Ours:
             handler=HANDLER, environment=self.probe.environment,
         )  # fmt: skip
         self.judge = self.cluster.judge
-        for host in self.cluster.hosts.values():
-            host.start()
+        try:
+            for host in self.cluster.hosts.values():
+                host.start()
+        except BaseException:
+            self.close()
+            raise
 
     def feed(self, rate: float) -> None:
         self._feeding.feed(self.topic, PARTITIONS, rate)
@@ -107,9 +111,11 @@ class Ours:
         }
 
     def close(self) -> None:
-        self._feeding.stop(self.topic)
-        self.cluster.close()
-        self.probe.close()
+        try:
+            self._feeding.forget(self.topic)
+        finally:
+            self.cluster.close()
+            self.probe.close()
 
     def __enter__(self) -> Ours:
         return self
