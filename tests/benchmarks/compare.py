@@ -19,7 +19,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.benchmarks.report import by_metric, by_system, number, ratio, spread, table
+from tests.benchmarks.report import by_metric, by_system, number, ratio, spread, table, with_its_unit
 from tests.benchmarks.running import leaving_nothing, limited, measuring
 from tests.benchmarks.surroundings import ROOT
 from tests.benchmarks.trials import Bench, Trial, median
@@ -54,7 +54,7 @@ def differences(base: str, before: Rounds, after: Rounds) -> str:
     tables = []
     for metric, trials in metrics.items():
         rows = [[system, *_row(metric, system, before, after)] for system in by_system(trials)]
-        tables.append(table([f"{trials[0].benchmark}: {metric}, {trials[0].unit}", *header], rows))
+        tables.append(table([f"{trials[0].benchmark}: {with_its_unit(metric, trials)}", *header], rows))
     return "\n\n".join(tables) or "Nothing was measured."
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from tests.benchmarks.report import Groups, by_system
+from tests.benchmarks.report import Groups, by_system, with_its_unit
 from tests.benchmarks.results import Results, all_trials
-from tests.benchmarks.trials import median
+from tests.benchmarks.trials import Trial, median
 
 OURS, RIVAL, INK, FAINT = "#1b6ca8", "#767c82", "#24292f", "#d8dee4"
 
@@ -75,6 +75,8 @@ def draw(results: Results, folder: Path) -> list[Path]:
         groups = by_system(t for t in trials if (t.benchmark, t.metric) == (each.benchmark, each.metric))
         if groups:
             drawn.append(_save(strips(each, groups), folder / f"benchmark-{each.name}.png"))
+    if grown := growth([t for t in trials if t.benchmark == "growth"]):
+        drawn.append(_save(grown, folder / "benchmark-growth.png"))
     return drawn
 
 
@@ -102,6 +104,58 @@ def strips(picture: Strips, groups: Groups) -> Figure:
     figure.suptitle(picture.title, x=0.008, ha="left", fontsize=10.5, fontweight="bold")
     _note(axes, "each dot a trial, bar and figure the median" + "; logarithmic" * picture.logarithmic)
     return figure
+
+
+def growth(trials: Sequence[Trial]) -> Figure | None:
+    """A row of panels over partitions and one over hosts, a panel for each metric; None when nothing grows.
+
+    The sizes are facts of the trials. While one of them grows, the other is what it was most often.
+    """
+    rows = [grown for size, other in (("partitions", "hosts"), ("hosts", "partitions"))
+            if (grown := _growing(trials, size, other))]  # fmt: skip
+    metrics = list(dict.fromkeys(t.metric for _, _, found in rows for t in found))
+    if not metrics:
+        return None
+    figure = Figure(figsize=(2.35 * len(metrics) + 0.3, 2.2 * len(rows) + 0.5), dpi=150, facecolor="white",
+                    layout="constrained")  # fmt: skip
+    panels = figure.subplots(len(rows), len(metrics), squeeze=False)
+    for line, (size, beside, found) in enumerate(rows):
+        for column, metric in enumerate(metrics):
+            _panel(panels[line][column], [t for t in found if t.metric == metric], size, beside)
+    figure.suptitle("What grows with partitions and hosts", x=0.008, ha="left", fontsize=10.5, fontweight="bold")
+    return figure
+
+
+def _growing(trials: Sequence[Trial], size: str, other: str) -> tuple[str, str, list[Trial]] | None:
+    """The size that grows, the other in words, and the trials of it."""
+    sized = [t for t in trials if size in t.facts and other in t.facts]
+    if not sized:
+        return None
+    steps = {
+        each: len({t.facts[size] for t in sized if t.facts[other] == each})
+        for each in {t.facts[other] for t in sized}
+    }
+    usual = max(steps, key=lambda each: steps[each])
+    found = [t for t in sized if t.facts[other] == usual]
+    return (size, f"{usual} {other}", found) if steps[usual] > 1 else None
+
+
+def _panel(axes: Axes, trials: Sequence[Trial], size: str, beside: str) -> None:
+    """Each trial a dot, a line through the medians; from zero, so that a slope is seen as what it is."""
+    at: dict[float, list[float]] = {}
+    for trial in trials:
+        at.setdefault(float(trial.facts[size]), []).append(trial.value)
+    places = sorted(at)
+    for place in places:
+        axes.scatter([place] * len(at[place]), at[place], s=8, color=OURS, alpha=0.45, linewidths=0)
+    axes.plot(places, [median(at[place]) for place in places], color=OURS, linewidth=1.5)
+    axes.set_ylim(0, 1.1 * max((t.value for t in trials), default=1.0) or 1.0)
+    axes.set_xlim(0, 1.06 * max(places, default=1.0))
+    axes.set_xticks(places, [f"{place:g}" for place in places])
+    if trials:
+        axes.set_title(with_its_unit(trials[0].metric, trials), fontsize=8.5, loc="left")
+    _note(axes, f"{size}, {beside}")
+    _restrain(axes, "y")
 
 
 def _scale(axes: Axes, picture: Strips, values: list[float]) -> None:

@@ -27,9 +27,10 @@ def number(value: float) -> str:
     """Three digits that count; nobody can repeat more."""
     if math.isnan(value):
         return "-"
-    if value == 0 or abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.{min(6, 2 - math.floor(math.log10(abs(value))))}f}"
+    if value == 0:
+        return "0"
+    digits = 2 - math.floor(math.log10(abs(value)))
+    return f"{round(value, digits):,.{min(8, max(0, digits))}f}"
 
 
 def ratio(value: float) -> str:
@@ -72,13 +73,17 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) 
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, rule, *rows])
 
 
-def summary_of(system: str, values: Sequence[float], ours: float) -> list[str]:
+def with_its_unit(metric: str, trials: Sequence[Trial]) -> str:
+    return ", ".join(filter(None, [metric, trials[0].unit]))
+
+
+def summary_of(system: str, trials: Sequence[Trial], ours: float) -> list[str]:
     """One row: how many trials, their quantiles, their spread, and the median beside ours."""
-    ordered = sorted(values)
-    tails = [number(quantile(ordered, s)) if len(ordered) >= least else "-" for s, least in ENOUGH.items()]
+    ordered, write = sorted(trial.value for trial in trials), number if trials[0].unit else ratio
+    tails = [write(quantile(ordered, s)) if len(ordered) >= least else "-" for s, least in ENOUGH.items()]
     middle, wide = median(ordered), spread(ordered)
     return [
-        system, str(len(ordered)), number(middle), *tails, number(ordered[-1]),
+        system, str(len(ordered)), write(middle), *tails, write(ordered[-1]),
         "-" if math.isnan(wide) else f"{wide:.0f} %", ratio(middle / ours if ours else math.nan),
     ]  # fmt: skip
 
@@ -93,8 +98,8 @@ def tables_of(part: Part) -> Iterator[str]:
     for metric, trials in by_metric(part.trials).items():
         groups = by_system(trials)
         ours = of_ours(groups)
-        header = [f"{metric}, {trials[0].unit}", "trials", "p50", "p90", "p99", "max", "spread", "beside ours"]
-        yield table(header, (summary_of(name, [t.value for t in each], ours) for name, each in groups.items()))
+        header = [with_its_unit(metric, trials), "trials", "p50", "p90", "p99", "max", "spread", "beside ours"]
+        yield table(header, (summary_of(name, each, ours) for name, each in groups.items()))
         yield from _facts(groups)
 
 
@@ -113,8 +118,10 @@ def _facts(groups: Groups) -> Iterator[str]:
         yield table(header, rows)
 
 
-def _fact(trials: Iterable[Trial], name: str) -> str:
+def _fact(trials: Sequence[Trial], name: str) -> str:
     values = list(_numbers(trials, name))
+    if not values:
+        return next((str(trial.facts[name]) for trial in trials if name in trial.facts), "-")
     return number(max(values, default=math.nan) if name.startswith(_WORST) else median(values))
 
 
@@ -190,7 +197,7 @@ def _circumstances(part: Part) -> str:
 
 def _every_trial(part: Part) -> str:
     lines = [
-        f"{metric}, {trials[0].unit}, {system}: {' '.join(number(each.value) for each in trials)}"
+        f"{with_its_unit(metric, trials)}, {system}: {' '.join(number(each.value) for each in trials)}"
         for metric, of_metric in by_metric(part.trials).items()
         for system, trials in by_system(of_metric).items()
     ]

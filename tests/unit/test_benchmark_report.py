@@ -37,6 +37,7 @@ def failover(error: str = "") -> Results:
     ours = gaps("ours, 3 etcd members, standby on another host", 10, 12, 14, 11, 13, replayed=40, lost=0)
     ours[3].facts.update(lost=1, replayed=4000)
     rivals = gaps("group, classic range, 6 s", 6100, 6500, 6000)
+    rivals[0].facts["replayed"] = "all"
     return {"failover": part(*ours, *rivals, error=error)}
 
 
@@ -53,7 +54,7 @@ def test_a_row_tells_quantiles_spread_and_the_ratio_to_ours() -> None:
     assert row(table, "group")[1:] == ["3", "6,100", "-", "-", "6,500", "-", "508"]
     assert row(facts, "beside it") == ["beside it", "replayed, median", "lost, most"]
     assert row(facts, "ours")[1:] == ["40.0", "1.00"]
-    assert row(facts, "group")[1:] == ["-", "-"]
+    assert row(facts, "group")[1:] == ["all", "-"]
 
 
 def test_without_ours_there_is_no_ratio() -> None:
@@ -64,7 +65,7 @@ def test_without_ours_there_is_no_ratio() -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(0, "0"), (0.01234, "0.0123"), (1.234, "1.23"), (12.34, "12.3"), (123.4, "123"), (1234567, "1,234,567")],
+    [(0, "0"), (0.01234, "0.0123"), (1.234, "1.23"), (12.34, "12.3"), (123.4, "123"), (1234567, "1,230,000")],
 )
 def test_numbers_have_three_digits_that_count(value: float, shown: str) -> None:
     """Neither noise after the comma nor rounding away of what is small."""
@@ -137,3 +138,14 @@ def test_a_picture_is_drawn_for_what_was_measured_and_for_nothing_else(tmp_path:
     (drawn,) = draw(failover(), tmp_path)
     assert drawn == tmp_path / "benchmark-gap.png"
     assert drawn.read_bytes().startswith(b"\x89PNG")
+
+
+def test_growth_is_drawn_over_what_grows(tmp_path: Path) -> None:
+    """Sizes are facts; a single size is no growth."""
+
+    def grown(partitions: int, hosts: int) -> Trial:
+        return Trial("growth", "ours", "gap", partitions / 10, "ms", {"partitions": partitions, "hosts": hosts})
+
+    assert draw({"growth": part(grown(4, 2), grown(4, 2), benchmark="growth")}, tmp_path) == []
+    both = part(grown(4, 2), grown(64, 2), grown(64, 1), grown(64, 8), benchmark="growth")
+    assert draw({"growth": both}, tmp_path) == [tmp_path / "benchmark-growth.png"]
