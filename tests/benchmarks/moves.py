@@ -133,14 +133,17 @@ class _Ours:
         yield Trial("moves", "ours, nothing moves", "gap, stayed", value, "ms")
 
     def _there_and_back(self) -> Iterator[Trial]:
-        lock, _ = self.cluster.owners()[MOVED]
+        lock, token = self.cluster.owners()[MOVED]
         to = "b" if lock.host == "a" else "a"
         self.probe.forget()
         start = time.monotonic_ns()
         self._orders.move(self.cluster.partition(MOVED), to)
         time.sleep(0.4)  # whoever looks now takes the processor from those who are measured
-        yield from _moved("ours", self.probe, lock.pid, start)
+        moved, stayed = _moved("ours", self.probe, lock.pid, start)
         self.wait_until_complete()
+        last_at = time.time() - (time.monotonic_ns() - start) / 1e9 + float(moved.facts["the order took"]) / 1e3
+        yield dataclasses.replace(moved, facts=moved.facts | self.cluster.phases(MOVED, token, last_at))
+        yield stayed
 
     def rolling_restart(self) -> Iterator[Trial]:
         self.cluster.feed(RATE)
@@ -213,13 +216,18 @@ def _rolling_restart(group: Group) -> Iterator[Trial]:
 # --- both ------------------------------------------------------------------------------------------------------
 
 
-def _moved(system: str, probe: Probe, before: int, start: int, number: int = MOVED) -> Iterator[Trial]:
+def _moved(system: str, probe: Probe, before: int, start: int, number: int = MOVED) -> tuple[Trial, Trial]:
+    """The partition that has moved, and the other one. "the order took": until the old owner's last record, ms."""
     probe.await_takeover(system, number, start, before, 40.0)
     found = handover(probe.look(), number, before)
     assert found is not None
-    yield Trial("moves", system, "gap, moved", found.gap, "ms", {"replayed": found.replayed})
-    value = silence(probe.recent, 1 - number, start, found.first_at + AFTERWARDS)
-    yield Trial("moves", system, "gap, stayed", value, "ms")
+    took = (found.first_at - start) / 1e6 - found.gap
+    stayed = silence(probe.recent, 1 - number, start, found.first_at + AFTERWARDS)
+    return (
+        Trial("moves", system, "gap, moved", found.gap, "ms",
+              {"replayed": found.replayed, "the order took": round(took, 1)}),
+        Trial("moves", system, "gap, stayed", stayed, "ms"),
+    )  # fmt: skip
 
 
 def _restarted(system: str, probe: Probe, start: int, end: int, whole: Facts) -> Iterator[Trial]:

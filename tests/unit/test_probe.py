@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import handling
-from tests.benchmarks.probe import Account, Note, Probe, handover, owners, silence, takeover
+from tests.benchmarks.probe import Account, Note, Probe, handled_by, handover, owners, silence, silences, takeover
 
 MS = 1_000_000
 OLD, NEW = 10, 20
@@ -65,6 +65,16 @@ def test_a_silence_counts_when_it_overlaps_the_time_in_question() -> None:
     assert silence(notes, 0, 5 * MS, 9 * MS) == 22.0
     assert silence(notes, 0, 5 * MS, 8 * MS) == 7.0
     assert silence(notes, 1, 0, 30 * MS) == 0.0
+
+
+def test_all_silences_of_a_time_are_told() -> None:
+    assert silences(BEFORE + AFTER, 0, int(1.5 * MS), int(12.05 * MS)) == pytest.approx([1.0, 10.0, 0.1])
+
+
+def test_what_a_process_handled_after_it_woke_up_is_told() -> None:
+    late = [note(40, 3, OLD), note(41, 9, OLD)]
+
+    assert handled_by(BEFORE + AFTER + late, OLD, 30 * MS) == {(0, 3), (0, 9)}
 
 
 def test_an_owner_is_who_handled_last() -> None:
