@@ -22,7 +22,9 @@ from tests.benchmarks.surroundings import ROOT, Surroundings, look_around
 from tests.benchmarks.trials import Bench, Trial
 from workers.errors import Misconfigured
 
-RESULTS, TABLES, README = Path("bench.json"), Path("bench.md"), ROOT / "README.md"
+#: In the current folder, and in the project.
+RESULTS, TABLES = Path("bench.json"), Path("bench.md")
+README, PICTURE = ROOT / "README.md", ROOT / "docs" / "benchmark-gap.png"
 
 KIND = click.option(
     "--kind",
@@ -108,9 +110,12 @@ def _clocked(name: str) -> Callable[[str], None]:
 
 def conclude(results: Results, readme: bool) -> None:
     """Tables, and if asked for the README and its pictures; then the end, with 1 when a benchmark failed."""
-    report.write(results, TABLES, README if readme else None)
+    TABLES.write_text(report.whole(results), encoding="utf-8")
     if readme:
-        pictures.draw(results, ROOT / "docs")
+        pictures.draw(results, PICTURE.parent)
+        picture = PICTURE.relative_to(ROOT).as_posix() if PICTURE.exists() else None
+        text = report.into_readme(README.read_text(encoding="utf-8"), results, picture)
+        README.write_text(text, encoding="utf-8")
     outcomes = judge(all_trials(results))
     click.echo(f"{report.headline(outcomes)}\n\n{report.budgets_table(outcomes)}\n")
     for name, part in results.items():

@@ -151,11 +151,21 @@ def _panel(axes: Axes, trials: Sequence[Trial], size: str, beside: str) -> None:
     axes.plot(places, [median(at[place]) for place in places], color=OURS, linewidth=1.5)
     axes.set_ylim(0, 1.1 * max((t.value for t in trials), default=1.0) or 1.0)
     axes.set_xlim(0, 1.06 * max(places, default=1.0))
-    axes.set_xticks(places, [f"{place:g}" for place in places])
+    readable = _apart(places)
+    axes.set_xticks(readable, [f"{place:g}" for place in readable])
     if trials:
         axes.set_title(with_its_unit(trials[0].metric, trials), fontsize=8.5, loc="left")
     _note(axes, f"{size}, {beside}")
     _restrain(axes, "y")
+
+
+def _apart(places: Sequence[float]) -> list[float]:
+    """Those of the places whose figures do not touch, the largest first."""
+    kept: list[float] = []
+    for place in sorted(places, reverse=True):
+        if not kept or kept[-1] - place > 0.08 * kept[0]:
+            kept.append(place)
+    return kept
 
 
 def _scale(axes: Axes, picture: Strips, values: list[float]) -> None:

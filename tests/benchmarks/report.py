@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 from tests.benchmarks.budgets import Outcome, Verdict, judge
 from tests.benchmarks.results import Part, Results, all_trials
@@ -204,21 +203,16 @@ def _every_trial(part: Part) -> str:
     return "\n".join(["```", *lines, "```"]) if lines else ""
 
 
-def into_readme(readme: str, results: Results) -> str:
+def into_readme(readme: str, results: Results, picture: str | None) -> str:
     """The README's text with the picture, the budgets and the machine between its two marks."""
     if BEGIN not in readme or END not in readme:
         raise ValueError(f"the README has no place for the benchmark: {BEGIN} and {END}")
-    section = "\n\n".join(
-        [
-            "![The gap after kill -9 of a worker, every trial: ours beside consumer groups](docs/benchmark-gap.png)",
-            budgets_table(judge(all_trials(results))),
-            f"Written by `make bench`. {surroundings_of(results)} All on one machine; ours and the rivals in turns.",
-        ]
-    )
+    parts = [
+        f"![The gap after kill -9 of a worker, every trial: ours beside consumer groups]({picture})"
+        if picture
+        else "",
+        budgets_table(judge(all_trials(results))),
+        f"Written by `make bench`. {surroundings_of(results)} All on one machine; ours and the rivals in turns.",
+    ]
+    section = "\n\n".join(filter(None, parts))
     return re.sub(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{section}\n{END}", readme, count=1, flags=re.DOTALL)
-
-
-def write(results: Results, tables: Path, readme: Path | None) -> None:
-    tables.write_text(whole(results), encoding="utf-8")
-    if readme is not None:
-        readme.write_text(into_readme(readme.read_text(encoding="utf-8"), results), encoding="utf-8")

@@ -103,18 +103,20 @@ def test_a_part_of_another_commit_is_named() -> None:
 def test_the_readme_gets_the_budgets_between_its_marks_and_nothing_else_changes() -> None:
     """Writing twice is the same as writing once."""
     readme = f"# Title\n{report.BEGIN}\nold\n{report.END}\nrest \\1\n"
-    once = report.into_readme(readme, failover())
+    once = report.into_readme(readme, failover(), "docs/picture.png")
     assert once.startswith(f"# Title\n{report.BEGIN}\n")
     assert once.endswith(f"{report.END}\nrest \\1\n")
     assert "old" not in once
     assert "1/508" in row(once, "a worker is killed: gap beside")[2]
-    assert report.into_readme(once, failover()) == once
+    assert "](docs/picture.png)" in once
+    assert report.into_readme(once, failover(), "docs/picture.png") == once
+    assert "![" not in report.into_readme(once, failover(), None)
 
 
 def test_a_readme_without_marks_is_refused() -> None:
     """Nothing is written to a place that nobody chose."""
     with pytest.raises(ValueError, match="no place"):
-        report.into_readme("# Title", failover())
+        report.into_readme("# Title", failover(), None)
 
 
 def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
