@@ -14,7 +14,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -125,7 +124,6 @@ class Group:
         self.probe = Probe()
         self._feeding = feeding
         self._admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 2})
-        self._folder = Path(tempfile.mkdtemp(prefix="partition-supervisor-group-"))
         if kind.of_the_group:
             self._configure(kind.of_the_group)
         self.hosts = [
