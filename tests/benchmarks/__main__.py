@@ -17,7 +17,7 @@ from tests.benchmarks import compare as comparing
 from tests.benchmarks import pictures, report
 from tests.benchmarks.budgets import judge
 from tests.benchmarks.results import Results, all_trials, load, save
-from tests.benchmarks.running import SECONDS, TOTAL, run
+from tests.benchmarks.running import ABOUT, SECONDS, TOTAL, prepare, run
 from tests.benchmarks.surroundings import ROOT, Surroundings, look_around
 from tests.benchmarks.trials import Bench, Trial
 from workers.errors import Misconfigured
@@ -37,7 +37,8 @@ QUICK = click.option("--quick", is_flag=True, help="Fewer and shorter trials: al
 README_TOO = click.option(
     "--readme/--no-readme",
     default=None,
-    help="Write the budgets into the README and draw the pictures in docs/. So it is after a full run of all.",
+    help="Write the budgets into the README and draw the pictures in docs/. A full run of all in which nothing failed"
+    " does so unasked, a quick one does not.",
 )
 
 
@@ -143,6 +144,7 @@ def everything(quick: bool, readme: bool | None, kind: str) -> None:
     A benchmark that fails does not end the others. Ctrl-C ends all, and keeps what was measured.
     """
     results: Results = {}
+    prepare(say)
     until = time.monotonic() + TOTAL[quick]
     with serve(kind) as running:
         session = Session(running, quick, results, RESULTS)
@@ -152,11 +154,14 @@ def everything(quick: bool, readme: bool | None, kind: str) -> None:
             pace = min(1.0, (until - time.monotonic()) / left)
             if not session.measure(name, SECONDS[name][quick] * pace):
                 break
-    conclude(results, not quick if readme is None else readme)
+    whole = not quick and len(results) == len(SECONDS) and not any(part.error for part in results.values())
+    conclude(results, whole if readme is None else readme)
 
 
 def _single(name: str) -> click.Command:
-    @bench.command(name=name, help=f"Only {name}; the results of the others in bench.json stay as they are.")
+    @bench.command(
+        name=name, help=f"{ABOUT[name]}\n\nThe results of other benchmarks in bench.json stay as they are."
+    )
     @QUICK
     @README_TOO
     @KIND

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tests.benchmarks.budgets import Outcome, Verdict, judge
 from tests.benchmarks.results import Part, Results, all_trials
+from tests.benchmarks.running import ABOUT
 from tests.benchmarks.trials import Trial, median, quantile
 
 BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
@@ -176,7 +177,8 @@ def whole(results: Results) -> str:
     sections = ["# Measured beside its rivals", surroundings_of(results), headline(outcomes)]
     sections += ["## Budgets", budgets_table(outcomes), _how(outcomes)]
     for part in results.values():
-        sections += [f"## {part.benchmark.capitalize()}", _circumstances(part), *tables_of(part)]
+        about = ABOUT.get(part.benchmark, "")
+        sections += [f"## {part.benchmark.capitalize()}", about, _circumstances(part), *tables_of(part)]
     sections += ["## Every trial", *(_every_trial(part) for part in results.values())]
     return "\n\n".join(filter(None, sections)) + "\n"
 

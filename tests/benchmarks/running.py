@@ -18,9 +18,11 @@ from importlib import import_module
 
 import psutil
 
+from tests.benchmarks import frameworks
 from tests.benchmarks.results import Part
 from tests.benchmarks.surroundings import Surroundings
 from tests.benchmarks.trials import Bench, Trial
+from workers.errors import PartitionSupervisorError
 
 #: Seconds for each benchmark: in `make bench`, and in `make bench QUICK=1`. With the services' start and the report,
 #: 40 and 5 minutes.
@@ -37,6 +39,17 @@ SECONDS = {
 #: Seconds for all of them, in full and quick; the start of the services and the report come on top.
 TOTAL = (2340.0, 275.0)
 
+#: What each is about, for the help and the report.
+ABOUT = {
+    "failover": "A worker is killed with SIGKILL: how long its partition stands still.",
+    "losses": "A host or a supervisor is lost, an owner or a host is paused.",
+    "moves": "Partitions are moved on purpose, and everything is restarted, one after the other.",
+    "throughput": "Records a second and the processor time of each, beside how many a kill replays.",
+    "commits": "What fenced commits cost, by how often there is one and how much it writes.",
+    "processes": "Starting, restarting, memory and idle cost of workers.",
+    "growth": "What grows with the number of partitions and of hosts.",
+}
+
 Measuring = Generator[Trial, None, None]
 
 
@@ -47,6 +60,15 @@ class Hung(BaseException):
 def measuring(name: str, bench: Bench) -> Measuring:
     """The trials of the module of that name, which is imported only now: it may need what others do not."""
     yield from import_module(f"tests.benchmarks.{name}").measure(bench)
+
+
+def prepare(say: Callable[[str], None]) -> None:
+    """Have the rivals installed before the time of the first benchmark begins; once for each user."""
+    for name in frameworks.PACKAGES:
+        try:
+            frameworks.python_of(name, say)
+        except PartitionSupervisorError as error:
+            say(f"{name} does not install and will not be measured: {error}")
 
 
 def run(
