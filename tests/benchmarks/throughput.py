@@ -45,8 +45,6 @@ class Entry:
     start: Start
     window: float
     """Seconds of work that a kill undoes, at the most; inf: nothing is kept."""
-    rival: str = ""
-    """Of the same round, beside which its rate is told as a ratio."""
     metric: str = "records/s"
     few: bool = False
     rounds: int = 1_000
@@ -62,7 +60,7 @@ def measure(bench: Bench) -> Iterator[Trial]:
     servers = {"kafka": listening(bench.bootstrap_servers), "etcd": listening(bench.etcd_endpoints)}
     took: dict[str, float] = {}
     for number in range(1_000):
-        rates: dict[str, float] = {}
+        raced = False
         here = [each for each in entries if number < each.rounds]
         for each in here if number % 2 == 0 else reversed(here):
             begun = time.monotonic()
@@ -72,10 +70,10 @@ def measure(bench: Bench) -> Iterator[Trial]:
             with Race(each.processes, FEW if each.few else course.records) as race:
                 each.start(race, course, each.handler)
                 outcome = race.run(servers)
-            rates[each.system + each.metric] = outcome.rate
-            yield from _trials(each, outcome, number, rates)
+            raced = True
+            yield from _trials(each, outcome, number)
             took[each.system] = time.monotonic() - begun
-        if not rates:
+        if not raced:
             break
         if number == 0:
             yield from _replayed(bench, starting, courses[1])
@@ -86,11 +84,11 @@ def _entries(bench: Bench, starting: Starting) -> list[Entry]:
     ours, bare, group = OUR_INTERVAL, math.inf, GROUP_INTERVAL
     one, many = "Each", "List"
     entries = [
-        Entry("ours, per record", 1, one, starting.ours, ours, "bare loop, per record"),
+        Entry("ours, per record", 1, one, starting.ours, ours),
         Entry("bare loop, per record", 1, one, starting.bare, bare),
-        Entry("ours, by batch", 1, many, starting.ours, ours, "bare loop, by batch"),
+        Entry("ours, by batch", 1, many, starting.ours, ours),
         Entry("bare loop, by batch", 1, many, starting.bare, bare),
-        Entry("ours, 2 workers", 2, one, starting.ours, ours, "group, 2 members"),
+        Entry("ours, 2 workers", 2, one, starting.ours, ours),
         Entry("group, 2 members", 2, one, starting.group, group),
         Entry("default poll()", 1, one, starting.default, group, rounds=2),
         *(
@@ -104,14 +102,14 @@ def _entries(bench: Bench, starting: Starting) -> list[Entry]:
     return [
         *entries,
         Entry("bare loops, 2 processes", 2, one, starting.bare, bare, rounds=2),
-        Entry("ours, 4 workers", 4, one, starting.ours, ours, "group, 4 members", rounds=3),
+        Entry("ours, 4 workers", 4, one, starting.ours, ours, rounds=3),
         Entry("group, 4 members", 4, one, starting.group, group, rounds=3),
         Entry("bare loops, 4 processes", 4, one, starting.bare, bare, rounds=2),
-        Entry("ours, 4 workers, by batch", 4, many, starting.ours, ours, "group, 4 members, by batch", rounds=2),
+        Entry("ours, 4 workers, by batch", 4, many, starting.ours, ours, rounds=2),
         Entry("group, 4 members, by batch", 4, many, starting.group, group, rounds=2),
-        Entry("ours, per record", 1, "EachWithState", starting.ours, ours, "bare loop, per record", state, rounds=2),
+        Entry("ours, per record", 1, "EachWithState", starting.ours, ours, metric=state, rounds=2),
         Entry("bare loop, per record", 1, "EachWithState", starting.bare, bare, metric=state, rounds=2),
-        Entry("ours, by batch", 1, "ListWithState", starting.ours, ours, "bare loop, by batch", state, rounds=2),
+        Entry("ours, by batch", 1, "ListWithState", starting.ours, ours, metric=state, rounds=2),
         Entry("bare loop, by batch", 1, "ListWithState", starting.bare, bare, metric=state, rounds=2),
     ]  # fmt: skip
 
@@ -137,7 +135,7 @@ def _courses(bench: Bench, sizes: set[int]) -> dict[int, Course]:
     return courses
 
 
-def _trials(entry: Entry, outcome: Outcome, number: int, rates: dict[str, float]) -> Iterator[Trial]:
+def _trials(entry: Entry, outcome: Outcome, number: int) -> Iterator[Trial]:
     facts: dict[str, float | int | str] = {
         "round": number + 1,
         "seconds": round(outcome.seconds, 3),

@@ -440,6 +440,56 @@ class TestErrors:
         assert stage.stored() == (9, fold(count_in_lists, records, 9))
 
 
+class TestTheWayBack:
+    def test_what_was_handled_since_the_cut_is_read_again(self) -> None:
+        """It is not kept: the reader goes back to the cut, and the records come once more, one by one."""
+        script = Script(raising={4: 1})
+        records = records_of([b""] * 6)
+        stage = Stage(records, script.handle, interval=60, sizes=[1, 2, 3])
+        stage.turn(100.0)  # a list of one, and a cut
+        stage.turn()
+        stage.turn()
+        assert stage.reader.assigned == 1
+        assert stage.loop.offset == 1
+        stage.turn()
+        assert stage.loop.offset == 6
+        assert script.calls == [0, 1, 2, 3, 4, 1, 2, 3, 4, 5]
+        stage.loop.cut()
+        stage.drain()
+        assert stage.stored() == (6, fold(count_in_lists, records, 6))
+
+    def test_nothing_is_read_again_while_it_is_in_hand(self) -> None:
+        """A list that fails right after a cut is still there."""
+        script = Script(raising={2: 1})
+        stage = Stage(records_of([b""] * 4), script.handle)
+        with mock.patch.object(stage.reader, "assign") as assign:
+            stage.run()
+        assert not assign.called
+        assert script.calls == [0, 1, 2, 0, 1, 2, 3]
+
+    def test_a_record_whose_cut_was_interrupted_survives_the_failure_of_the_next(self) -> None:
+        """Etcd is silent, the transaction full, and somebody raises the flag: what waits for its cut is not lost."""
+        script = Script(raising={0: 1, 3: 1})
+
+        def handle(record: FakeRecord, state: Any) -> None:
+            script.handle(record, state)
+            for number in range(60):
+                state[f"{record.offset()}-{number}"] = 1
+            if record.offset() == 2:
+                stage.attention.call()
+
+        records = records_of([b""] * 4)
+        stage = Stage(records, handle)
+        with time_flies(stage.clock):
+            for _ in range(60):
+                stage.store.fail_next(applied=False)
+            stage.run()
+        assert script.calls == [0, 0, 1, 2, 3, 3]
+        offset, state = stage.stored()
+        assert offset == 4
+        assert state["all"] == [0, 1, 2, 3]
+
+
 class TestInterrupted:
     def test_a_list_is_left_when_the_flag_is_raised_and_gone_on_with_later(self) -> None:
         """The record in hand is finished, the rest waits."""
