@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -57,6 +58,9 @@ def say(line: str) -> None:
 
 @contextlib.contextmanager
 def serve(kind: str) -> Iterator[Running]:
+    load = os.getloadavg()[0]
+    if load > 0.5 * (os.cpu_count() or 1):
+        say(f"warning: this machine is busy (load {load:.1f}); what is measured now is worse than it could be")
     with services.start(kind, announce=say) as three:
         if three.kind == "given":
             both = "an etcd of three members and one of one member"

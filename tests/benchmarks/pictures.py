@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,10 +170,10 @@ def _apart(places: Sequence[float]) -> list[float]:
 
 
 def _scale(axes: Axes, picture: Strips, values: list[float]) -> None:
-    """With room at the right for the last figure."""
+    """From a whole power of ten, or from zero; with room at the right for the last figure."""
     if picture.logarithmic:
         axes.set_xscale("log")
-        axes.set_xlim(max(min(values), 0.1) / 1.6, max(values) * 3.4)
+        axes.set_xlim(10.0 ** math.floor(math.log10(max(min(values), 0.1) / 1.1)), max(values) * 3.4)
     else:
         axes.set_xlim(0, max(values) * 1.15)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: picture.write(value) if value else "0"))

@@ -88,18 +88,23 @@ def summary_of(system: str, trials: Sequence[Trial], ours: float) -> list[str]:
     ]  # fmt: skip
 
 
-def of_ours(groups: Groups) -> float:
-    """The median of the first system that is ours: what the others are compared with; nan without one."""
-    first = next((trials for system, trials in groups.items() if system.startswith("ours")), [])
-    return median(trial.value for trial in first)
+def of_ours(groups: Groups, system: str) -> float:
+    """What a system is compared with: the median of the first that is ours, nan without one.
+
+    A rival whose name ends as one of ours does, as in "bare loop, by batch" and "ours, by batch", is compared with
+    that one.
+    """
+    ours = [name for name in groups if name.startswith("ours")]
+    alike = [name for name in ours if name != "ours" and system.endswith(name.removeprefix("ours"))]
+    chosen = ours[:1] if system in ours else [*alike, *ours][:1]
+    return median(trial.value for name in chosen for trial in groups[name])
 
 
 def tables_of(part: Part) -> Iterator[str]:
     for metric, trials in by_metric(part.trials).items():
         groups = by_system(trials)
-        ours = of_ours(groups)
         header = [with_its_unit(metric, trials), "trials", "p50", "p90", "p99", "max", "spread", "beside ours"]
-        yield table(header, (summary_of(name, each, ours) for name, each in groups.items()))
+        yield table(header, (summary_of(name, each, of_ours(groups, name)) for name, each in groups.items()))
         yield from _facts(groups)
 
 
@@ -122,7 +127,8 @@ def _fact(trials: Sequence[Trial], name: str) -> str:
     values = list(_numbers(trials, name))
     if not values:
         return next((str(trial.facts[name]) for trial in trials if name in trial.facts), "-")
-    return number(max(values, default=math.nan) if name.startswith(_WORST) else median(values))
+    value = max(values) if name.startswith(_WORST) else median(values)
+    return f"{value:,.0f}" if float(value).is_integer() else number(value)
 
 
 def _numbers(trials: Iterable[Trial], name: str) -> Iterator[float]:

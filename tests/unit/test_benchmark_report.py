@@ -53,8 +53,15 @@ def test_a_row_tells_quantiles_spread_and_the_ratio_to_ours() -> None:
     assert row(table, "ours")[1:] == ["5", "12.0", "14.0", "-", "14.0", "17 %", "1.00"]
     assert row(table, "group")[1:] == ["3", "6,100", "-", "-", "6,500", "-", "508"]
     assert row(facts, "beside it") == ["beside it", "replayed, median", "lost, most"]
-    assert row(facts, "ours")[1:] == ["40.0", "1.00"]
+    assert row(facts, "ours")[1:] == ["40", "1"]
     assert row(facts, "group")[1:] == ["all", "-"]
+
+
+def test_a_rival_is_compared_with_the_one_of_ours_that_does_the_same() -> None:
+    """By the end of its name; others, and ours among themselves, with the first of ours."""
+    several = [*gaps("ours, per record", 10.0), *gaps("ours, by batch", 20.0)]
+    (table,) = report.tables_of(part(*several, *gaps("bare loop, by batch", 40.0), *gaps("default poll()", 5.0)))
+    assert [row(table, name)[-1] for name in ("ours, by", "bare loop", "default")] == ["2.00", "2.00", "0.500"]
 
 
 def test_without_ours_there_is_no_ratio() -> None:
