@@ -39,6 +39,9 @@ def missing(_: frozenset[str]) -> str:
         docker.from_env(timeout=5).ping()
     except (docker.errors.DockerException, OSError):
         return "a Docker daemon that answers (start Docker, or set DOCKER_HOST)"
+    # Here, where there is one thread: of two that import it at the same time Python stops one with a deadlock error.
+    import_module("testcontainers.core.network")
+    import_module("testcontainers.core.container")
     return ""
 
 
