@@ -33,7 +33,7 @@ LABEL = "partition-supervisor.services"
 
 def missing(_: frozenset[str]) -> str:
     if not find_spec("testcontainers"):
-        return "the package testcontainers (pip install 'partition-supervisor[dev]')"
+        return "the package testcontainers (pip install 'partition-supervisor[docker]')"
     docker = _sdk()
     try:
         docker.from_env(timeout=5).ping()
