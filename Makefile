@@ -1,7 +1,7 @@
 # Everything a newcomer needs: "make demo" shows it, "make test" proves it. "make help" lists the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test storm bench bench-compare lint clean
+.PHONY: help setup demo test storm versions bench bench-compare lint clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -47,6 +47,9 @@ storm: setup  ## many faults under load: a hundred kills, moves, rolling restart
 	$(BIN)/python -m tests.faults.storm moves
 	$(BIN)/python -m tests.faults.storm rolling
 
+versions: setup  ## unit and contract tests and a demo with each Python found, and with the lowest versions declared
+	@PARTITION_SUPERVISOR_TEST_SERVICES=$(SERVICES) $(BIN)/tox run -- --kind $(subst given,auto,$(SERVICES))
+
 bench: setup  ## measure beside the rivals: 40 minutes, or 5 with QUICK=1; writes bench.json and bench.md
 	$(BIN)/python -m tests.benchmarks all $(if $(QUICK),--quick) $(BENCHED)
 
@@ -61,5 +64,5 @@ lint: setup  ## style, types and layers
 	$(BIN)/lint-imports
 
 clean:  ## remove what make made here (the download cache stays: ~/.cache/partition-supervisor)
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .tox .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,7 +12,7 @@ from workers.errors import PartitionSupervisorError
 class Failure(click.ClickException):
     def __init__(self, error: PartitionSupervisorError) -> None:
         super().__init__(str(error))
-        self.exit_code = int(error.exit_code)  # type: ignore[misc]  # click reads it from the instance
+        self.exit_code = int(error.exit_code)  # type: ignore[misc, unused-ignore]  # click reads it from the instance
 
     def show(self, file: IO[Any] | None = None) -> None:
         click.echo(f"error: {self.message}", file=file, err=True)
