@@ -103,7 +103,9 @@ class Town:
         moving: Counter[str] = Counter()
         for partition, target in plan.owners.items():
             owner = self.owners.get(partition)
-            if owner in (None, target) or target not in self.ready[partition] or moving[owner] >= MOVES_AT_ONCE:
+            if owner is None or owner == target or target not in self.ready[partition]:
+                continue
+            if moving[owner] >= MOVES_AT_ONCE:
                 continue
             assert target in self.places, "moved to a host that takes nothing"
             moving[owner] += 1
