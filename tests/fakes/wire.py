@@ -63,12 +63,15 @@ class Wire:
         self._lock = threading.Lock()
         self._holds: list[Hold] = []
         self._sockets: set[socket.socket] = set()
+        self._connections: list[_Connection] = []
         threading.Thread(target=self._accept, name="wire", daemon=True).start()
 
     def hold(self, words: re.Pattern[bytes], *, answers: bool = False) -> Hold:
         """Hold the next request that has these words in it, or what is answered from then on. Once."""
         made = Hold(words, answers)
         with self._lock:
+            for each in self._connections:
+                each.remembered = b""  # what was said before this is not meant
             self._holds.append(made)
         return made
 
@@ -94,9 +97,10 @@ class Wire:
                 continue
             for each in (client, server):
                 each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = _Connection(self, client, server)
             with self._lock:
                 self._sockets |= {client, server}
-            connection = _Connection(self, client, server)
+                self._connections.append(connection)
             for carry in (connection.carry_requests, connection.carry_answers):
                 threading.Thread(target=carry, name="wire", daemon=True).start()
 
@@ -120,14 +124,14 @@ class _Connection:
         self._wire, self._client, self._server = wire, client, server
         self._answers_held: Hold | None = None
         self._was_held = False
+        self.remembered = b""
 
     def carry_requests(self) -> None:
-        remembered = b""
         with contextlib.suppress(OSError):
             while said := self._client.recv(65536):
-                remembered = remembered[-REMEMBERED:] + said
-                if hold := self._wire.heard(remembered):
-                    remembered, self._was_held = b"", True
+                self.remembered = self.remembered[-REMEMBERED:] + said
+                if hold := self._wire.heard(self.remembered):
+                    self.remembered, self._was_held = b"", True
                     if hold.answers:
                         self._answers_held = hold
                     else:
