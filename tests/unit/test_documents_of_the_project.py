@@ -23,10 +23,10 @@ PAGES = {
     for path in [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 }
 
-#: Options of etcd, etcdctl and etcdutl that the pages name.
+#: Options of etcd, etcdctl, etcdutl and docker that the pages name.
 FOREIGN = {
-    "--auto-compaction-mode", "--auto-compaction-retention", "--bump-revision", "--mark-compacted", "--prefix",
-    "--quota-backend-bytes", "--rev",
+    "--auto-compaction-mode", "--auto-compaction-retention", "--bump-revision", "--endpoints", "--env-file",
+    "--mark-compacted", "--prefix", "--quota-backend-bytes", "--rev", "--since", "--volumes",
 }  # fmt: skip
 
 PROGRAM = "partition-supervisor"
