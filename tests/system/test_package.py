@@ -115,7 +115,7 @@ def test_the_sdist_has_what_the_wheel_is_made_from(built: Built) -> None:
     """And what its readers look for first."""
     content = built.in_sdist()
 
-    assert sources() | {"README.md", "pyproject.toml"} <= content
+    assert sources() | {"LICENSE", "README.md", "pyproject.toml"} <= content
     assert not {name for name in content if name.startswith("tests/")}
 
 
@@ -126,6 +126,8 @@ def test_the_metadata_says_what_it_is_and_how_it_is_called(built: Built) -> None
     assert (metadata["Name"], metadata["Version"]) == ("partition-supervisor", __version__)
     assert metadata["Requires-Python"] == ">=3.11"
     assert set(metadata.get_all("Provides-Extra", [])) == {"embedded", "docker", "dev"}
+    assert (metadata["License-Expression"], metadata.get_all("License-File")) == ("Apache-2.0", ["LICENSE"])
+    assert built.described("licenses/LICENSE") == (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert metadata.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
     entry_points = built.described("entry_points.txt").split()
