@@ -24,6 +24,8 @@ FOLDER = "PARTITION_SUPERVISOR_COUNTING"
 PROCESSES = "PARTITION_SUPERVISOR_PROCESSES"
 #: How many records each of them handles before it says what it noted.
 RECORDS = "PARTITION_SUPERVISOR_RECORDS"
+#: How many state keys are changed, where any are.
+KEYS = "PARTITION_SUPERVISOR_KEYS"
 
 #: This share of the records is warm-up.
 WARM_UP = 0.1
@@ -99,6 +101,21 @@ class ListWithState(Counter):
             total += len(record.value())
         state["bytes"] = state.get("bytes", 0) + total
         self.left -= len(records)
+        if self.left <= 0:
+            self.mark()
+
+
+class Keyed(Counter):
+    """Each record changes one of so many state keys, one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._keys = int(os.environ[KEYS])
+        self._names = [f"key-{number}" for number in range(self._keys)]
+
+    def handle(self, record: Any, state: State) -> None:
+        state[self._names[self.left % self._keys]] = self.left
+        self.left -= 1
         if self.left <= 0:
             self.mark()
 

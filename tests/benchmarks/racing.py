@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from supervisor.demo.hosts import Host
-from tests.benchmarks.counting import FOLDER, PROCESSES, RECORDS
+from tests.benchmarks.counting import FOLDER, KEYS, PROCESSES, RECORDS
 from tests.benchmarks.surroundings import ROOT
 
 #: Seconds until all are ready, and until all have handled their last record.
@@ -44,11 +44,13 @@ class Outcome:
 class Race:
     """The processes of one trial, and the folder in which they say how far they are. All of it ends with it."""
 
-    def __init__(self, processes: int, records: int) -> None:
-        """`records`: how many each process handles."""
+    def __init__(self, processes: int, records: int, keys: int = 1) -> None:
+        """`records`: how many each process handles; `keys`: how many state keys they change, where they do."""
         self.processes, self.records = processes, records
         self.folder = Path(tempfile.mkdtemp(prefix="partition-supervisor-race-"))
-        self._environment = {FOLDER: str(self.folder), PROCESSES: str(processes), RECORDS: str(records)}
+        self._environment = {
+            FOLDER: str(self.folder), PROCESSES: str(processes), RECORDS: str(records), KEYS: str(keys),
+        }  # fmt: skip
         self._log = self.folder / "log"
         self._started: list[subprocess.Popen[bytes]] = []
         self._host: Host | None = None
@@ -140,8 +142,8 @@ def judge(marks: Iterable[list[tuple[int, float, float]]], used: Mapping[str, fl
 def listening(addresses: str) -> Pids:
     """Who serves these addresses; those who cannot be seen from here, as in a container, are left out."""
     ports = {int(each.rpartition(":")[2]) for each in addresses.split(",")}
-    found = psutil.net_connections("tcp")
-    serving = {each.pid for each in found if each.status == psutil.CONN_LISTEN and each.laddr[1] in ports}
+    listeners = [each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
+    serving = {each.pid for each in listeners if getattr(each.laddr, "port", None) in ports}
     return tuple(pid for pid in serving if pid and psutil.Process(pid).name() in ("java", "etcd"))
 
 
