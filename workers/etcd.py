@@ -218,14 +218,14 @@ class Etcd:
         return server.checked(answer)
 
     def _failed(self, server: Server, error: PartitionSupervisorError) -> PartitionSupervisorError:
-        """Turn to the next endpoint, unless somebody did; a silent server takes its streams with it."""
+        """Turn to the next endpoint, unless somebody did; a silent server takes its connection with it."""
         if isinstance(error, Unavailable):
             with self._turning:
                 if self._server is server:
                     here = self._servers.index(server)
                     self._server = self._servers[(here + 1) % len(self._servers)]
         if isinstance(error, Silent):
-            server.break_off(error)
+            server.hang_up(error)
         return error
 
     # --- who we are

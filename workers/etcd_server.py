@@ -61,6 +61,7 @@ class Server:
         self._cluster = cluster
         self._on_failure = on_failure
         self._connecting = threading.Lock()
+        self._closed = False
         self._channel: Any = None
         self._calls: Mapping[str, Any] | None = None
         self._streams: set[Stream[Any]] = set()
@@ -82,10 +83,17 @@ class Server:
     def ended(self, stream: Stream[Any]) -> None:
         self._streams.discard(stream)
 
-    def break_off(self, error: PartitionSupervisorError) -> None:
-        """End all streams here with this error."""
+    def hang_up(self, error: PartitionSupervisorError) -> None:
+        """End all streams here with this error; what is asked next goes over a new connection.
+
+        Behind a gateway or a load balancer the same address may then be another member.
+        """
         for stream in tuple(self._streams):
             stream.break_off(error)
+        with self._connecting:
+            channel, self._channel, self._calls = self._channel, None, None
+        if channel is not None:  # it waits for the thread that may have brought us here
+            threading.Thread(target=channel.close, name="etcd-hang-up", daemon=True).start()
 
     def checked(self, answer: Any) -> Any:
         """The answer. Raises Refused if it comes from another cluster than the first one did."""
@@ -102,11 +110,14 @@ class Server:
         for stream in tuple(self._streams):
             stream.cancel()
         with self._connecting:
+            self._closed = True
             if self._channel is not None:
                 self._channel.close()
 
     def _connect(self) -> Mapping[str, Any]:
         with self._connecting:
+            if self._closed:
+                raise ValueError(self.endpoint)  # as gRPC does
             if self._calls is None:
                 self._channel = self._open_channel()
                 self._calls = _calls(self._channel)

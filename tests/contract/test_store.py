@@ -46,6 +46,14 @@ def delete(store: Store, key: str, *, prefix: bool = False) -> int:
     return store.transact(Txn((), (Delete(key, prefix),))).revision
 
 
+def is_answered(store: Store, key: str) -> bool:
+    try:
+        store.get(key)
+    except Unavailable:
+        return False
+    return True
+
+
 def new_lease() -> int:
     return uuid.uuid4().int & 0x7FFF_FFFF_FFFF_FFFF
 
@@ -84,18 +92,20 @@ class Line:
     def __init__(self, target: str) -> None:
         host, _, port = target.rpartition(":")
         self._target = (host, int(port))
-        self._flowing = threading.Event()
-        self._flowing.set()
+        self._connections: list[threading.Event] = []
         self._sockets: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.endpoint = f"127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def freeze(self) -> None:
-        self._flowing.clear()
+        """Those who are connected now; who connects anew gets through."""
+        for flowing in self._connections:
+            flowing.clear()
 
     def close(self) -> None:
-        self._flowing.set()
+        for flowing in self._connections:
+            flowing.set()
         for each in (self._listener, *self._sockets):
             each.close()
 
@@ -105,13 +115,16 @@ class Line:
                 near, _ = self._listener.accept()
                 far = socket.create_connection(self._target)
                 self._sockets += [near, far]
+                flowing = threading.Event()
+                flowing.set()
+                self._connections.append(flowing)
                 for pair in ((near, far), (far, near)):
-                    threading.Thread(target=self._forward, args=pair, daemon=True).start()
+                    threading.Thread(target=self._forward, args=(*pair, flowing), daemon=True).start()
 
-    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
+    def _forward(self, source: socket.socket, sink: socket.socket, flowing: threading.Event) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
-                self._flowing.wait()
+                flowing.wait()
                 sink.sendall(data)
 
 
@@ -581,6 +594,27 @@ class TestEndpoints:
             with ended_after(10, watch.cancel), pytest.raises(Unavailable, match="in time"):
                 list(watch)
             assert etcd.get(f"{prefix}a") is not None
+        finally:
+            etcd.close()
+            line.close()
+
+    def test_after_silence_the_same_address_is_connected_anew(
+        self, etcd_endpoints: tuple[str, ...], prefix: str
+    ) -> None:
+        """Behind a gateway it may be another member by then. Calls that are answered by callback notice it too."""
+        line = Line(etcd_endpoints[0])
+        etcd = Etcd(EtcdOptions((line.endpoint,), timeout=0.5))
+        ask: list[Callable[[], object]] = [
+            lambda: put(etcd, f"{prefix}a"),
+            lambda: etcd.transact_soon(Txn((), ())).result(timeout=10),
+        ]
+        try:
+            for each in ask:
+                put(etcd, f"{prefix}a")
+                line.freeze()
+                with pytest.raises(Unavailable, match="in time"):
+                    each()
+                eventually("it answers again", lambda: is_answered(etcd, prefix), deadline=3.0)
         finally:
             etcd.close()
             line.close()
