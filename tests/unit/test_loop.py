@@ -215,6 +215,24 @@ def test_replacements_start_at_once_first_and_later_after_crashes_without_progre
     assert waits[5] == pytest.approx(300, abs=1)
 
 
+def test_a_replacement_that_has_to_wait_is_not_started_for_another_reason(make_host: MakeHost) -> None:
+    """Everything that changes in the cluster is a reason to look at who is missing."""
+    host = make_host().open()
+    for _ in range(5):
+        (child,) = host.children.living
+        host.exit(child, 1)
+        host.settle()
+        if not host.children.living:
+            host.advance(1.0)
+    (child,) = host.children.living
+    host.exit(child, 1)
+    host.settle()
+    assert not host.children.living
+    host.join("b")
+    host.settle()
+    assert not host.children.living
+
+
 def test_progress_forgets_all_crashes(make_host: MakeHost) -> None:
     """People kill healthy workers all day to watch the failover."""
     host = running(make_host())
@@ -321,8 +339,12 @@ def test_a_successor_that_does_not_confirm_is_passed_over_when_somebody_is_ready
     named = host.standby_on("b", P)
     host.settle()
     host.exit(host.owner(P))
+    host.settle()
+    given = host.lock_of(P)
+    assert given is not None
+    assert given[0] == named.worker
     host.advance(3 * IMPATIENCE)
-    assert (host.lock_of(P) or ("",))[0] == named.worker
+    assert host.lock_of(P) == given, "nobody else was there, and the same one is not named again"
     host.warm_up_all()
     host.advance(2 * IMPATIENCE)
     assert host.owner(P)
@@ -524,6 +546,23 @@ def test_who_does_not_leave_in_time_is_killed(make_host: MakeHost) -> None:
     assert len(host.children.living) == 4 - 2 * (len(host.children.started) == 2)
     host.advance(2)
     assert not host.children.living
+
+
+def test_an_owner_that_moves_and_does_not_leave_in_time_is_killed(make_host: MakeHost) -> None:
+    """And somebody else goes on, while this host does."""
+    host = make_host()
+    host.join("b")
+    child = running(host).owner(P)
+    heir = host.standby_on("b", P)
+    host.put(Put(host.keys.move(P), Move("b", now()).encode()))
+    host.freeze(child)
+    host.advance(QUIET)
+    assert child.orders(Leave)
+    host.advance(host.config.graceful_timeout - 0.5 - QUIET)
+    assert not child.killed
+    host.advance(1.0 + QUIET)
+    assert child.killed
+    assert (host.lock_of(P) or ("",))[0] == heir.worker
 
 
 def test_a_worker_that_dies_while_the_host_stops_has_its_lock_given_elsewhere(make_host: MakeHost) -> None:
