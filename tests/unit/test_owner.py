@@ -63,7 +63,10 @@ class FakeLease:
 
 
 class Stage:
-    """A partition of ten records, and one worker that gets its lock. It is told to leave when it has read them."""
+    """A partition of ten records, and one worker that gets its lock. It is told to leave when it has read them.
+
+    The first record comes alone, and its commit goes at once; what follows waits for the last one.
+    """
 
     def __init__(self, records: int = 10) -> None:
         self.store, self.attention = FakeEtcd(), Attention()
@@ -100,11 +103,11 @@ class Stage:
         self.token = loaded.token
         settings = WorkerSettings(
             P, me.worker, me.host, me.lease_id, "h:handle", KEYS, EtcdOptions(("etcd:2379",)), {}, topic_id,
-            "earliest", 5, 0.1, 60.0, 0, "stop", None, 3, 0, 20,
+            "earliest", 5, 3600.0, 60.0, 0, "stop", None, 3, 0, 20,
         )  # fmt: skip
         self.life.advance(Event.WARMED_UP)
         self.life.advance(Event.LOCK_OFFERED)
-        reader = FakeReader(self.records, P, lambda _seconds: self.when_idle())
+        reader = FakeReader(self.records, P, lambda _seconds: self.when_idle(), sizes=(1,))
         return Owner(
             settings, me, loaded, now(), self.store, reader, Handler(handler or self.handle),
             cast(OwnLease, self.lease), cast(Line, self.line), self.attention, self.life, boottime,
@@ -318,7 +321,6 @@ def test_a_hand_over_whose_answer_was_lost_is_asked_again(landed: bool) -> None:
         stage.store.fail_next(applied=landed)
         stage.tell(Leave((heir,)))
 
-    # All of it in the last transaction: the first goes at once, and the interval is longer than the test.
     stage.on_record = lambda offset: lose_the_answer() if offset == 9 else None
     assert stage.owner().work() is ExitCode.OK
 
