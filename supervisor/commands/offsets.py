@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -176,7 +176,8 @@ def milliseconds_of(written: str) -> int:
         raise click.UsageError(f"--to-datetime {written}: write it as 2030-01-31T12:00:00Z") from None
     if moment_meant.tzinfo is None:
         moment_meant = moment_meant.replace(tzinfo=UTC)
-    return round(moment_meant.timestamp() * 1000)
+    # Cut off, as Kafka's clients cut the times of records: rounded up, the first record of that time would be missed.
+    return (moment_meant - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1)
 
 
 def set_all(stored: Offsets, steps: list[Step], drop_state: bool) -> None:

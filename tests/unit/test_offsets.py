@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supervisor.commands.offsets import milliseconds_of
 from supervisor.offsets import Aim, Offsets, ResetRefused, Standing, Stored, To, aim_at, plan, refuse_owned
 from supervisor.orders import Orders
 from supervisor.patience import Patient
@@ -265,3 +266,17 @@ def test_a_silent_etcd_is_unreachable_at_last(store: FakeEtcd) -> None:
         store.fail_next(applied=False)
     with pytest.raises(Unreachable, match=r"etcd does not answer at here .*--etcd-endpoints"):
         patient.transact(Txn((), ()))
+
+
+@pytest.mark.parametrize(
+    ("written", "milliseconds"),
+    [
+        ("1970-01-01T00:00:01.123900Z", 1123),
+        ("1970-01-01T00:00:01.123", 1123),
+        ("1970-01-01T01:00:01.123999+01:00", 1123),
+        ("1969-12-31T23:59:59.999100Z", -1),
+    ],
+)
+def test_a_time_means_the_whole_millisecond_that_it_lies_in(written: str, milliseconds: int) -> None:
+    """Records have the millisecond in which they were produced, so none of that millisecond may be left out."""
+    assert milliseconds_of(written) == milliseconds
