@@ -23,12 +23,18 @@ _running: Services | None = None
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Say first which Kafka and etcd the tests run against, if any of them needs one."""
     global _running
-    needed = any({"services", "store"} & set(getattr(item, "fixturenames", ())) for item in session.items)
+    needed = any(needs_services(item) for item in session.items)
     if needed and not session.config.option.collectonly:
         _running = services_module.start(KIND)
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             reporter.write_line(f"\nKafka and etcd for these tests: {_running.description}", bold=True)
+
+
+def needs_services(item: pytest.Item) -> bool:
+    """A contract test asks for services only while it runs, and only in the half that is about the real store."""
+    params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    return "services" in getattr(item, "fixturenames", ()) or params.get("store") == "real"
 
 
 def pytest_sessionfinish() -> None:
