@@ -47,6 +47,7 @@ class Entry:
     """Seconds of work that a kill undoes, at the most; inf: nothing is kept."""
     metric: str = "records/s"
     few: bool = False
+    """A framework: slow, and left out when it does not run with this Kafka."""
     rounds: int = 1_000
     """It is left out of later ones."""
 
@@ -67,9 +68,16 @@ def measure(bench: Bench) -> Iterator[Trial]:
             if begun + took.get(each.system, 0.0) > until:
                 continue
             course = courses[each.processes]
-            with Race(each.processes, FEW if each.few else course.records) as race:
-                each.start(race, course, each.handler)
-                outcome = race.run(servers)
+            try:
+                with Race(each.processes, FEW if each.few else course.records) as race:
+                    each.start(race, course, each.handler)
+                    outcome = race.run(servers)
+            except (RuntimeError, TimeoutError) as error:
+                if not each.few:
+                    raise
+                bench.say(f"left out, because it does not run here: {each.system}: {error}")
+                entries.remove(each)
+                continue
             raced = True
             yield from _trials(each, outcome, number)
             took[each.system] = time.monotonic() - begun
