@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -99,6 +100,7 @@ class Children:
     def __init__(self, context: ForkServerContext, inbox: Inbox, log_handler: Callable[[], logging.Handler]) -> None:
         self._context, self._inbox, self._log_handler = context, inbox, log_handler
         self._children: dict[str, Child] = {}
+        self._of: dict[Partition, dict[str, Child]] = defaultdict(dict)
 
     def __iter__(self) -> Iterator[Child]:
         return iter(list(self._children.values()))
@@ -110,7 +112,7 @@ class Children:
         return self._children.get(worker)
 
     def of(self, partition: Partition) -> list[Child]:
-        return [child for child in self if child.partition == partition]
+        return list(self._of[partition].values()) if partition in self._of else []
 
     def start(self, make: Callable[[str, int], WorkerSettings]) -> Child:
         """Fork a worker; `make` gets its new id and the id of its lease.
@@ -128,7 +130,7 @@ class Children:
         logs.queue._writer.close()  # ours; with it open, the reader would not notice the worker's end
         child = Child(settings, child_process, ours, logs, child_process.pid or 0)
         child.exit_fd = _exit_fd(child_process)
-        self._children[settings.worker] = child
+        self._remember(child)
         self._inbox.watch(ours.fileno(), lambda: self._read(child))
         self._inbox.watch(child.exit_fd, lambda: self._ended(child))
         return child
@@ -138,8 +140,11 @@ class Children:
         if self._children.get(child.worker) is child:
             child.kill()
 
+    def _remember(self, child: Child) -> None:
+        self._children[child.worker] = self._of[child.partition][child.worker] = child
+
     def forget(self, child: Child) -> None:
-        del self._children[child.worker]
+        del self._children[child.worker], self._of[child.partition][child.worker]
 
     def reap(self, child: Child) -> int:
         """The exit code of a child that has exited, which may take a moment to get here; negative: a signal.

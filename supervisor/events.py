@@ -107,10 +107,21 @@ class Inbox:
         if not self._events:
             for key, _ in self._selector.select(max(0.0, until - time.monotonic())):
                 self._events.extend(key.data())
-        happened = []
+        happened: list[Event] = []
         while self._events:
-            happened.append(self._events.popleft())
+            event = self._events.popleft()
+            if isinstance(event, ClusterChanged):
+                event = self._with_those_that_follow(event)
+            happened.append(event)
         return happened
+
+    def _with_those_that_follow(self, first: ClusterChanged) -> ClusterChanged:
+        """Changes in a row are one event: each makes a plan, and when a host dies or joins there are hundreds."""
+        changes = list(first.changes)
+        while self._events and isinstance(following := self._events[0], ClusterChanged):
+            changes.extend(following.changes)
+            self._events.popleft()
+        return ClusterChanged(tuple(changes))
 
     def close(self) -> None:
         self._selector.close()

@@ -48,11 +48,13 @@ def plan(
     today = {p: owners[p] for p in partitions if owners.get(p) in places}
     ranked = sorted(partitions, key=lambda p: (p not in today, p))
     covered = sorted(ranked[: sum(places.values())])
-    shares = _shares(places, len(covered), Counter(host for p, host in today.items() if p in covered))
-    wanted = {p: host for p, host in (moves or {}).items() if host in places and p in covered}
+    served = set(covered)
+    shares = _shares(places, len(covered), Counter(host for p, host in today.items() if p in served))
+    wanted = {p: host for p, host in (moves or {}).items() if host in places and p in served}
     chosen = _owners(covered, today, _make_room(shares, wanted, places), standbys, wanted)
     warm = {p: _besides_the_owner_to_be(standbys.get(p, ()), None if p in today else chosen[p]) for p in chosen}
-    free = {host: places[host] - list(chosen.values()).count(host) for host in places}
+    owned = Counter(chosen.values())
+    free = {host: places[host] - owned[host] for host in places}
     return Plan(
         chosen,
         _standbys(covered, chosen, free, warm),
@@ -141,25 +143,28 @@ def _standbys(
     """
     chosen: dict[Partition, list[str]] = {p: [] for p in covered}
 
-    def takers(partition: Partition, beside_owner: bool) -> list[str]:
-        return [
-            host
-            for host, places in free.items()
-            if places > 0 and host not in chosen[partition] and (host == owners[partition]) == beside_owner
-        ]
-
-    def take(partition: Partition, host: str) -> None:
-        chosen[partition].append(host)
-        free[host] -= 1
+    def may(partition: Partition, host: str, beside_owner: bool) -> bool:
+        is_owner = host == owners[partition]
+        return is_owner == beside_owner and free.get(host, 0) > 0 and host not in chosen[partition]
 
     for beside_owner in (False, True):
         for _ in range(1 if beside_owner else len(free)):
-            choice = {p: takers(p, beside_owner) for p in covered}
-            in_turn = sorted(covered, key=lambda p: (len(choice[p]), not set(choice[p]) & set(today.get(p, ())), p))
-            for partition in in_turn:
-                if hosts := takers(partition, beside_owner):
-                    warm = today.get(partition, ())
-                    take(partition, min(hosts, key=lambda h: (h not in warm, -free[h], h)))
+            open_hosts = {host for host, places in free.items() if places > 0}
+            if not open_hosts:
+                break
+            turn = []
+            for partition in covered:
+                beside = open_hosts & {owners[partition]}
+                choices = len(beside) if beside_owner else len(open_hosts - beside - {*chosen[partition]})
+                is_warm = any(may(partition, host, beside_owner) for host in today.get(partition, ()))
+                turn.append((choices, not is_warm, partition))
+            for _, _, partition in sorted(turn):
+                warm = [host for host in today.get(partition, ()) if may(partition, host, beside_owner)]
+                hosts = warm or [host for host in open_hosts if may(partition, host, beside_owner)]
+                if hosts:
+                    taker = min(hosts, key=lambda h: (-free[h], h))
+                    chosen[partition].append(taker)
+                    free[taker] -= 1
     return {p: tuple(sorted(hosts)) for p, hosts in chosen.items() if hosts}
 
 

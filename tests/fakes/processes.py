@@ -7,6 +7,7 @@ remember what they were told, errands are done when the test says so, time passe
 from __future__ import annotations
 
 import signal
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
@@ -104,6 +105,7 @@ class FakeChildren(Children):
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._children: dict[str, Child] = {}
+        self._of: dict[Partition, dict[str, Child]] = defaultdict(dict)
         self._pids = count(1_000_001)
         self.started: list[FakeChild] = []
         self.reaped: list[FakeChild] = []
@@ -111,7 +113,7 @@ class FakeChildren(Children):
     def start(self, make: Callable[[str, int], WorkerSettings]) -> Child:
         pid = next(self._pids)
         child = FakeChild(make(f"worker-{pid}", pid), pid, self._clock)
-        self._children[child.worker] = child
+        self._remember(child)
         self.started.append(child)
         return child
 
