@@ -104,7 +104,7 @@ class Supervisor:
         self._timers.every(MIRROR_EVERY, self._mirror_offsets)
         self._timers.every(TICK, self._staffing.tick)
         self._staffing.arrange()
-        while not self._stopping.is_done(len(self._children), self._errands.open):
+        while not self._stopping.is_done(len(self._children) + self._succession.unburied, self._errands.open):
             for event in self._inbox.wait(self._timers.next_at()):
                 self._handle(event)
             self._timers.run_due()

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: A successor that has committed nothing after so many seconds may be dead too: name the next.
 IMPATIENCE = 0.5
+#: The heir loads, and somebody waits for the next record: the dead worker's lease and replacement come so much later.
+COURTESY = 0.02
 #: A lock that is free: the planned host goes at once, the others after so many seconds for each place in the queue.
 QUEUE_STEP = 0.15
 
@@ -50,6 +52,7 @@ class Succession:
         judge: Callable[[Child, int], None],
     ) -> None:
         self.plan = Plan({}, {}, ())
+        self.unburied = 0
         self._config, self._children, self._cluster, self._store = config, children, cluster, store
         self._keys = cluster.keys
         self._errands, self._timers, self._vigil, self._stopping = errands, timers, vigil, stopping
@@ -169,6 +172,11 @@ class Succession:
         def found(heir: Named | None) -> None:
             if heir is not None:
                 self.introduce(partition, heir, death)
+            self.unburied += 1
+            self._timers.after(COURTESY if heir is not None else 0.0, clear_up)
+
+        def clear_up() -> None:
+            self.unburied -= 1
             self._forget(child)
             self._judge(child, self._children.reap(child) if code is None else code)
 

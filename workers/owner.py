@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two reports of progress.
 PROGRESS_EVERY = 1.0
+#: Seconds in which an owner that has handed over leaves the processor to its successor: ending is work too.
+COURTESY = 0.05
 #: Seconds for the last commit; the supervisor's own limit usually ends it earlier.
 LAST_COMMIT = 60.0
 
@@ -216,6 +218,7 @@ class Owner:
             try:
                 if self._end(Ending.HANDED_OVER, transactions.give_to(self._keys, self._partition, named), until):
                     self._line.tell(HandedOver(successor, self._commits.revision))
+                    self._attention.wait(COURTESY)
                     return self._gone(Ending.HANDED_OVER)
             except LeaseGone:
                 log.warning("%s: the standby on %s is gone, trying another", self._partition, successor.host)
