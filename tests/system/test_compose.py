@@ -309,11 +309,16 @@ def test_a_consumer_is_cut_off(busy: Composed) -> None:
 
 
 def test_each_consumer_beside_a_gateway_of_its_own() -> None:
-    """The profile `sidecar`: an etcd member dies, then a gateway; records go on, and the state adds up."""
+    """The profile `sidecar`: an etcd member freezes, another dies, then a gateway; the state adds up."""
     with composed("--env-file", str(DOCKER / "sidecar.env")) as beside:
         beside.whole()
         beside.goes_on()
         assert {beside.health()[f"gateway-{number}"] for number in (1, 2, 3)} == {"healthy"}
+
+        beside("pause", "etcd-1")
+        beside.goes_on()
+        beside("unpause", "etcd-1")
+        beside.whole()
 
         beside("kill", "etcd-2")
         beside.goes_on()
