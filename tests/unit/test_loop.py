@@ -331,13 +331,17 @@ def test_a_successor_that_has_confirmed_is_not_passed_over(make_host: MakeHost) 
     assert host.lock_of(P) == before
 
 
-def test_a_successor_that_does_not_confirm_is_passed_over_when_somebody_is_ready(make_host: MakeHost) -> None:
-    """However long after it was named: nobody else was there at first."""
+@pytest.mark.parametrize("watching", [True, False])
+def test_a_successor_that_does_not_confirm_is_passed_over_when_somebody_is_ready(
+    make_host: MakeHost, watching: bool
+) -> None:
+    """However long after it was named: nobody else was there at first. The watch may not have told of it yet."""
     host = make_host()
     host.join("b")
     running(host)
     named = host.standby_on("b", P)
     host.settle()
+    host.watching = watching
     host.exit(host.owner(P))
     host.settle()
     given = host.lock_of(P)
@@ -345,6 +349,7 @@ def test_a_successor_that_does_not_confirm_is_passed_over_when_somebody_is_ready
     assert given[0] == named.worker
     host.advance(3 * IMPATIENCE)
     assert host.lock_of(P) == given, "nobody else was there, and the same one is not named again"
+    host.watching = True
     host.warm_up_all()
     host.advance(2 * IMPATIENCE)
     assert host.owner(P)
