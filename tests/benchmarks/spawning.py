@@ -1,0 +1,27 @@
+"""`run` with one difference: each worker is a fresh interpreter (spawn) instead of a fork of the fork server.
+
+Everything else is the same program: the same supervisor, the same clients, the same handler in each worker. At the
+top nothing is imported, because each spawned process imports this module again.
+"""
+
+
+def main() -> None:
+    import multiprocessing
+
+    from supervisor.__main__ import main as supervisor_main
+    from supervisor.commands import run as command
+
+    class Spawn:
+        def __init__(self, _handler: str) -> None:
+            multiprocessing.set_start_method("spawn")
+            self.context = multiprocessing.get_context("spawn")
+
+        def renew(self) -> None:
+            """A spawned process loads its code anew anyway."""
+
+    vars(command)["ForkServer"] = Spawn
+    supervisor_main()
+
+
+if __name__ == "__main__":
+    main()
