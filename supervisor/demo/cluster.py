@@ -74,6 +74,7 @@ class DemoCluster:
         )
 
     def close(self) -> None:
+        self.load.end()
         for host in self.hosts.values():
             host.end()
         self.store.close()

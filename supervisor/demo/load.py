@@ -43,6 +43,12 @@ class Load:
         del self._producer
         return self.produced
 
+    def end(self) -> None:
+        """Whatever happened: nothing is produced any more."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
     def _run(self) -> None:
         begun, rounds = time.monotonic(), 0
         while not self._stopped.is_set():
