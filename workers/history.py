@@ -18,14 +18,19 @@ SURPLUS_AT_ONCE = 20
 def tidy(found: Sequence[KeyValue], own: Token, own_record: History) -> list[Operation]:
     """Close the records of predecessors that died before they could, and forget the oldest.
 
+    Each ended where and when the next began, which may not be ours: that one may have died, or left, at once.
     `found` is a partition's whole history, oldest first.
     """
     operations: list[Operation] = []
     operations += [Delete(each.key) for each in found[:-KEPT]]
+    following = own_record
     for each in reversed(found[-KEPT:]):
         with contextlib.suppress(ValueError):  # a foreign value is left alone
             record = History.decode(each.value)
-            if record.token < own and record.until is None:
-                closed = record.closed(Ending.DIED, own_record.from_offset, at=own_record.since)
+            if record.token >= own:
+                continue
+            if record.until is None:
+                closed = record.closed(Ending.DIED, following.from_offset, at=following.since)
                 operations.insert(0, Put(each.key, closed.encode()))
+            following = record
     return operations[:SURPLUS_AT_ONCE]

@@ -274,12 +274,15 @@ def test_when_most_hosts_are_gone_failover_goes_on_and_balancing_stops(make_clus
     cluster = make_cluster(hosts=("a", "b", "c", "d"), options=(*QUICK, "--lease-ttl", "2"))
     cluster.start()
     cluster.load.start()
+    eventually("each has its share", lambda: set(share(cluster).values()) == {1}, deadline=20)
+    cluster.wait_until_complete()
 
     for name in ("b", "c", "d"):
         cluster.hosts[name].signal_all(signal.SIGKILL)
 
     eventually("the last one owns everything", lambda: share(cluster) == {"a": 4}, deadline=10)
-    assert "of 4 hosts are gone: no balancing" in cluster.hosts["a"].log.read_text()
+    log = cluster.hosts["a"].log
+    eventually("it has noticed", lambda: "of 4 hosts are gone: no balancing" in log.read_text())
     for name in ("b", "c", "d"):
         cluster.hosts[name].wait(10.0)
     cluster.hosts["b"].start()

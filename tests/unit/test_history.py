@@ -38,6 +38,13 @@ def test_the_record_of_a_dead_predecessor_is_closed() -> None:
     assert (closed.worker, closed.from_offset) == ("w2", 2)
 
 
+def test_who_died_ended_where_the_next_began() -> None:
+    """Not where we did, if somebody was owner in between."""
+    found = [record(1, closed=False), record(2, closed=False), record(3), record(1000, closed=False)]
+    ends = [History.decode(put.value) for put in history.tidy(found, 1000, OWN) if isinstance(put, Put)]
+    assert [(each.token, each.to_offset, each.until) for each in ends] == [(1, 2, "then"), (2, 3, "then")]
+
+
 def test_the_record_of_a_successor_is_left_alone() -> None:
     """Whoever has a larger token is no predecessor."""
     assert history.tidy([record(1001, closed=False)], 1000, OWN) == []
