@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
+import grpc._channel  # gRPC imports it with the first channel: once before the fork, not in every worker
 
 from workers.errors import Misconfigured, PartitionSupervisorError, Refused, Unavailable
 from workers.etcd3_messages import stubs

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import confluent_kafka.admin  # noqa: F401  (list_topics imports it: once before the fork, not in every worker)
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,

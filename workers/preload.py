@@ -1,5 +1,8 @@
 """Imported by the forkserver, once: whatever is imported here is shared by all workers, at no cost to each.
 
+That includes what others import at first use. Such an import in each worker costs milliseconds before it is ready
+and memory of its own: `make bench` would show it.
+
 The garbage collector is told to leave everything alone that exists by now, because looking at an object writes to
 its page and ends the sharing.
 """
@@ -8,6 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import multiprocessing.popen_forkserver
+import multiprocessing.queues
+import multiprocessing.synchronize  # noqa: F401  (these three: for the queue of a worker's log)
 import os
 import sys
 
