@@ -42,7 +42,7 @@ def look(endpoints: str) -> Counters:
 
 def commits_a_second(endpoints: str, seconds: float) -> float:
     """Transactions like commits, with many of them under way, from one process."""
-    store = Etcd(EtcdOptions(parse_endpoints(endpoints)))
+    store = Etcd(EtcdOptions(parse_endpoints(endpoints), timeout=10.0))
     done, until = [0] * AT_ONCE, time.monotonic() + seconds
 
     def commit(number: int) -> None:

@@ -52,14 +52,21 @@ class Pipe:
 
     def next(self, what: str, after: float, deadline: float) -> tuple[int, float]:
         """The first such line that was told after that moment: the pid and the moment (CLOCK_MONOTONIC, seconds)."""
+        return self.all_of({what}, after, deadline)[what]
+
+    def all_of(self, names: set[str], after: float, deadline: float) -> dict[str, tuple[int, float]]:
+        """The same of several, whatever their order."""
+        found: dict[str, tuple[int, float]] = {}
         until = time.monotonic() + deadline
-        while select.select([self._fd], [], [], max(0.0, until - time.monotonic()))[0]:
+        while found.keys() != names:
+            if not select.select([self._fd], [], [], max(0.0, until - time.monotonic()))[0]:
+                raise TimeoutError(f"not within {deadline:g} s: {', '.join(sorted(names - found.keys()))}")
             *lines, self._text = (self._text + os.read(self._fd, 65536)).split(b"\n")
             for line in lines:
                 name, pid, at = line.decode().split()
-                if name == what and float(at) > after:
-                    return int(pid), float(at)
-        raise TimeoutError(f"not within {deadline:g} s: {what}")
+                if name in names and float(at) > after:
+                    found.setdefault(name, (int(pid), float(at)))
+        return found
 
     def close(self) -> None:
         os.close(self._fd)

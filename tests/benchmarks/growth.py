@@ -33,7 +33,7 @@ from workers.model import Partition
 
 #: Where both rows cross.
 PARTITIONS, HOSTS = 16, 2
-FULL = ((4, 2), (16, 2), (16, 1), (16, 4), (16, 8), (64, 2), (256, 2))
+FULL = ((4, 2), (16, 2), (64, 2), (16, 1), (16, 4), (256, 2), (16, 8))
 QUICK = ((16, 2), (16, 4), (4, 2))
 #: Partitions that get records, and how many a second each.
 FED, RATE = 4, 100.0
@@ -99,7 +99,7 @@ def _on_paper(measured: Measured, partitions: int, hosts: int) -> Iterator[Trial
 
 def _size(bench: Bench, partitions: int, hosts: int) -> Iterator[Trial]:
     bench.say(f"growth: {partitions} partitions, {hosts} hosts")
-    window, kills = (3.0, 4) if bench.quick else (8.0, 12)
+    window, kills = (2.0, 3) if bench.quick else (8.0, 10)
     names = tuple(f"host-{number}" for number in range(hosts))
     addresses = bench.bootstrap_servers, bench.etcd_endpoints
     with Fleet(*addresses, partitions, names, workers=2 * partitions // hosts) as fleet:
@@ -108,8 +108,10 @@ def _size(bench: Bench, partitions: int, hosts: int) -> Iterator[Trial]:
         yield _trial("last command -> every standby ready", ready, "s", partitions, hosts)
         yield from _idle(bench, fleet, partitions, hosts, window)
         load = Load(bench.bootstrap_servers, fleet.topic, FED, FED * RATE)
+        began = time.monotonic()
         load.start()
         try:
+            fleet.pipe.all_of({f"record-{number}" for number in range(FED)}, began, 30.0)
             for _ in range(kills):
                 time.sleep(random.uniform(0.2, 0.6))  # the random phase
                 yield _trial("gap", fleet.gap(random.choice(fleet.partitions[:FED])), "ms", partitions, hosts)
@@ -156,7 +158,7 @@ def _plan_ms(partitions: int, hosts: int) -> float:
 
 def _reading(endpoints: str, partitions: int) -> tuple[float, float, int]:
     """What a supervisor does every few seconds: milliseconds to read it all, and to take it in; and its bytes."""
-    store, keys = Etcd(EtcdOptions(parse_endpoints(endpoints))), Keys(f"/bench-{secrets.token_hex(4)}")
+    store, keys = Etcd(EtcdOptions(parse_endpoints(endpoints), timeout=10.0)), Keys(f"/bench-{secrets.token_hex(4)}")
     try:
         puts = [put for number in range(partitions) for put in _documents(keys, Partition("events", number))]
         for start in range(0, len(puts), 100):

@@ -5,6 +5,7 @@ supervisord's package would shadow ours, so nothing of theirs is imported here; 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -94,8 +95,13 @@ class Rival(Host):
             )  # fmt: skip
 
     def measure(self, ended: threading.Event) -> None:
-        """Kill the child with -9, again and again until `ended`, at a random phase of whatever period it looks at."""
-        while not ended.wait(max(0.0, self._up_since + OLD_ENOUGH - time.monotonic()) + random.uniform(0.0, PERIOD)):
+        """Kill the child with -9 at a random phase of whatever period it looks at; once, and again until `ended`."""
+        while True:
+            old_enough = max(0.0, self._up_since + OLD_ENOUGH - time.monotonic())
+            if ended.wait(old_enough + random.uniform(0.0, PERIOD if self.restarts else 1.0)):
+                if self.restarts:
+                    return
+                time.sleep(max(0.0, self._up_since + OLD_ENOUGH - time.monotonic()))
             killed_at = time.monotonic()
             os.kill(self._child, signal.SIGKILL)
             self._wait(killed_at)
@@ -103,6 +109,9 @@ class Rival(Host):
 
     def close(self) -> None:
         self.end()
+        with contextlib.suppress(ProcessLookupError):
+            assert self._child, "0 would be our own process group"
+            os.kill(self._child, signal.SIGKILL)  # circus gives it a session of its own
         self._pipe.close()
 
     def _wait(self, after: float) -> None:
