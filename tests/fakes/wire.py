@@ -104,12 +104,14 @@ class Wire:
             for carry in (connection.carry_requests, connection.carry_answers):
                 threading.Thread(target=carry, name="wire", daemon=True).start()
 
-    def heard(self, said: bytes) -> Hold | None:
-        """The hold whose words are in it, if there is one; it is used up by that."""
+    def heard(self, connection: _Connection, said: bytes) -> Hold | None:
+        """The hold whose words are in what it said by now, if there is one; it is used up by that."""
         with self._lock:
-            found = next((each for each in self._holds if not each.has_happened and each.words.search(said)), None)
+            text = connection.remembered = connection.remembered[-REMEMBERED:] + said
+            found = next((each for each in self._holds if not each.has_happened and each.words.search(text)), None)
             if found is not None:
                 found.note()
+                connection.remembered = b""
             return found
 
     def forget(self, *sockets: socket.socket) -> None:
@@ -129,9 +131,8 @@ class _Connection:
     def carry_requests(self) -> None:
         with contextlib.suppress(OSError):
             while said := self._client.recv(65536):
-                self.remembered = self.remembered[-REMEMBERED:] + said
-                if hold := self._wire.heard(self.remembered):
-                    self.remembered, self._was_held = b"", True
+                if hold := self._wire.heard(self, said):
+                    self._was_held = True
                     if hold.answers:
                         self._answers_held = hold
                     else:

@@ -184,8 +184,9 @@ class HandOver:
 
     @property
     def _hand_over(self) -> re.Pattern[bytes]:
-        """The lock as the owner writes it for the successor."""
-        return re.compile(rb'"worker":"%b"[^{}]*"cause":"handed-over"' % self.successor.worker.encode())
+        """The end of an ownership, and the lock for the successor. An impatient supervisor writes only the lock."""
+        lock = rb'"worker":"%b"[^{}]*"cause":"handed-over"' % self.successor.worker.encode()
+        return re.compile(rb'"ending":"handed-over".{0,500}' + lock, re.DOTALL)
 
     @property
     def _confirmation(self) -> re.Pattern[bytes]:
