@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -97,8 +98,16 @@ class Child:
 class Children:
     """All workers of this host, by their ids."""
 
-    def __init__(self, context: ForkServerContext, inbox: Inbox, log_handler: Callable[[], logging.Handler]) -> None:
+    def __init__(
+        self,
+        context: ForkServerContext,
+        inbox: Inbox,
+        log_handler: Callable[[], logging.Handler],
+        listening: socket.socket | None = None,
+    ) -> None:
+        """`listening` is shared with every worker, see `neighbours.py`."""
         self._context, self._inbox, self._log_handler = context, inbox, log_handler
+        self._listening = listening
         self._children: dict[str, Child] = {}
         self._of: dict[Partition, dict[str, Child]] = defaultdict(dict)
 
@@ -123,7 +132,7 @@ class Children:
         ours, theirs = self._context.Pipe()
         logs = MultiProcessingHandler(f"logs of {settings.partition}", self._log_handler())
         child_process = self._context.Process(
-            target=process.main, args=(settings, theirs, logs.queue), name=str(settings.partition)
+            target=process.main, args=(settings, theirs, logs.queue, self._listening), name=str(settings.partition)
         )
         child_process.start()
         theirs.close()

@@ -50,6 +50,8 @@ class Cluster:
     parked: dict[Partition, Parked] = field(default_factory=dict)
     moves: dict[Partition, str] = field(default_factory=dict)
     drained: set[str] = field(default_factory=set)
+    #: Hosts that died before their leases ended, and the link of the life that ended.
+    _dead: dict[str, str] = field(default_factory=dict)
 
     def list_anew(self, snapshot: Snapshot) -> bool:
         """Take over a listing; False if we know better by now."""
@@ -75,7 +77,30 @@ class Cluster:
         owner = self.locks.get(partition)
         skip = {*besides, owner.lock.worker if owner else ""}
         ready = self.standbys.get(partition, {}).values()
-        return sorted((each for each in ready if each.worker not in skip), key=lambda each: each.since)
+        living = (each for each in ready if each.worker not in skip and not self.is_dead(each.host))
+        return sorted(living, key=lambda each: each.since)
+
+    # --- hosts that died, and are still in etcd
+
+    @property
+    def living_hosts(self) -> dict[str, Host]:
+        return {name: host for name, host in self.hosts.items() if not self.is_dead(name)}
+
+    def presume_dead(self, host: str, link: str) -> bool:
+        """False: it is in another life by now, or gone from etcd too."""
+        if host not in self.hosts or self.hosts[host].link != link:
+            return False
+        self._dead[host] = link
+        return True
+
+    def presume_alive(self, host: str) -> None:
+        self._dead.pop(host, None)
+
+    def is_dead(self, host: str) -> bool:
+        """While its keys outlive it. Back in etcd with another link, it is alive."""
+        if host not in self._dead:
+            return False
+        return host not in self.hosts or self.hosts[host].link == self._dead[host]
 
     def _put(self, item: KeyValue) -> Partition | None:
         keys = self.keys

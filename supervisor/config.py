@@ -46,6 +46,8 @@ class Config:
     workers: int = 0
     #: How long a dead *host* goes unnoticed. Shorter means more false alarms when etcd elects a leader (1 to 3 s).
     lease_ttl: int = 5
+    #: Where the other supervisors connect to. Empty: the address that leads to etcd; "none": nowhere.
+    listen: str = ""
     #: A commit is a write to every etcd member's disk; ten a second cost little and replay little.
     commit_interval: float = 0.1
     #: 0: never. Longer than any record takes; slower handlers call heartbeat().

@@ -65,6 +65,22 @@ class LeaseGone:
     lease: int
 
 
+@dataclass(frozen=True, slots=True)
+class HostDied:
+    """Nobody is left there, neither supervisor nor worker; `link` tells which of several lives it was."""
+
+    host: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostLives:
+    """It had been taken for dead, and was reached again."""
+
+    host: str
+    link: str
+
+
 Event = (
     ChildReported
     | ChildExited
@@ -74,6 +90,8 @@ Event = (
     | PartitionsChanged
     | ErrandDone
     | LeaseGone
+    | HostDied
+    | HostLives
 )
 
 

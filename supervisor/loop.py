@@ -22,6 +22,8 @@ from supervisor.events import (
     ClusterListed,
     ErrandDone,
     Event,
+    HostDied,
+    HostLives,
     Inbox,
     LeaseGone,
     PartitionsChanged,
@@ -29,6 +31,7 @@ from supervisor.events import (
 )
 from supervisor.forkserver import ForkServer
 from supervisor.memory import Scales
+from supervisor.neighbours import Neighbours
 from supervisor.presence import Presence
 from supervisor.staffing import Staffing
 from supervisor.stopping import Stopping
@@ -77,6 +80,7 @@ class Supervisor:
         cluster: Cluster,
         store: Store,
         presence: Presence,
+        neighbours: Neighbours,
         errands: Errands,
         topic_ids: dict[Partition, str],
         mirror: Callable[[dict[Partition, int]], None],
@@ -85,6 +89,7 @@ class Supervisor:
         self._config, self._fork_server, self._inbox = config, fork_server, inbox
         self._children, self._cluster = children, cluster
         self._presence, self._errands, self._mirror = presence, errands, mirror
+        self._neighbours = neighbours
         self._timers = Timers(clock)
         self._vigil = Vigil(children, presence.keeper, config.lease_ttl)
         self._stopping = Stopping(config.graceful_timeout)
@@ -103,6 +108,7 @@ class Supervisor:
         self._timers.every(self._scales.every, self._weigh)
         self._timers.every(MIRROR_EVERY, self._mirror_offsets)
         self._timers.every(TICK, self._staffing.tick)
+        self._neighbours.know(self._cluster.hosts)
         self._staffing.arrange()
         while not self._stopping.is_done(len(self._children) + self._succession.unburied, self._errands.open):
             for event in self._inbox.wait(self._timers.next_at()):
@@ -120,10 +126,12 @@ class Supervisor:
                     self._succession.bury(child)
             case ClusterListed(snapshot):
                 if self._cluster.list_anew(snapshot):
+                    self._neighbours.know(self._cluster.hosts)
                     self._staffing.arrange()
                     self._succession.attend(*self._staffing.topic_ids)
             case ClusterChanged(changes):
                 concerned = [self._cluster.change(change) for change in changes]
+                self._neighbours.know(self._cluster.hosts)
                 self._staffing.arrange()
                 self._succession.attend(*filter(None, concerned))
             case PartitionsChanged(topic_ids):
@@ -134,6 +142,15 @@ class Supervisor:
                 then()
             case LeaseGone(lease):
                 self._lose(lease)
+            case HostDied(host, link):
+                if self._cluster.presume_dead(host, link):
+                    log.warning("%s: nobody is left there; passing on what it owned", host)
+                    self._staffing.arrange()
+                    self._succession.inherit(host)
+            case HostLives(host):
+                log.warning("%s was taken for dead, and is not", host)
+                self._cluster.presume_alive(host)
+                self._staffing.arrange()
             case _:
                 assert_never(event)
 

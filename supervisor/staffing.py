@@ -127,13 +127,13 @@ class Staffing:
         partitions = list(self.topic_ids)
         hosts = {
             host: each.workers or len(partitions)
-            for host, each in self._cluster.hosts.items()
+            for host, each in self._cluster.living_hosts.items()
             if not each.draining and host not in self._cluster.drained
         }
         if self._config.host_id not in self._cluster.drained:
             hosts[self._config.host_id] = self._places()
         self._notice(hosts)
-        self._count(len({*self._cluster.hosts, self._config.host_id}))
+        self._count(len({*self._cluster.living_hosts, self._config.host_id}))
         owners = {partition: held.lock.host for partition, held in self._cluster.locks.items()}
         standbys = {p: [each.host for each in ready.values()] for p, ready in self._cluster.standbys.items()}
         self._plan = self._succession.plan = plan(hosts, partitions, owners, standbys, self._cluster.moves)

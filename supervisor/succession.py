@@ -9,10 +9,11 @@ import logging
 import random
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 
 from supervisor import takeover
 from supervisor.children import Child, Children
-from supervisor.cluster import Cluster
+from supervisor.cluster import Cluster, Held
 from supervisor.config import Config
 from supervisor.errands import Errands
 from supervisor.plan import Plan
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 IMPATIENCE = 0.5
 #: The heir loads, and somebody waits for the next record: the dead worker's lease and replacement come so much later.
 COURTESY = 0.02
+#: Seconds for etcd to answer about another host's death: if it does not, it may be this host that was cut off.
+PATIENCE_FOR_OTHERS = 3.0
 #: A lock that is free: the planned host goes at once, the others after so many seconds for each place in the queue.
 QUEUE_STEP = 0.15
 
@@ -137,7 +140,7 @@ class Succession:
         """Seconds to wait before competing, so that a crowd does not ask for one lock at one instant."""
         planned = self.plan.owners.get(partition)
         queue = sorted(
-            {me.worker: me, **self._cluster.standbys.get(partition, {})}.values(),
+            ({me.worker: me} | {each.worker: each for each in self._cluster.ready_standbys(partition)}).values(),
             key=lambda each: (each.host != planned, each.host, each.worker),
         )
         place = [each.worker for each in queue].index(me.worker)
@@ -181,6 +184,42 @@ class Succession:
             self._judge(child, self._children.reap(child) if code is None else code)
 
         self._errands.run(lambda: takeover.take_over(self._store, self._keys, partition, death, heirs, token), found)
+
+    def inherit(self, host: str) -> None:
+        """Nobody is left on another host: pass its locks on; each host first those whose heir is its own."""
+        exit_seen = now()
+        for partition, held in list(self._cluster.locks.items()):
+            if held.lock.host == host:
+                take = partial(self._inherit, partition, held, exit_seen)
+                heirs = self._heirs_of(partition, held)
+                is_ours = not heirs or heirs[0].host == self._config.host_id
+                if is_ours:
+                    take()
+                else:
+                    self._timers.after(QUEUE_STEP, take)
+
+    def _heirs_of(self, partition: Partition, held: Held) -> list[Standby]:
+        planned = self.plan.owners.get(partition)
+        return sorted(self.candidates(partition, held.lock.worker), key=lambda each: each.host != planned)
+
+    def _inherit(self, partition: Partition, held: Held, exit_seen: str) -> None:
+        if self._cluster.locks.get(partition) != held:
+            return
+        heirs = self._heirs_of(partition, held)
+
+        def take() -> tuple[Death, Named | None]:
+            deaths = takeover.deaths_in_a_row(self._store, self._keys, partition, held.token, held.lock.deaths)
+            death = Death(held.lock.worker, exit_seen, deaths)
+            return death, takeover.take_over(
+                self._store, self._keys, partition, death, heirs, held.token, PATIENCE_FOR_OTHERS
+            )
+
+        def taken(result: tuple[Death, Named | None]) -> None:
+            death, heir = result
+            if heir is not None:
+                self.introduce(partition, heir, death)
+
+        self._errands.run(take, taken)
 
     def _forget(self, child: Child) -> None:
         self._errands.run(lambda: takeover.forget(self._store, child.settings.lease, child.logs))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from workers import transactions
 from workers.backoff import delays
-from workers.documents import Cause, Lock, Standby
+from workers.documents import Cause, Lock, Offset, Standby
 from workers.errors import LeaseGone, Retry
 from workers.keys import Keys
 from workers.kv import Store, Txn, TxnResult
@@ -49,15 +49,17 @@ def take_over(
     death: Death,
     standbys: Sequence[Standby],
     token: Token | None = None,
+    patience: float = PATIENCE,
 ) -> Named | None:
     """Name a successor for the lock of the dead worker, or free it. None: it had no lock, or nobody is ready.
 
-    `token`: the dead worker's, where known; a wrong one costs one more question.
+    `token`: the dead worker's, where known; a wrong one costs one more question. `patience`: so many seconds etcd
+    may be silent.
     """
     if token is None:
         token = _token_of(store, keys, partition, death.worker)
     candidates = list(standbys)
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + patience
     pauses = delays(0.02, 0.5)
     while token is not None and time.monotonic() < until:
         successor = candidates[0] if candidates else None
@@ -100,6 +102,21 @@ def pass_on(
             continue
         return Named(candidate, result.revision) if result.succeeded else None
     return None
+
+
+def deaths_in_a_row(store: Store, keys: Keys, partition: Partition, token: Token, before: int) -> int:
+    """How many owners died without a commit, the one of `token` included; it began when it were `before`.
+
+    Its host is gone, so only etcd knows whether it has committed more than its entrance. In doubt it has not:
+    care costs a moment, carelessness may cost a host.
+    """
+    if before:
+        with contextlib.suppress(Retry):
+            stored = store.get(keys.offset(partition))
+            offset = Offset.decode(stored.value) if stored is not None else None
+            if offset is not None and offset.token == token and offset.sequence > 1:
+                return 1
+    return before + 1
 
 
 def forget(store: Store, lease: int, logs: logging.Handler) -> None:

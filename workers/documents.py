@@ -142,7 +142,8 @@ class Drain(Document):
 
 @dataclass(frozen=True, slots=True)
 class Host(Document):
-    """`hosts/<id>`: a running supervisor. `workers`: how many it may run; 0: one for each partition."""
+    """`hosts/<id>`: a running supervisor. `workers`: how many it may run; 0: one for each partition. `link`: where
+    the others connect to, to notice its death; empty: nowhere."""
 
     workers: int
     version: str
@@ -150,6 +151,7 @@ class Host(Document):
     address: str
     started: str
     draining: bool = False
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import faulthandler
 import logging
 import os
 import signal
+import socket
 import sys
 from multiprocessing.connection import Connection
 from typing import Any
@@ -31,8 +32,13 @@ from workers.worker import Worker
 log = logging.getLogger(__name__)
 
 
-def main(settings: WorkerSettings, connection: Connection, log_queue: Any) -> None:
-    """Run one worker to its end, and exit with the code that says why."""
+def main(settings: WorkerSettings, connection: Connection, log_queue: Any, listening: socket.socket | None) -> None:
+    """Run one worker to its end, and exit with the code that says why.
+
+    `listening` is only held: while it is open, other hosts know that somebody is left on this one.
+    """
+    if listening is not None:
+        listening.set_inheritable(False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     attention = Attention()
     line = Line(connection, attention)

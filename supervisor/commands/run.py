@@ -21,15 +21,26 @@ from supervisor.commands.failing import PlainCommand
 from supervisor.commands.options import etcd_from, etcd_options, kafka_options, option, properties_from
 from supervisor.config import Config, most_reasonable_workers
 from supervisor.errands import Errands
-from supervisor.events import ClusterChanged, ClusterListed, Inbox, LeaseGone, PartitionsChanged, SignalArrived
+from supervisor.events import (
+    ClusterChanged,
+    ClusterListed,
+    HostDied,
+    HostLives,
+    Inbox,
+    LeaseGone,
+    PartitionsChanged,
+    SignalArrived,
+)
 from supervisor.eyes import Eyes
 from supervisor.forkserver import FOR_THE_SUPERVISOR, ForkServer
 from supervisor.loop import Supervisor
+from supervisor.neighbours import Listener, Neighbours, address_towards
 from supervisor.presence import Presence
 from supervisor.topics import Topics
 from workers.documents import Host, now
 from workers.errors import ExitCode, Misconfigured
 from workers.etcd import Etcd
+from workers.etcd_options import address
 from workers.etcd_status import version_warning
 from workers.kv import ServerStatus
 
@@ -63,7 +74,15 @@ LEVELS = ["debug", "info", "warning", "error"]
     default=5,
     show_default=True,
     metavar="SECONDS",
-    help="How long a dead host goes unnoticed; 2 to 60. A dead worker is noticed at once.",
+    help="How long a host that is cut off or without power goes unnoticed; 2 to 60. Dead processes are noticed"
+    " at once.",
+)
+@option(
+    "--listen",
+    metavar="ADDRESS",
+    default="",
+    show_default="the one that leads to etcd",
+    help="This host's address, where the other supervisors connect to notice at once that it died; none: nowhere.",
 )
 @option(
     "--commit-interval",
@@ -202,6 +221,12 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
     presence = Presence(
         store, config.keys, config.host_id, config.lease_ttl, gone=lambda lease: inbox.post(LeaseGone(lease))
     )
+    neighbours = Neighbours(
+        config.host_id,
+        died=lambda host, link: inbox.post(HostDied(host, link)),
+        lives=lambda host, link: inbox.post(HostLives(host, link)),
+    )
+    listener: Listener | None = None
     stopped = threading.Event()
     errands = Errands(inbox)
     eyes = Eyes(
@@ -216,7 +241,10 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
         places = config.workers or len(topic_ids)
         if places > most_reasonable_workers():
             log.warning("%d workers on this host: more than 16 for each core; see --workers", places)
-        presence.enter(Host(config.workers, __version__, os.getpid(), "", now()), config.connect_timeout)
+        if config.listen != "none":
+            listener = listen(config)
+        link = listener.link if listener else ""
+        presence.enter(Host(config.workers, __version__, os.getpid(), "", now(), link=link), config.connect_timeout)
         warn_of_old_servers(store)
         cluster = Cluster(config.keys)
         first = eyes.look()
@@ -229,9 +257,9 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
         ).start()
         log.info("%s: supervisor of %d partitions of %s, with %d places", config.host_id, len(topic_ids),
                  ", ".join(config.topics), places)  # fmt: skip
-        children = Children(fork_server.context, inbox, logs.for_worker)
+        children = Children(fork_server.context, inbox, logs.for_worker, listener.socket if listener else None)
         supervisor = Supervisor(
-            config, fork_server, inbox, children, cluster, store, presence, errands, topic_ids,
+            config, fork_server, inbox, children, cluster, store, presence, neighbours, errands, topic_ids,
             lambda offsets: topics.mirror(config.group, offsets), time.monotonic,
         )  # fmt: skip
         return supervisor.run()
@@ -239,8 +267,21 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
         stopped.set()
         eyes.close()
         presence.leave()
+        neighbours.close()
+        if listener:
+            listener.close()  # after we left, or the others would take us for dead
         errands.close()
         store.close()
+
+
+def listen(config: Config) -> Listener | None:
+    """Where the other supervisors connect to. Raises Misconfigured for an address that is not ours."""
+    found = config.listen or address_towards(address(config.etcd.endpoints[0]))
+    if found is None:
+        log.warning("no way to %s yet: the others will notice this host's death by its lease alone; see --listen",
+                    config.etcd.endpoints[0])  # fmt: skip
+        return None
+    return Listener(found, config.host_id)
 
 
 def warn_of_old_servers(store: Any) -> None:

@@ -54,7 +54,7 @@ def _kill_host(cluster: DemoCluster, say: Say) -> None:
     host, partitions = _busiest(cluster)
     owned = ", ".join(map(str, sorted(partitions)))
     say(f"\n2. A whole host dies: {host}, its supervisor and workers at once; it owned {owned}.")
-    say("   Nobody is left there to notice, so its leases have to run out (5 s, and half a second to be seen).")
+    say("   Its kernel closes its connections, and that is how the other host notices.")
     at = cluster.hosts[host].kill()
     _show(_gaps(cluster, partitions, at), say)
     cluster.hosts[host].start()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from supervisor.errands import Errands
 from supervisor.events import ChildExited, ChildReported, ClusterChanged, ErrandDone, Event, Inbox, LeaseGone
 from supervisor.forkserver import ForkServer
 from supervisor.loop import Supervisor
+from supervisor.neighbours import Neighbours
 from supervisor.presence import Presence
 from tests.fakes.clock import FakeClock
 from tests.fakes.etcd import FakeEtcd
@@ -231,6 +232,16 @@ class Elsewhere:
         return self.standby.worker
 
 
+class FakeNeighbours(Neighbours):
+    """Follows nobody: a test says who died."""
+
+    def __init__(self) -> None:
+        pass
+
+    def know(self, hosts: Mapping[str, Host]) -> None:
+        pass
+
+
 class FakeHost:
     """One real supervisor, `a` by default, on fakes; other hosts are what the test puts into etcd.
 
@@ -266,7 +277,7 @@ class FakeHost:
         self._seen = self.store.revision
         self.supervisor = Supervisor(
             self.config, self.fork_server, self.inbox, self.children, self.cluster, self.store, self.presence,
-            self.errands, dict.fromkeys(self.partitions, "id"), self.mirrored.append, self.clock,
+            FakeNeighbours(), self.errands, dict.fromkeys(self.partitions, "id"), self.mirrored.append, self.clock,
         )  # fmt: skip
         vigil = self.supervisor._vigil
         vigil._clock, vigil._checked_at = self.boottime, self.boottime()
@@ -341,8 +352,8 @@ class FakeHost:
 
     # --- other hosts
 
-    def join(self, host: str, workers: int = 0) -> None:
-        self.put(Put(self.keys.host(host), Host(workers, "1", 1, "", now()).encode()))
+    def join(self, host: str, workers: int = 0, link: str = "") -> None:
+        self.put(Put(self.keys.host(host), Host(workers, "1", 1, "", now(), link=link).encode()))
 
     def vanish(self, *hosts: str) -> None:
         """Their leases run out: one after the other, as in etcd. Their standbys and locks go too."""

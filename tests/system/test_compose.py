@@ -214,7 +214,7 @@ def test_everything_is_healthy_and_the_records_are_processed(busy: Composed) -> 
 
 
 def test_docker_kill_of_a_consumer(busy: Composed) -> None:
-    """All its processes die at once, so the leases run out; within a second after that others have gone on."""
+    """All its processes die at once, and within a second others have gone on; no lease ends so soon."""
     tokens = busy.tokens_of("host-1")
 
     at = time.time()
@@ -222,7 +222,7 @@ def test_docker_kill_of_a_consumer(busy: Composed) -> None:
 
     for gap in busy.gaps(tokens, at, LEASE_TTL + 3.0):
         assert gap.host != "host-1"
-        assert gap.phases["first record"] < (LEASE_TTL + 1.0) * 1000
+        assert gap.phases["first record"] < 1000
     busy("up", "--wait", "--no-recreate", "host-1")
     busy.whole()
     busy.adds_up()

@@ -42,6 +42,10 @@ def start(make_cluster: MakeCluster, options: tuple[str, ...] = (), **settings: 
     return cluster
 
 
+def owns_everything(cluster: DemoCluster, host: str) -> bool:
+    return [lock.host for lock in cluster.judge.owners().values()] == [host] * 4
+
+
 def any_owner(cluster: DemoCluster) -> tuple[Partition, Lock, int]:
     partition, lock = min(cluster.judge.owners().items())
     return partition, lock, cluster.judge.tokens()[partition]
@@ -73,18 +77,30 @@ def test_a_single_host_replaces_its_own_worker(make_cluster: MakeCluster) -> Non
     assert_nothing_was_lost(cluster)
 
 
-def test_a_killed_host_is_taken_over_when_its_leases_end(make_cluster: MakeCluster) -> None:
-    """Supervisor and workers at once; within the lease's time and a second the other host owns everything."""
-    cluster = start(make_cluster, options=("--lease-ttl", "2"))
+def test_a_killed_host_is_taken_over_at_once(make_cluster: MakeCluster) -> None:
+    """Supervisor and workers together: their kernel tells the other host. No lease ends during this test."""
+    cluster = start(make_cluster, options=("--lease-ttl", "60"))
+    host = cluster.hosts["host-a"]
+    owned = {partition for partition, lock in cluster.judge.owners().items() if lock.host == "host-a"}
+    assert owned
+
+    host.kill()
+
+    eventually("host-b owns everything", lambda: owns_everything(cluster, "host-b"), deadline=3.0)
+    eventually("it says how it came to that", lambda: all(
+        cluster.judge.history(partition)[-1].cause == "taken-over" for partition in owned
+    ))  # fmt: skip
+    assert_nothing_was_lost(cluster)
+
+
+def test_a_host_that_cannot_tell_of_its_death_is_taken_over_when_its_leases_end(make_cluster: MakeCluster) -> None:
+    """As without power: within the lease's time and a second."""
+    cluster = start(make_cluster, options=("--lease-ttl", "2", "--listen", "none"))
     host = cluster.hosts["host-a"]
 
     host.kill()
 
-    eventually(
-        "host-b owns everything",
-        lambda: [lock.host for lock in cluster.judge.owners().values()] == ["host-b"] * 4,
-        deadline=2 + 0.5 + 3.0,
-    )
+    eventually("host-b owns everything", lambda: owns_everything(cluster, "host-b"), deadline=2 + 0.5 + 3.0)
     host.start()
     cluster.wait_until_complete()
     assert_nothing_was_lost(cluster)
@@ -97,11 +113,7 @@ def test_workers_of_a_killed_supervisor_release_and_end(make_cluster: MakeCluste
 
     host.kill_supervisor()
 
-    eventually(
-        "host-b owns everything",
-        lambda: [lock.host for lock in cluster.judge.owners().values()] == ["host-b"] * 4,
-        deadline=3.0,
-    )
+    eventually("host-b owns everything", lambda: owns_everything(cluster, "host-b"), deadline=3.0)
     eventually("no process of host-a is left", lambda: not host.processes(), deadline=5.0)
     left = [each for each in cluster.judge.standby_documents() if each.host == "host-a"]
     assert not left, "nobody may be given a lock who is gone"

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from supervisor.events import ClusterListed, LeaseGone, PartitionsChanged, SignalArrived
+from supervisor.events import ClusterListed, HostDied, HostLives, LeaseGone, PartitionsChanged, SignalArrived
 from supervisor.loop import TICK
 from supervisor.staffing import LANDSLIDE_REST, MOVES_AT_ONCE
 from supervisor.succession import IMPATIENCE, QUEUE_STEP
 from supervisor.vigil import UNANSWERED
 from tests.fakes.processes import FakeChild, FakeHost
-from workers.documents import Drain, Lock, Move, now
+from workers.documents import Cause, Drain, Lock, Move, Offset, now
 from workers.kv import Put
 from workers.model import Partition
 from workers.protocol import (
@@ -182,6 +182,100 @@ def test_a_dead_owners_lock_goes_to_the_standby_on_the_least_burdened_host(make_
     host.errands.held = False
     host.settle()
     assert [child.partition for child in host.children.started[known:]] == [P]
+
+
+def dies(host: FakeHost, name: str, link: str = "here:1") -> None:
+    host.inbox.post(HostDied(name, link))
+    host.settle()
+
+
+def test_what_a_dead_host_owned_goes_to_our_standby_at_once(make_host: MakeHost) -> None:
+    """Its leases have not ended, and its own standbys are dead too."""
+    host = make_host(2)
+    host.join("b", link="here:1")
+    for partition in (P, Q):
+        host.owner_on("b", partition)
+        host.standby_on("b", partition)
+    running(host)
+    dies(host, "b")
+    for partition in (P, Q):
+        lock = Lock.decode(host.value(host.keys.lock(partition)))
+        assert (lock.worker, lock.cause) == (host.owner(partition).worker, "taken-over")
+        assert lock.exit_seen
+
+
+def test_a_dead_hosts_partition_is_left_to_who_should_have_it_for_a_moment(make_host: MakeHost) -> None:
+    """Every host knows, and not all of them should ask at one instant; but it is not left to chance."""
+    host = make_host(3)
+    host.join("b", link="here:1")
+    host.join("c")
+    host.owner_on("b", P)
+    heir = host.standby_on("c", P)
+    for other in host.partitions[1:]:
+        host.confirm(other, host.owner_on("a", other))  # as if we had enough of our own
+    running(host)
+    dead = host.value(host.keys.lock(P))
+    dies(host, "b")
+    assert host.plan_of(P) == "c"
+    assert host.value(host.keys.lock(P)) == dead
+    host.advance(QUEUE_STEP)
+    assert (host.lock_of(P) or ("",))[0] == heir.worker
+
+
+def test_a_dead_host_without_heirs_leaves_free_locks(make_host: MakeHost) -> None:
+    """For whoever is ready first."""
+    host = make_host()
+    host.join("b", link="here:1")
+    host.owner_on("b", P)
+    host.open()
+    dies(host, "b")
+    assert host.lock_of(P) is None
+    host.warm_up_all()
+    host.advance(1.0)
+    assert host.owner(P)
+
+
+def test_a_dead_hosts_standbys_are_nobodys_heirs(make_host: MakeHost) -> None:
+    """Until it is reached again, or has come back under another link."""
+    host = make_host(4)
+    host.join("b", link="here:1")
+    running(host)
+    for partition in host.partitions:
+        host.standby_on("b", partition)
+    host.settle()
+    dies(host, "b", link="an earlier life")
+    dies(host, "c")
+    first, second, third, fourth = host.partitions
+
+    def heir_of_a_death(partition: Partition) -> str | None:
+        host.exit(host.owner(partition))
+        host.settle()
+        held = host.lock_of(partition)
+        return Lock.decode(host.value(host.keys.lock(partition))).host if held else None
+
+    assert heir_of_a_death(first) == "b"
+    dies(host, "b")
+    assert heir_of_a_death(second) != "b"
+    host.inbox.post(HostLives("b", "here:1"))
+    assert heir_of_a_death(third) == "b"
+    dies(host, "b")
+    host.join("b", link="here:2")
+    host.settle()
+    assert heir_of_a_death(fourth) == "b"
+
+
+@pytest.mark.parametrize(("sequence", "deaths"), [(None, 3), (1, 3), (2, 1)])
+def test_deaths_are_counted_from_host_to_host(make_host: MakeHost, sequence: int | None, deaths: int) -> None:
+    """A record may end a whole container. Its first commit is an owner's entrance, and no progress."""
+    host = make_host()
+    host.join("b", link="here:1")
+    there = host.standby_on("b", P).standby
+    token = host.put(Put(host.keys.lock(P), Lock.naming(there, Cause.TAKEN_OVER, now(), 2).encode(), there.lease_id))
+    if sequence is not None:
+        host.put(Put(host.keys.offset(P), Offset(5, token, sequence, "id", now()).encode()))
+    running(host)
+    dies(host, "b")
+    assert Lock.decode(host.value(host.keys.lock(P))).deaths == deaths
 
 
 def test_a_dead_worker_without_an_heir_leaves_a_free_lock(make_host: MakeHost) -> None:
