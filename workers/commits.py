@@ -71,6 +71,11 @@ class Commits:
         return self._flight is not None
 
     @property
+    def waiting(self) -> bool:
+        """Whether something is to be sent with the next transaction."""
+        return self._dirty
+
+    @property
     def idle(self) -> bool:
         return not self._dirty and self._flight is None
 

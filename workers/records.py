@@ -117,13 +117,9 @@ class RecordLoop:
 
     def cut(self) -> None:
         """Make everything that was handled part of the next commit, and start that if none is under way."""
-        try:
-            self._cut()
-        except (StateInvalid, StateTooLarge) as error:
-            self._go_back([], error)
-        except Interrupted:
-            return  # it is still due
-        self._commits.send()
+        if self._cut_or_go_back():
+            self._cut_at = self._clock()
+            self._commits.send()
 
     def heartbeat(self) -> None:
         """A long record says that all is well."""
@@ -135,7 +131,7 @@ class RecordLoop:
         return max(0.001, min(IDLE, self._cut_at + self._interval - self._clock()))
 
     def _due(self) -> bool:
-        return bool(self._uncut) and self._clock() - self._cut_at >= self._interval
+        return bool(self._uncut or self._commits.waiting) and self._clock() - self._cut_at >= self._interval
 
     def _handle(self, records: list[Record]) -> None:
         if self._interval == 0 or self.offset < self._alone_until:
@@ -149,7 +145,7 @@ class RecordLoop:
         self._note(done, records[done - 1])
         self._rest = records[done:] + self._rest
         if self._state.touched() > ENOUGH_KEYS:
-            self.cut()
+            self._cut_or_go_back()  # and sent when the interval is over, or when there is no room for more
 
     def _handle_with_care(self, records: list[Record], size: int) -> None:
         """Only so many, and committed before the next; see `care.py`."""
@@ -183,18 +179,26 @@ class RecordLoop:
         self.handled += count
         self.offset = next_offset(last)
 
+    def _cut_or_go_back(self) -> bool:
+        """False: it is still to be done."""
+        try:
+            self._cut()
+        except (StateInvalid, StateTooLarge) as error:
+            self._go_back([], error)
+        except Interrupted:
+            return False
+        return True
+
     def _cut(self) -> None:
         """One cut up to `offset`. Nothing has changed when it raises StateInvalid, StateTooLarge or Interrupted."""
         changes = self._state.changes()
         if not self._commits.has_room_for(changes):
+            if self._commits.in_flight:
+                self._wait_for_commit()
             self._commits.send()
-            self._wait_for_commit()
-            self._commits.send()
-            self._wait_for_commit()
         self._commits.add(self.offset, changes)
         self._state.accept(changes)
         self._uncut = 0
-        self._cut_at = self._clock()
 
     def _wait_for_commit(self) -> None:
         while not self._commits.settle(self._clock() + LOOK_UP):

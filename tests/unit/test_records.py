@@ -285,6 +285,19 @@ class TestOnTheWay:
         assert script.calls == list(range(450))
         assert stage.stored() == (450, {f"key{n}": 1 for n in range(450)})
 
+    def test_the_same_keys_over_and_over_are_one_transaction_an_interval(self) -> None:
+        """They are cut more often than that, because more keys would be too many; what is cut waits."""
+
+        def handle(record: FakeRecord, state: Any) -> None:
+            name = f"key{record.offset() % 90}"
+            state[name] = state.get(name, 0) + 1
+
+        stage = Stage(records_of([b""] * 9000), handle, interval=0.1, sizes=[100] * 90)
+        begun = stage.clock()
+        stage.run()
+        assert stage.commits.count <= (stage.clock() - begun) / 0.1 + 2
+        assert stage.stored() == (9000, {f"key{n}": 100 for n in range(90)})
+
     def test_a_batch_that_touches_too_many_keys_is_done_again_one_by_one(self) -> None:
         """Its records together are too much for a transaction, each alone is not."""
 

@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 
 from supervisor import takeover
-from supervisor.takeover import Death, Named
+from supervisor.takeover import PATIENCE, Death, Named
 from tests.fakes.etcd import FakeEtcd
 from workers import transactions
 from workers.documents import Cause, History, Lock, Offset, Standby, now
@@ -36,8 +36,8 @@ class Stage:
             self.store.revoke(made.lease_id)
         return made
 
-    def take_over(self, *standbys: Standby, token: int | None = None) -> Named | None:
-        return takeover.take_over(self.store, KEYS, P, DEATH, standbys, token)
+    def take_over(self, *standbys: Standby, token: int | None = None, patience: float = PATIENCE) -> Named | None:
+        return takeover.take_over(self.store, KEYS, P, DEATH, standbys, token, patience)
 
     def pass_on(self, named: Named, *standbys: Standby) -> Named | None:
         return takeover.pass_on(self.store, KEYS, P, named, standbys, DEATH)
@@ -53,14 +53,15 @@ def stage() -> Stage:
 
 
 @pytest.fixture(autouse=True)
-def _time_flies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever sleeps moves the clock instead."""
+def passed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Whoever sleeps moves the clock instead: this one, in seconds."""
     passed = [0.0]
 
     def sleep(seconds: float) -> None:
         passed[0] += seconds
 
     monkeypatch.setattr(takeover, "time", mock.Mock(monotonic=lambda: passed[0], sleep=sleep))
+    return passed
 
 
 class TestTakeOver:
@@ -128,12 +129,14 @@ class TestTakeOver:
         assert stage.take_over(token=stage.token) is None
         assert stage.held() is None
 
-    def test_etcds_silence_ends_it(self, stage: Stage) -> None:
-        """Nobody is named, and the lease decides."""
+    @pytest.mark.parametrize("patience", [PATIENCE, 3.0])
+    def test_etcds_silence_ends_it(self, stage: Stage, passed: list[float], patience: float) -> None:
+        """Nobody is named, and the lease decides; soon, where it may be this host that is cut off."""
         for _ in range(1000):
             stage.store.fail_next(applied=False)
-        assert stage.take_over(stage.standby("first"), token=stage.token) is None
+        assert stage.take_over(stage.standby("first"), token=stage.token, patience=patience) is None
         assert stage.held() == ("dead", stage.token)
+        assert patience <= passed[0] <= patience + 1.0
 
     def test_the_dead_owner_cannot_commit_any_more(self, stage: Stage) -> None:
         """If it was not dead after all."""
