@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 ANSWER = 0.3
 #: Seconds for the first answer, and between two attempts to reach a host.
 PATIENCE = 2.0
+#: Seconds of silence before the kernel asks whether the other one is there.
+KEEPALIVE = 60
 
 #: Of a host, by its id and its link.
 Tell = Callable[[str, str], None]
@@ -103,7 +105,7 @@ class _Follower:
     def __init__(self, name: str, link: str, died: Tell, lives: Tell) -> None:
         self.link = link
         self._name, self._died, self._lives = name, died, lives
-        self._is_met = self._is_dead = False
+        self._is_met = self._is_dead = self._has_complained = False
         self._stopped = threading.Event()
         self._connection: socket.socket | None = None
         threading.Thread(target=self._follow, name=f"neighbour {name}", daemon=True).start()
@@ -133,10 +135,12 @@ class _Follower:
         """Connect, and stay until the connection ends. False: nobody is there, or somebody else."""
         try:
             connection = self._connect(ANSWER if self._is_met else PATIENCE)
-        except OSError:
+        except OSError as error:
+            self._complain(str(error))
             return False
         with connection:
             if not self._is_met and not self._says_hello(connection):
+                self._complain("somebody else is there")
                 return False
             self._is_met = True
             if self._is_dead:
@@ -157,10 +161,22 @@ class _Follower:
 
     def _wait_for_its_end(self, connection: socket.socket) -> None:
         connection.settimeout(None)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # or a firewall forgets what is silent
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE)
         self._connection = connection
-        with contextlib.suppress(OSError):
+        try:
             while not self._stopped.is_set() and connection.recv(64):  # a hello that was not waited for
                 pass
+        except TimeoutError:
+            self._is_met = False  # silence is not a death: nobody ended this
+        except OSError:
+            pass
+
+    def _complain(self, reason: str) -> None:
+        if not self._is_met and not self._is_dead and not self._has_complained:
+            self._has_complained = True
+            log.info("%s cannot be reached at %s (%s): only its leases would tell that it died",
+                     self._name, self.link, reason)  # fmt: skip
 
 
 def hello(host_id: str, link: str) -> bytes:
