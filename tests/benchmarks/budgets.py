@@ -97,6 +97,7 @@ _KILLED = Series("failover", "ours, 3 etcd members, standby on another host", "g
 _KILLED_MEMBER = Series("failover", "group, classic range, 6 s", "gap")
 _SUPERVISOR_KILLED = Series("losses", "ours, supervisor killed", "gap")
 _HOST_KILLED = Series("losses", "ours, host killed", "gap")
+_MACHINE_LOST = Series("losses", "ours, machine lost", "gap")
 _MOVED = Series("moves", "ours", "gap, moved")
 _MOVED_BY_GROUP = Series("moves", "group, cooperative-sticky", "gap, moved")
 _STAYED = Series("moves", "ours", "gap, stayed")
@@ -123,6 +124,10 @@ BUDGETS = (
     Budget("a supervisor is killed: gap, p99", "<= 250 ms", 250.0, "ms", _SUPERVISOR_KILLED, share=0.99),
     Budget(
         "a whole host is killed: longest gap", "<= TTL + 1 s", TTL_AND_A_SECOND, "ms", _HOST_KILLED, share=1.0
+    ),
+    Budget(
+        "a machine is lost without a word: longest gap", "<= TTL + 1 s", TTL_AND_A_SECOND, "ms", _MACHINE_LOST,
+        share=1.0,
     ),
     Budget("planned move: gap of the moved partition, p50", "<= 12 ms", 12.0, "ms", _MOVED),
     Budget("planned move: gap of the moved partition, p99", "<= 40 ms", 40.0, "ms", _MOVED, share=0.99),

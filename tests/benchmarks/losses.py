@@ -1,7 +1,9 @@
-"""What a supervisor cannot see from beside its workers: a whole host is lost, the supervisor itself is, an owner is
-paused for longer than its lease and wakes up.
+"""What a supervisor cannot see from beside its workers: a whole host is killed or lost, the supervisor itself is, an
+owner is paused for longer than its lease and wakes up.
 
-The first and the last wait for a lease or a session to end. So clusters of ours and groups, each with a fault of its
+A host that is killed is noticed by its neighbours, because its kernel ends their connections. A machine that is lost
+says nothing, as without power; so does one whose supervisor does not listen, which is how it is made here. That and a
+pause wait for a lease or a session to end. So clusters of ours and groups, each with a fault of its
 own, are struck at about the same time and waited for together. A paused process is woken after nine seconds, and what
 it does then is counted: the records that it handles although somebody else has them by now.
 """
@@ -17,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+from supervisor.demo.hosts import Host
 from supervisor.demo.judge import wait_for
 from tests.benchmarks import groups
 from tests.benchmarks.feeding import Feeding
@@ -30,7 +33,14 @@ PAUSE = 9.0
 #: Records a second in each partition: while seconds are measured, and milliseconds.
 SLOW_RATE, RATE = 50.0, 500.0
 
-HOST_KILLED, OWNER_PAUSED, HOST_PAUSED = "host killed", "owner paused", "host paused"
+HOST_KILLED, MACHINE_LOST, OWNER_PAUSED, HOST_PAUSED = "host killed", "machine lost", "owner paused", "host paused"
+#: Each alone, on a cluster whose supervisors listen.
+QUICK_FAULTS: dict[str, Callable[[Host], object]] = {
+    "supervisor killed": Host.kill_supervisor,
+    HOST_KILLED: Host.kill,
+}
+#: Those of ours that are waited for together.
+SLOW_FAULTS = (MACHINE_LOST, OWNER_PAUSED, HOST_PAUSED)
 
 Facts = dict[str, float | int | str]
 
@@ -52,36 +62,39 @@ class Struck:
 def measure(bench: Bench) -> Iterator[Trial]:
     until = time.monotonic() + bench.seconds
     copies = 1 if bench.quick else 2
-    faults = [HOST_KILLED, OWNER_PAUSED, HOST_PAUSED] * copies
+    faults = list(SLOW_FAULTS) * copies
     with Feeding(bench.bootstrap_servers) as feeding, ExitStack() as stack:
         ours = [
             stack.enter_context(
                 Ours(
                     f"ours {number}", bench.bootstrap_servers, bench.etcd_endpoints, feeding,
                     fresh_topic(bench.bootstrap_servers),
+                    options=("--rebalance-delay", "3600", *(("--listen", "none") if fault == MACHINE_LOST else ())),
                 )
             )
-            for number in range(len(faults))
+            for number, fault in enumerate(faults)
         ]  # fmt: skip
         for cluster in ours:
             cluster.wait_until_complete()
         took, number = 0.0, 0
         while number == 0 or (not bench.quick and time.monotonic() + took < until):
             number, begun = number + 1, time.monotonic()
-            bench.say(f"losses: round {number}: hosts killed, owners and hosts paused, all side by side")
-            yield from _side_by_side(bench, feeding, ours, faults, copies)
-            bench.say(f"losses: round {number}: supervisors killed, one after the other")
-            for cluster in ours:
-                yield from _kill_supervisor(cluster)
+            bench.say(f"losses: round {number}: machines lost, owners and hosts paused, all side by side")
+            yield from _side_by_side(bench, feeding, list(zip(ours, faults, strict=True)), copies)
+            bench.say(f"losses: round {number}: supervisors and hosts killed, one after the other")
+            listening = [cluster for cluster, fault in zip(ours, faults, strict=True) if fault != MACHINE_LOST]
+            for fault in QUICK_FAULTS:
+                for cluster in listening:
+                    yield from _kill(cluster, fault)
             if number == 1 and not bench.only_ours:
                 yield from _kill_parent(bench, feeding)
             took = time.monotonic() - begun
 
 
-# --- the supervisor alone -----------------------------------------------------------------------------------------
+# --- a supervisor alone, or all processes of a host -------------------------------------------------------------
 
 
-def _kill_supervisor(cluster: Ours) -> Iterator[Trial]:
+def _kill(cluster: Ours, fault: str) -> Iterator[Trial]:
     cluster.wait_until_complete()
     cluster.feed(RATE)
     cluster.wait_until_read()
@@ -90,7 +103,7 @@ def _kill_supervisor(cluster: Ours) -> Iterator[Trial]:
     time.sleep(random.uniform(0.3, 0.8))
     cluster.probe.forget()
     wall, at = time.time(), time.monotonic_ns()
-    host.kill_supervisor()
+    QUICK_FAULTS[fault](host)
     time.sleep(0.4)
     found = {
         number: cluster.probe.await_takeover(cluster.name, number, at, pid, 30.0)
@@ -100,7 +113,7 @@ def _kill_supervisor(cluster: Ours) -> Iterator[Trial]:
     whole = cluster.facts(cluster.rest())
     for number, each in found.items():
         facts = each.facts | cluster.phases(number, owned[number][1], wall) | whole
-        yield Trial("losses", "ours, supervisor killed", "gap", each.gap, "ms", facts)
+        yield Trial("losses", f"ours, {fault}", "gap", each.gap, "ms", facts)
     host.start()  # it comes back when the lease of its name has ended; meanwhile others are measured
 
 
@@ -133,19 +146,17 @@ def _kill_parent(bench: Bench, feeding: Feeding) -> Iterator[Trial]:
 # --- what waits for a lease or a session --------------------------------------------------------------------------
 
 
-def _side_by_side(
-    bench: Bench, feeding: Feeding, ours: list[Ours], faults: list[str], copies: int
-) -> Iterator[Trial]:
+def _side_by_side(bench: Bench, feeding: Feeding, ours: list[tuple[Ours, str]], copies: int) -> Iterator[Trial]:
     random.shuffle(ours)
     with ExitStack() as stack:
         rivals = [] if bench.only_ours else _groups(bench, feeding, stack, copies)
-        for cluster in ours:
+        for cluster, _ in ours:
             cluster.wait_until_complete()
             cluster.feed(SLOW_RATE)
         for group, _ in rivals:
             group.wait_until_complete()
         time.sleep(2.0)
-        strikes = [(cluster, _strike(cluster, fault)) for cluster, fault in zip(ours, faults, strict=True)]
+        strikes = [(cluster, _strike(cluster, fault)) for cluster, fault in ours]
         rival_strikes = [(group, _strike_group(group, fault)) for group, fault in rivals]
         struck = [each for _, several in (*strikes, *rival_strikes) for each in several]
         _wake(struck)
@@ -193,7 +204,7 @@ def _strike(cluster: Ours, fault: str) -> list[Struck]:
     cluster.probe.forget()
     at = time.monotonic_ns()
     wake: Callable[[], None] | None = None
-    if fault == HOST_KILLED:
+    if fault == MACHINE_LOST:
         host.kill()
     elif fault == HOST_PAUSED:
         host.signal_all(signal.SIGSTOP)
