@@ -171,7 +171,9 @@ def test_a_record_that_kills_does_not_walk_from_host_to_host(
     now = cluster.judge.tokens()
     assert [now[p] for p in others] == [tokens[p] for p in others], "the others were not touched"
     deaths = [each for each in cluster.judge.history(trouble) if each.ending == Ending.DIED]
-    assert 2 <= len(deaths) <= 5, "two that nobody knew the record of, one with an attempt for each death allowed"
+    # Nobody may know the record of the first three: one more has committed up to it. Where no standby is ready, the
+    # lock is freed, and the next owner, on the other host, has not heard of these deaths. Then each attempt is one.
+    assert 2 <= len(deaths) <= 3 + 2 + 2
     if on_error == "dlq":
         assert the_letter(services, letters, cluster.group).startswith(b"%d " % BAD)
 
@@ -307,9 +309,10 @@ def test_offsets_are_mirrored_to_the_kafka_group(make_cluster: MakeCluster, serv
     admin = AdminClient({"bootstrap.servers": services.bootstrap_servers})
 
     def mirrored() -> dict[int, int]:
-        asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(cluster.group)], request_timeout=5)
-        places = asked[cluster.group].result().topic_partitions
-        return {place.partition: place.offset for place in places if place.topic == cluster.topic}
+        places = [TopicPartition(cluster.topic, number) for number in range(4)]  # librdkafka's mock wants them named
+        wanted = ConsumerGroupTopicPartitions(cluster.group, places)
+        asked = admin.list_consumer_group_offsets([wanted], request_timeout=5)
+        return {place.partition: place.offset for place in asked[cluster.group].result().topic_partitions}
 
     eventually(
         "the group has offsets",
