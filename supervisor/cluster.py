@@ -80,6 +80,10 @@ class Cluster:
         living = (each for each in ready if each.worker not in skip and not self.is_dead(each.host))
         return sorted(living, key=lambda each: each.since)
 
+    def is_leaving(self, host: str) -> bool:
+        """Whether its supervisor was told to stop, so that whatever goes there has to go on soon."""
+        return host in self.hosts and self.hosts[host].draining
+
     # --- hosts that died, and are still in etcd
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import assert_never
 
 from supervisor.children import Child, Children
@@ -63,9 +64,12 @@ from workers.protocol import (
 log = logging.getLogger(__name__)
 
 #: Seconds between two looks at what might move or be replaced.
-TICK = 0.25
+TICK = 0.125
 #: Seconds between two copies of the offsets to Kafka's group.
 MIRROR_EVERY = 5.0
+#: Seconds between one worker and the next that are told to leave a host that stops, owners first: hand-overs that
+#: come together take the processor from each other.
+STEP = 0.03
 #: Seconds that a stuck worker gets between TERM and KILL.
 LAST_CHANCE = 1.0
 
@@ -246,9 +250,14 @@ class Supervisor:
     def _stop(self, code: ExitCode, reason: str) -> None:
         if self._stopping.begin(code, reason):
             self._errands.run(lambda: self._presence.change(draining=True))
-            for child in self._children:
-                self._succession.leave(child)
+            leavers = sorted(self._children, key=lambda child: child.token is None)
+            for number, child in enumerate(leavers):
+                self._timers.after(number * STEP, partial(self._let_go, child))
             self._timers.after(self._config.graceful_timeout, self._kill_all)
+
+    def _let_go(self, child: Child) -> None:
+        if self._children.get(child.worker) is child and not child.leaving:
+            self._succession.leave(child)
 
     def _kill_all(self) -> None:
         for child in self._children:

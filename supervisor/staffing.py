@@ -1,7 +1,7 @@
 """Which workers this host runs, and which of them give their place to another: the plan carried out.
 
 Workers that are missing are started, those that are too many leave, and an owner that the plan wants elsewhere
-hands over, a few at a time, once the membership has been quiet, and only to a standby that is ready. A worker that
+hands over, one after the other, once the membership has been quiet, and only to a standby that is ready. A worker that
 has to be replaced (it grew too fat, its time is over, its code is old) is *retired*: its replacement comes first.
 """
 
@@ -28,8 +28,10 @@ from workers.protocol import GaveUp
 
 log = logging.getLogger(__name__)
 
-#: So many partitions of a host move at one time.
-MOVES_AT_ONCE = 2
+#: So many partitions of a host move at one time: two at once take the processor from each other.
+MOVES_AT_ONCE = 1
+#: So many seconds a move waits for workers that are starting, here or where it goes: they want the processor too.
+SETTLING = 5.0
 #: After most hosts vanished together, so many seconds without balancing.
 LANDSLIDE_REST = 60.0
 
@@ -59,7 +61,7 @@ class Staffing:
         self._left_out: tuple[Partition, ...] = ()
         self._hosts: dict[str, int] = {}
         self._crowd: list[tuple[float, int]] = []
-        self._quiet_since = clock()
+        self._quiet_since = self._unsettled_since = clock()
         self._no_moves_before = 0.0
         self._has_worked = False
         self._retiring: deque[tuple[str, str]] = deque()
@@ -151,6 +153,7 @@ class Staffing:
     def _notice(self, hosts: dict[str, int]) -> None:
         if hosts != self._hosts:
             self._hosts, self._quiet_since = hosts, self._clock()
+            self._unsettled_since = self._quiet_since + self._config.rebalance_delay
 
     def _count(self, present: int) -> None:
         """`present`: how many hosts are there, drained or not. Is it far less than a moment ago?"""
@@ -220,6 +223,8 @@ class Staffing:
             for child in self._children.of(partition):
                 if child.token is None or child.leaving or host == self._config.host_id:
                     continue
+                if moment - self._unsettled_since < SETTLING and not self._are_complete(host, self._config.host_id):
+                    return
                 heirs = self._succession.candidates(partition, child.worker)
                 planned = [each for each in heirs if each.host == host]
                 if planned:
@@ -227,3 +232,14 @@ class Staffing:
                     others = [each for each in heirs if each.host != host]
                     self._succession.leave(child, (*planned, *others))
                     moving += 1
+                    self._unsettled_since = moment
+
+    def _are_complete(self, *hosts: str) -> bool:
+        """Whether every worker that the plan wants there is an owner or a ready standby."""
+        locks, standbys = self._cluster.locks, self._cluster.standbys
+        return all(
+            (partition in locks and locks[partition].lock.host == host)
+            or any(each.host == host for each in standbys.get(partition, {}).values())
+            for host in hosts
+            for partition in self._plan.workers_on(host)
+        )

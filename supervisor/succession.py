@@ -95,7 +95,7 @@ class Succession:
         for held in self._cluster.locks.values():
             burden[held.lock.host] += 1
         ready = [each for each in self._cluster.ready_standbys(partition, (besides,)) if self._is_staying(each)]
-        return sorted(ready, key=lambda each: burden[each.host])
+        return sorted(ready, key=lambda each: (self._cluster.is_leaving(each.host), burden[each.host]))
 
     def introduce(self, partition: Partition, named: Named, death: Death | None = None) -> None:
         """A successor was named: tell it, if it is ours; and make sure that it is alive."""

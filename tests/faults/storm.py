@@ -112,13 +112,14 @@ def moves(rounds: int) -> None:
             orders.drain("b")
             _wait_for_share(cluster, "b", 0)
             orders.undrain("b")
-        moved = [
-            record.gap["first_record"]
-            for partition in cluster.judge.partitions
-            for record in cluster.judge.history(partition)
-            if record.cause == "handed-over" and "first_record" in record.gap
-        ]
-        show("last commit -> first record of a moved partition", moved)
+        for phase in ("lock_taken", "state_loaded", "first_record"):
+            moved = [
+                record.gap[phase]
+                for partition in cluster.judge.partitions
+                for record in cluster.judge.history(partition)
+                if record.cause == "handed-over" and phase in record.gap
+            ]
+            show(f"last commit -> {phase.replace('_', ' ')} of a moved partition", moved)
         end(cluster)
 
 
@@ -144,16 +145,14 @@ def rolling(rounds: int) -> None:
 
 
 def _wait_for_share(cluster: DemoCluster, host: str, count: int) -> None:
-    wait_for(
-        f"{host} owns {count}",
-        lambda: sum(lock.host == host for lock in cluster.judge.owners().values()) == count,
-        60.0,
-    )
-    wait_for(
-        "every new owner has handled a record",
-        lambda: all(cluster.judge.history(p)[-1].from_offset is not None for p in cluster.judge.partitions),
-        30.0,
-    )
+    """Asked once a second: whoever asks etcd more often delays those who have to."""
+
+    def has_its_share() -> bool:
+        time.sleep(1.0)
+        return sum(lock.host == host for lock in cluster.judge.owners().values()) == count
+
+    wait_for(f"{host} owns {count}", has_its_share, 60.0)
+    time.sleep(1.0)  # and everybody has handled a record
 
 
 def _gaps_of(cluster: DemoCluster, partition: Partition) -> list[float]:

@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from supervisor.events import ClusterListed, HostDied, HostLives, LeaseGone, PartitionsChanged, SignalArrived
-from supervisor.loop import TICK
-from supervisor.staffing import LANDSLIDE_REST, MOVES_AT_ONCE
+from supervisor.loop import STEP, TICK
+from supervisor.staffing import LANDSLIDE_REST, MOVES_AT_ONCE, SETTLING
 from supervisor.succession import IMPATIENCE, QUEUE_STEP
 from supervisor.vigil import UNANSWERED
 from tests.fakes.processes import FakeChild, FakeHost
@@ -618,8 +618,13 @@ def test_term_tells_every_owner_to_leave_to_other_hosts_only(make_host: MakeHost
     assert owners
     host.freeze(*host.children.living)
     send(host, signal.SIGTERM)
+    told = [len([child for child in host.children.living if child.orders(Leave)])]
+    for _ in host.children.living[1:]:
+        host.advance(STEP)
+        told.append(len([child for child in host.children.living if child.orders(Leave)]))
+        assert told[-1] > len(owners) or all(child in owners for child in host.children.living if child.orders(Leave))
+    assert told == list(range(1, len(host.children.living) + 1)), "one after the other"
     assert [successors(child) for child in owners] == [["b"]] * len(owners)
-    assert all(child.orders(Leave) for child in host.children.living)
     host.thaw()
     assert host.is_done()
     assert host.supervisor._stopping.code == 0
@@ -776,8 +781,8 @@ def crowded(host: FakeHost, count: int) -> FakeHost:
     return host
 
 
-def test_partitions_move_after_quiet_two_at_a_time_and_only_to_ready_standbys(make_host: MakeHost) -> None:
-    """The planned host first; then the next two."""
+def test_partitions_move_after_quiet_one_at_a_time_and_only_to_ready_standbys(make_host: MakeHost) -> None:
+    """The planned host first; then the next one."""
     host = crowded(make_host(8), 8)
     assert len([each for each in host.supervisor._staffing._plan.owners.values() if each == "b"]) == 4
     host.advance(60.0)
@@ -791,8 +796,27 @@ def test_partitions_move_after_quiet_two_at_a_time_and_only_to_ready_standbys(ma
     host.advance(10.0)
     assert len(host.owners_told_to_leave()) == MOVES_AT_ONCE
     host.thaw()
-    host.advance(1.0)
+    host.advance(len(ready) * (SETTLING + 1.0))
     assert sorted(host.owners_told_to_leave()) == ready
+
+
+@pytest.mark.parametrize("late", ["a", "b"])
+def test_a_move_waits_for_workers_that_are_starting_but_not_for_ever(make_host: MakeHost, late: str) -> None:
+    """They want the processor; but perhaps one of them can never start."""
+    host = crowded(make_host(4), 4)
+    theirs = [p for p in host.partitions if host.plan_of(p) == "b"]
+    assert len(theirs) == 2
+    if late == "a":
+        host.exit(host.on(theirs[1])[0])
+        host.settle()
+    for partition in host.partitions if late == "a" else theirs[:1]:
+        host.standby_on("b", partition)
+    host.settle()
+    host.jump(QUIET)
+    host.advance(1.0)
+    assert not host.owners_told_to_leave()
+    host.advance(SETTLING)
+    assert theirs[0] in host.owners_told_to_leave()
     assert all(child.orders(Leave)[-1].successors[0].host == "b" for child in host.moved())
 
 
