@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: So many partitions of a host move at one time: two at once take the processor from each other.
 MOVES_AT_ONCE = 1
+#: Seconds without a change of plan after which standbys that are too many are ended.
+CALM = 1.0
 #: So many seconds a move waits for workers that are starting, here or where it goes: they want the processor too.
 SETTLING = 5.0
 #: After most hosts vanished together, so many seconds without balancing.
@@ -63,7 +65,9 @@ class Staffing:
         self._crowd: list[tuple[float, int]] = []
         self._quiet_since = self._unsettled_since = clock()
         self._no_moves_before = 0.0
-        self._has_worked = False
+        self._has_worked = self._held_back = False
+        self._wanted: dict[Partition, int] = {}
+        self._wanted_since = clock()
         self._retiring: deque[tuple[str, str]] = deque()
 
     # --- who should be here -------------------------------------------------------------------------------------
@@ -74,7 +78,9 @@ class Staffing:
             return
         self._make_plan()
         wanted = self._plan.workers_on(self._config.host_id)
-        room = self._places() + 1 - sum(not child.leaving for child in self._children)  # one more: to be replaced
+        is_calm = self._notice_change(wanted)
+        spare = is_calm or bool(self._retiring)  # a replacement comes before the one that it replaces goes
+        room = self._places() + spare - sum(not child.leaving for child in self._children)
         for partition in self.topic_ids:
             present = [child for child in self._children.of(partition) if not child.leaving]
             missing = wanted.get(partition, 0) + self._is_being_replaced(partition) - len(present)
@@ -83,11 +89,23 @@ class Staffing:
                 room -= 1
             idle = [child for child in present if child.token is None and child.offered is None]
             for child in sorted(idle, key=lambda each: each.is_ready)[: max(0, -missing)]:
-                self._succession.leave(child, ())
+                if is_calm or room < 0:
+                    self._succession.leave(child, ())
+                    room += 1
+                else:
+                    self._held_back = True
             if partition in self._plan.left_out and self._config.host_id not in self._cluster.drained:
                 for child in present:
                     if child.token is not None:
                         self._succession.leave(child)
+
+    def _notice_change(self, wanted: dict[Partition, int]) -> bool:
+        """Whether the plan has been the same for a while: while hosts and workers come, what is too much now may be
+        right in a moment, and would be started again."""
+        if wanted != self._wanted:
+            self._wanted, self._wanted_since = wanted, self._clock()
+        self._held_back = False
+        return self._clock() - self._wanted_since >= CALM
 
     def _places(self) -> int:
         return self.places or len(self.topic_ids)
@@ -180,6 +198,8 @@ class Staffing:
     def tick(self) -> None:
         """Moves and retirements go on, a little at a time."""
         if not self._stopping.begun:
+            if self._held_back and self._clock() - self._wanted_since >= CALM:
+                self.arrange()
             self._retire_next()
             self._move_some()
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from supervisor.events import ClusterListed, HostDied, HostLives, LeaseGone, PartitionsChanged, SignalArrived
 from supervisor.loop import STEP, TICK
-from supervisor.staffing import LANDSLIDE_REST, MOVES_AT_ONCE, SETTLING
+from supervisor.staffing import CALM, LANDSLIDE_REST, MOVES_AT_ONCE, SETTLING
 from supervisor.succession import IMPATIENCE, QUEUE_STEP
 from supervisor.vigil import UNANSWERED
 from tests.fakes.processes import FakeChild, FakeHost
@@ -928,6 +928,30 @@ def test_workers_that_become_ready_together_do_not_drive_each_other_out(make_hos
     assert host.owner(P)
     assert host.owner(Q)
     assert len(host.children.living) == 3
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_standby_that_is_too_much_for_a_moment_is_not_ended(make_host: MakeHost, stays: bool) -> None:
+    """While hosts come and their workers become ready, each of them changes the plan."""
+    host = make_host(2, workers=1)
+    host.join("b", 2)
+    host.owner_on("b", P)
+    host.owner_on("b", Q)
+    running(host)
+    (child,) = host.children.living
+    assert child.partition == P
+    host.join("0", 1)
+    host.standby_on("0", P)
+    host.settle()
+    assert host.supervisor._staffing._plan.standbys == {P: ("0",), Q: ("a",)}
+    host.advance(CALM - 2 * TICK)
+    assert host.children.living == [child], "it is all that fits, and it may be wanted again"
+    if not stays:
+        host.vanish("0")
+        host.settle()
+    host.advance(CALM + 2 * TICK)
+    host.warm_up_all()
+    assert [each.partition for each in host.children.living] == [Q if stays else P]
 
 
 def test_new_partitions_get_workers(make_host: MakeHost) -> None:
