@@ -1,8 +1,8 @@
 """Which workers this host runs, and which of them give their place to another: the plan carried out.
 
-Workers that are missing are started, those that are too many leave, and an owner that the plan wants elsewhere
-hands over, one after the other, once the membership has been quiet, and only to a standby that is ready. A worker that
-has to be replaced (it grew too fat, its time is over, its code is old) is *retired*: its replacement comes first.
+Workers that are missing are started, those that are too many leave, and owners that the plan wants elsewhere hand
+over, one after the other, once the membership has been quiet, and only to a standby that is ready. A worker that has
+to be replaced (it grew too fat, its time is over, its code is old) is *retired*: its replacement comes first.
 """
 
 from __future__ import annotations
