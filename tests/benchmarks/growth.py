@@ -67,6 +67,9 @@ def measure(bench: Bench) -> Iterator[Trial]:
         for trial in _size(bench, partitions, hosts):
             yield trial
             values[trial.metric][partitions, hosts] = trial.value
+    if len(values["memory in all"]) < 3:
+        bench.say("growth: too few sizes for slopes, so nothing is computed on paper")
+        return
     _, picture_ms, size = reading[max(reading)]
     measured = Measured(
         workers_cpu=plane(values["idle cpu of all workers"], PARTITIONS, HOSTS),
