@@ -6,6 +6,10 @@ since the last cut: `state[key]` on a touched value runs no code of ours, an unt
 `__missing__`. A cut compares the JSON of the touched values with the JSON that is stored, and only differences
 are written. The stored JSON is also the way back: forget what was touched, and the state is as it was.
 
+A small state counts as touched altogether. Then every key is in the dict, and `get`, which most handlers call for
+each record, can be that of dict: half the cost of a record that only counts. That it is small, or is not any more,
+changes the class of the state; nothing else differs.
+
 Known limit: a handler must not keep a value of the state beyond the call that fetched it; after the next cut
 the state would not notice changes made to it.
 """
@@ -22,6 +26,11 @@ from workers.model import JSON
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 _REQUIRED: Any = object()
 
+#: Keys, and bytes of JSON, of a state that is held as a whole, because each cut makes JSON of all of it.
+SMALL_KEYS, SMALL_BYTES = 32, 4096
+#: What cannot change inside.
+_SIMPLE = (str, int, float, bool, type(None))
+
 
 class State(dict[str, Any]):
     """The `MutableMapping[str, JSON]` given to handlers. Iterates stored keys first, then new ones."""
@@ -33,6 +42,7 @@ class State(dict[str, Any]):
         super().__init__()
         self._stored: dict[str, bytes] = dict(stored or {})
         self._gone: set[str] = set()
+        self.rollback()
 
     # --- what the worker does with it ----------------------------------------------------------------------
 
@@ -55,12 +65,26 @@ class State(dict[str, Any]):
                 del self._stored[key]
             else:
                 self._stored[key] = change
-        self.rollback()
+        if type(self) is not Whole or not self._is_small():
+            self.rollback()
+            return
+        self._gone.clear()
+        for key, value in dict.items(self):
+            if type(value) not in _SIMPLE:
+                dict.__setitem__(self, key, json.loads(self._stored[key]))  # as it is read after a takeover
 
     def rollback(self) -> None:
         """Back to the last cut."""
         dict.clear(self)
         self._gone.clear()
+        if self._is_small():
+            dict.update(self, {key: json.loads(value) for key, value in self._stored.items()})
+            self.__class__ = Whole
+        else:
+            self.__class__ = State
+
+    def _is_small(self) -> bool:
+        return len(self._stored) <= SMALL_KEYS and sum(map(len, self._stored.values())) <= SMALL_BYTES
 
     def touched(self) -> int:
         """How many keys the next cut may write, at the most."""
@@ -155,6 +179,14 @@ class State(dict[str, Any]):
 
     def values(self) -> ValuesView[Any]:  # type: ignore[override]
         return ValuesView(self)
+
+
+class Whole(State):
+    """A state of which every key is in the dict."""
+
+    __slots__ = ()
+    __hash__ = None
+    get = dict.get  # type: ignore[assignment]
 
 
 def _to_json(key: object, value: object) -> bytes:

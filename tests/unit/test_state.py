@@ -11,9 +11,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from workers import state as state_module
 from workers.errors import StateInvalid
 from workers.state import State
 
+SMALL = state_module.SMALL_KEYS, state_module.SMALL_BYTES
 TEXT = st.text(max_size=4)
 NAMES = st.sampled_from(["a", "b", "c", "ä/ö", ""])
 VALUES = st.recursive(
@@ -40,8 +42,12 @@ def apply(stored: dict[str, bytes], changes: dict[str, bytes | None]) -> None:
 class StateMachine(RuleBasedStateMachine):
     """`model` is what a plain dict would be, `at_cut` what it was at the last cut, `stored` what a store holds."""
 
-    @initialize(stored=st.dictionaries(NAMES, VALUES, max_size=4))
-    def begin(self, stored: dict[str, Any]) -> None:
+    @initialize(
+        stored=st.dictionaries(NAMES, VALUES, max_size=4),
+        small=st.sampled_from([(0, 4096), (2, 4096), (32, 10), (32, 4096)]),
+    )
+    def begin(self, stored: dict[str, Any], small: tuple[int, int]) -> None:
+        state_module.SMALL_KEYS, state_module.SMALL_BYTES = small
         self.stored: dict[str, bytes] = {}
         self.state = State()
         self.state.update(copy.deepcopy(stored))
@@ -150,7 +156,7 @@ class StateMachine(RuleBasedStateMachine):
         apply(self.stored, changes)
         self.state.accept(changes)
         assert exactly({key: json.loads(value) for key, value in self.stored.items()}) == before
-        assert self.state.touched() == 0
+        assert self.state.touched() == (len(self.model) if type(self.state) is state_module.Whole else 0)
         self.at_cut = copy.deepcopy(self.model)
 
     @rule()
@@ -170,6 +176,9 @@ class StateMachine(RuleBasedStateMachine):
         assert sorted(self.state) == sorted(self.state.keys()) == sorted(self.model)
         assert len(self.state) == len(self.model)
         assert bool(self.state) is bool(self.model)
+
+    def teardown(self) -> None:
+        state_module.SMALL_KEYS, state_module.SMALL_BYTES = SMALL
 
 
 TestAnySequence = StateMachine.TestCase
@@ -236,6 +245,37 @@ class TestWhatIsWritten:
         state.rollback()
         assert state == {"a": [1], "b": 2}
         assert state.changes() == {}
+
+
+class TestSmallAndLarge:
+    """A small state is held as a whole, and nobody notices."""
+
+    def test_it_grows_and_shrinks(self) -> None:
+        state = State()
+        for number in range(40):
+            state[f"key{number}"] = [number]
+            state.accept(state.changes())
+            assert (type(state) is state_module.Whole) == (number < state_module.SMALL_KEYS)
+            assert state.get("key0") == [0]
+            assert state.get("none", 7) == 7
+        for number in range(40):
+            del state[f"key{number}"]
+            assert state.get(f"key{number}") is None
+            state.accept(state.changes())
+        assert type(state) is state_module.Whole
+
+    def test_large_values_are_not_made_json_of_for_nothing(self) -> None:
+        state = stored(text="x" * 5000, count=1)
+        assert type(state) is State
+        assert state.get("count") == 1
+        assert state.touched() == 1
+
+    def test_a_value_is_what_it_is_after_a_takeover(self) -> None:
+        state = stored(a=[1])
+        state["a"] = (1,)
+        assert state.changes() == {}
+        state.accept({})
+        assert state["a"] == [1]
 
 
 class TestInvalid:
