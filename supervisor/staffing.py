@@ -8,6 +8,7 @@ to be replaced (it grew too fat, its time is over, its code is old) is *retired*
 from __future__ import annotations
 
 import logging
+import os
 import random
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 #: So many partitions of a host move at one time: two at once take the processor from each other.
 MOVES_AT_ONCE = 1
+#: So many workers start at one time. All at once, hundreds would starve each other until their leases end.
+STARTING_AT_ONCE = 8 * (os.cpu_count() or 1)
 #: Seconds without a change of plan after which standbys that are too many are ended.
 CALM = 1.0
 #: So many seconds a move waits for workers that are starting, here or where it goes: they want the processor too.
@@ -81,12 +84,14 @@ class Staffing:
         is_calm = self._notice_change(wanted)
         spare = is_calm or bool(self._retiring)  # a replacement comes before the one that it replaces goes
         room = self._places() + spare - sum(not child.leaving for child in self._children)
+        starting = STARTING_AT_ONCE - sum(not child.standby and not child.leaving for child in self._children)
         for partition in self.topic_ids:
             present = [child for child in self._children.of(partition) if not child.leaving]
             missing = wanted.get(partition, 0) + self._is_being_replaced(partition) - len(present)
-            for _ in range(min(missing, max(0, room))):
+            for _ in range(min(missing, max(0, room + self._is_bare(partition)), starting)):
                 self._start(partition)
                 room -= 1
+                starting -= 1
             idle = [child for child in present if child.token is None and child.offered is None]
             for child in sorted(idle, key=lambda each: each.is_ready)[: max(0, -missing)]:
                 if is_calm or room < 0:
@@ -98,6 +103,10 @@ class Staffing:
                 for child in present:
                     if child.token is not None:
                         self._succession.leave(child)
+
+    def _is_bare(self, partition: Partition) -> bool:
+        """Whether it has neither owner nor standby: then a full host starts one more, and ends another after that."""
+        return partition not in self._cluster.locks and not self._cluster.standbys.get(partition)
 
     def _notice_change(self, wanted: dict[Partition, int]) -> bool:
         """Whether the plan has been the same for a while: while hosts and workers come, what is too much now may be

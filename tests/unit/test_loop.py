@@ -954,6 +954,18 @@ def test_a_standby_that_is_too_much_for_a_moment_is_not_ended(make_host: MakeHos
     assert [each.partition for each in host.children.living] == [other if stays else before]
 
 
+def test_workers_start_a_few_at_a_time(make_host: MakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds that start together starve each other until their leases end."""
+    monkeypatch.setattr("supervisor.staffing.STARTING_AT_ONCE", 4)
+    host = make_host(10).open()
+    for count in (4, 5, 9, 10):
+        assert len(host.children.living) == count
+        waiting = [child for child in host.children.living if child.standby is None]
+        for child in waiting[: 1 if count == 4 else 4]:
+            host.warm_up(child)
+        host.settle()
+
+
 def test_new_partitions_get_workers(make_host: MakeHost) -> None:
     """And those that are known already are left alone."""
     host = running(make_host(1))
