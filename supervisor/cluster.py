@@ -97,8 +97,12 @@ class Cluster:
         self._dead[host] = link
         return True
 
-    def presume_alive(self, host: str) -> None:
-        self._dead.pop(host, None)
+    def presume_alive(self, host: str, link: str) -> bool:
+        """False: it was not that life which was taken for ended."""
+        if self._dead.get(host) != link:
+            return False
+        del self._dead[host]
+        return True
 
     def is_dead(self, host: str) -> bool:
         """While its keys outlive it. Back in etcd with another link, it is alive."""

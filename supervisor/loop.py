@@ -112,8 +112,7 @@ class Supervisor:
         self._timers.every(self._scales.every, self._weigh)
         self._timers.every(MIRROR_EVERY, self._mirror_offsets)
         self._timers.every(TICK, self._staffing.tick)
-        self._neighbours.know(self._cluster.hosts)
-        self._staffing.arrange()
+        self._follow()
         while not self._stopping.is_done(len(self._children) + self._succession.unburied, self._errands.open):
             for event in self._inbox.wait(self._timers.next_at()):
                 self._handle(event)
@@ -130,13 +129,11 @@ class Supervisor:
                     self._succession.bury(child)
             case ClusterListed(snapshot):
                 if self._cluster.list_anew(snapshot):
-                    self._neighbours.know(self._cluster.hosts)
-                    self._staffing.arrange()
+                    self._follow()
                     self._succession.attend(*self._staffing.topic_ids)
             case ClusterChanged(changes):
                 concerned = [self._cluster.change(change) for change in changes]
-                self._neighbours.know(self._cluster.hosts)
-                self._staffing.arrange()
+                self._follow()
                 self._succession.attend(*filter(None, concerned))
             case PartitionsChanged(topic_ids):
                 self._staffing.know(topic_ids)
@@ -151,12 +148,17 @@ class Supervisor:
                     log.warning("%s: nobody is left there; passing on what it owned", host)
                     self._staffing.arrange()
                     self._succession.inherit(host)
-            case HostLives(host):
-                log.warning("%s was taken for dead, and is not", host)
-                self._cluster.presume_alive(host)
-                self._staffing.arrange()
+            case HostLives(host, link):
+                if self._cluster.presume_alive(host, link):
+                    log.warning("%s was taken for dead, and is not", host)
+                    self._staffing.arrange()
             case _:
                 assert_never(event)
+
+    def _follow(self) -> None:
+        """The picture of the cluster is new: hosts to be followed, workers to be started or ended."""
+        self._neighbours.know(self._cluster.hosts)
+        self._staffing.arrange()
 
     def _hear(self, child: Child, report: Report) -> None:
         match report:
