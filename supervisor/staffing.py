@@ -81,7 +81,8 @@ class Staffing:
             return
         self._make_plan()
         wanted = self._plan.workers_on(self._config.host_id)
-        is_calm = self._notice_change(wanted)
+        self._want(wanted)
+        is_calm = self._is_calm
         spare = is_calm or bool(self._retiring)  # a replacement comes before the one that it replaces goes
         room = self._places() + spare - sum(not child.leaving for child in self._children)
         starting = STARTING_AT_ONCE - sum(not child.standby and not child.leaving for child in self._children)
@@ -108,12 +109,15 @@ class Staffing:
         """Whether it has neither owner nor standby: then a full host starts one more, and ends another after that."""
         return partition not in self._cluster.locks and not self._cluster.standbys.get(partition)
 
-    def _notice_change(self, wanted: dict[Partition, int]) -> bool:
-        """Whether the plan has been the same for a while: while hosts and workers come, what is too much now may be
-        right in a moment, and would be started again."""
+    def _want(self, wanted: dict[Partition, int]) -> None:
         if wanted != self._wanted:
             self._wanted, self._wanted_since = wanted, self._clock()
         self._held_back = False
+
+    @property
+    def _is_calm(self) -> bool:
+        """Whether the plan has been the same for a while: while hosts and workers come, what is too much now may be
+        right in a moment, and would be started again."""
         return self._clock() - self._wanted_since >= CALM
 
     def _places(self) -> int:
@@ -207,7 +211,7 @@ class Staffing:
     def tick(self) -> None:
         """Moves and retirements go on, a little at a time."""
         if not self._stopping.begun:
-            if self._held_back and self._clock() - self._wanted_since >= CALM:
+            if self._held_back and self._is_calm:
                 self.arrange()
             self._retire_next()
             self._move_some()

@@ -241,8 +241,7 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
         places = config.workers or len(topic_ids)
         if places > most_reasonable_workers():
             log.warning("%d workers on this host: more than 16 for each core; see --workers", places)
-        if config.listen != "none":
-            listener = listen(config)
+        listener = listen(config)
         link = listener.link if listener else ""
         presence.enter(Host(config.workers, __version__, os.getpid(), "", now(), link=link), config.connect_timeout)
         warn_of_old_servers(store)
@@ -275,7 +274,9 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
 
 
 def listen(config: Config) -> Listener | None:
-    """Where the other supervisors connect to. Raises Misconfigured for an address that is not ours."""
+    """Where the other supervisors connect to, if anywhere. Raises Misconfigured for an address that is not ours."""
+    if config.listen == "none":
+        return None
     found = config.listen or address_towards(address(config.etcd.endpoints[0]))
     if found is None:
         log.warning("no way to %s yet: the others will notice this host's death by its lease alone; see --listen",
