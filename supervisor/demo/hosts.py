@@ -17,6 +17,8 @@ import psutil
 class Host:
     """One supervisor and its workers. `arguments` are those of `run`, without the host id."""
 
+    module = "supervisor"
+
     def __init__(
         self, name: str, arguments: Sequence[str], log: Path, environment: dict[str, str] | None = None
     ) -> None:
@@ -25,7 +27,7 @@ class Host:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "supervisor", "run", *self._arguments, "--host-id", self.name]
+        command = [sys.executable, "-m", self.module, "run", *self._arguments, "--host-id", self.name]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,

@@ -8,8 +8,6 @@ import secrets
 import select
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -32,13 +30,7 @@ HANDLER = "tests.benchmarks.collecting:Count"
 
 
 class SpawningHost(Host):
-    def start(self) -> None:
-        command = [sys.executable, "-m", "tests.benchmarks.spawning", "run", *self._arguments, "--host-id", self.name]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env=os.environ | self._environment,
-            )  # fmt: skip
+    module = "tests.benchmarks.spawning"
 
 
 class Pipe:

@@ -112,13 +112,9 @@ def moves(rounds: int) -> None:
             orders.drain("b")
             _wait_for_share(cluster, "b", 0)
             orders.undrain("b")
+        histories = [record for partition in cluster.judge.partitions for record in cluster.judge.history(partition)]
         for phase in ("lock_taken", "state_loaded", "first_record"):
-            moved = [
-                record.gap[phase]
-                for partition in cluster.judge.partitions
-                for record in cluster.judge.history(partition)
-                if record.cause == "handed-over" and phase in record.gap
-            ]
+            moved = [each.gap[phase] for each in histories if each.cause == "handed-over" and phase in each.gap]
             show(f"last commit -> {phase.replace('_', ' ')} of a moved partition", moved)
         end(cluster)
 
