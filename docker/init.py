@@ -2,8 +2,9 @@
 
 Going last is why it is not one of the usual small inits. When PID 1 ends, the kernel kills every process of the
 container. The usual ones end with their child; so the death of the supervisor alone would be that of the whole host,
-whose leases have to run out. The workers of a dead supervisor finish their record, commit and release within two
-seconds; here they get the time. Besides, the usual ones keep TTIN and TTOU to themselves, which a supervisor obeys.
+and what its workers had in hand would be done again elsewhere. The workers of a dead supervisor finish their record,
+commit and release within two seconds; here they get the time. Besides, the usual ones keep TTIN and TTOU to
+themselves, which a supervisor obeys.
 """
 
 import os

@@ -245,7 +245,7 @@ def test_docker_stop_of_a_consumer_hands_over(busy: Composed) -> None:
 
 
 def test_the_workers_of_a_dead_supervisor_release_before_the_container_ends(busy: Composed) -> None:
-    """PID 1 goes last: were it to end with the supervisor, the leases would have to run out."""
+    """PID 1 goes last: were it to end with the supervisor, nobody could finish what is in hand."""
     tokens = busy.tokens_of("host-3")
 
     at = time.time()
