@@ -20,6 +20,7 @@ from tests.benchmarks.budgets import judge
 from tests.benchmarks.results import Results, all_trials, load, save
 from tests.benchmarks.running import ABOUT, SECONDS, TOTAL, prepare, run
 from tests.benchmarks.surroundings import ROOT, Surroundings, look_around
+from tests.benchmarks.timeline import draw
 from tests.benchmarks.trials import Bench, Trial
 from workers.errors import Misconfigured
 
@@ -190,6 +191,16 @@ def rewrite(readme: bool | None) -> None:
     if not RESULTS.exists():
         raise Misconfigured(f"there is no {RESULTS} in this folder: run a benchmark first")
     conclude(load(RESULTS), bool(readme))
+
+
+@bench.command()
+@click.argument("fault", type=click.Choice(["kill", "move"]))
+@click.option("--count", type=click.IntRange(1), default=30, show_default=True)
+@KIND
+def timeline(fault: str, count: int, kind: str) -> None:
+    """Where the time of a takeover goes: the steps of all processes on one axis."""
+    with serve(kind) as running:
+        click.echo(draw(running.bench, fault, count))
 
 
 @bench.command()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from supervisor.demo.cluster import DemoCluster
+from supervisor.demo.hosts import Host
 from supervisor.demo.judge import wait_for
 from supervisor.demo.load import create_topic
 from tests.benchmarks import handling
@@ -36,6 +37,8 @@ class Ours:
         hosts: tuple[str, ...] = ("a", "b"),
         copies: int = 2,
         options: Sequence[str] = ("--rebalance-delay", "3600"),
+        handler: str = HANDLER,
+        module: str = Host.module,
     ) -> None:
         self.name, self.topic, self.copies = name, topic, copies
         self.probe = Probe()
@@ -43,11 +46,12 @@ class Ours:
         self.cluster = DemoCluster(
             bootstrap_servers, etcd_endpoints, topic, PARTITIONS, hosts,
             options=("--workers", str(PARTITIONS * copies // len(hosts)), *options),
-            handler=HANDLER, environment=self.probe.environment,
+            handler=handler, environment=self.probe.environment,
         )  # fmt: skip
         self.judge = self.cluster.judge
         try:
             for host in self.cluster.hosts.values():
+                host.module = module
                 host.start()
         except BaseException:
             self.close()
