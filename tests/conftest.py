@@ -32,9 +32,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def needs_services(item: pytest.Item) -> bool:
-    """A contract test asks for services only while it runs, and only in the half that is about the real store."""
+    """A contract test asks for services only while it runs, and only in the half that is about the real thing."""
     params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    return "services" in getattr(item, "fixturenames", ()) or params.get("store") == "real"
+    return "services" in getattr(item, "fixturenames", ()) or "real" in (params.get("store"), params.get("broker"))
 
 
 def pytest_sessionfinish() -> None:
