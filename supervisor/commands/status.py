@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -126,22 +126,30 @@ def show(picture: Picture, output: str, indent: int | None = 2) -> None:
 
 def show_again_and_again(read: Callable[[], Picture], output: str, every: float) -> None:
     """Until Ctrl-C or TERM. Only the first reading must succeed."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    ended = threading.Event()
+
+    def end(_number: int, _frame: object) -> None:
+        ended.set()  # the exception may be raised in a finalizer or in a callback of a library, and be lost there
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
     console = to_stdout()
     with suppress(KeyboardInterrupt):
         if output != "pretty" or not console.is_terminal:
-            for picture in readings(read, every):
+            for picture in readings(read, every, ended):
                 show(picture, output, indent=None)
+            return
         with Live(console=console, auto_refresh=False) as live:
-            for picture in readings(read, every):
+            for picture in readings(read, every, ended):
                 live.update(pretty(picture, console.width), refresh=True)
 
 
-def readings(read: Callable[[], Picture], every: float) -> Iterator[Picture]:
+def readings(read: Callable[[], Picture], every: float, ended: threading.Event) -> Iterator[Picture]:
     picture = read()
-    while True:
+    while not ended.is_set():
         yield picture
-        time.sleep(every)
+        ended.wait(every)
         try:
             picture = read()
         except Unreachable as error:
