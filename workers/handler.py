@@ -61,6 +61,11 @@ class Handler:
         self.one: HandleOne | None = None
         self.batch: HandleBatch | None = None
 
+    @property
+    def takes_time_to_open(self) -> bool:
+        """Whether that runs code of the user's, for as long as it likes."""
+        return isinstance(self._target, type)
+
     def open(self, context: Context) -> None:
         if isinstance(self._target, type):
             self._instance = self._target()

@@ -63,8 +63,10 @@ class LeaseKeeper:
         self._changed = threading.Condition()
         self._closed = False
         self._hurry = False
-        self._thread: threading.Thread | None = None
         self._stream: KeepaliveStream | None = None
+        # They wait for the first lease: to start a thread takes a successor a millisecond that it does not have.
+        threading.Thread(target=self._run, name="lease-keeper", daemon=True).start()
+        threading.Thread(target=self._watch_for_late, name="lease-late", daemon=True).start()
 
     def keep(
         self, lease: int, ttl: float, alive: Callable[[], bool] = lambda: True, deadline: float | None = None
@@ -76,10 +78,6 @@ class LeaseKeeper:
         with self._changed:
             self._leases[lease] = _Lease(ttl, alive, self._clock() + ttl if deadline is None else deadline)
             self._hurry |= deadline is None
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
-                self._thread.start()
-                threading.Thread(target=self._watch_for_late, name="lease-late", daemon=True).start()
             self._changed.notify_all()
 
     def deadline(self, lease: int) -> float:
@@ -99,10 +97,7 @@ class LeaseKeeper:
             self._changed.notify_all()
 
     def _run(self) -> None:
-        with self._changed:
-            if not self._hurry:
-                self._changed.wait(self._every / LATER)
-        while not self._is_done():
+        while self._wait_for_work():
             ended = threading.Event()
             try:
                 self._stream = self._store.keepalive(self._rounds(ended))
@@ -117,13 +112,14 @@ class LeaseKeeper:
                 self._changed.notify_all()
                 self._changed.wait(0.05)
 
-    def _is_done(self) -> bool:
-        """Nothing to renew: the thread ends; `keep` starts another."""
+    def _wait_for_work(self) -> bool:
+        """Until there is something to renew; False: closed."""
         with self._changed:
-            if self._leases and not self._closed:
-                return False
-            self._thread = None
-            return True
+            if not self._leases:
+                self._changed.wait_for(lambda: self._leases or self._closed)
+                if not (self._hurry or self._closed):
+                    self._changed.wait(self._every / LATER)
+            return not self._closed
 
     def _rounds(self, ended: threading.Event) -> Iterator[int]:
         while not (self._closed or ended.is_set() or not self._leases):
@@ -165,11 +161,11 @@ class LeaseKeeper:
     def _watch_for_late(self) -> None:
         """In a thread of its own: the metronome stands still while gRPC asks for nothing, just when it matters."""
         with self._changed:
-            while self._leases and not self._closed:
+            while not self._closed:
                 now = self._clock()
                 for lease, each in self._leases.items():
                     if not each.late and now >= each.deadline - each.ttl / 4:
                         each.late = True
                         self._on_late(lease)
                 next_one = min((e.deadline - e.ttl / 4 for e in self._leases.values() if not e.late), default=now + 1)
-                self._changed.wait(min(max(0.001, next_one - now), 1.0))
+                self._changed.wait(min(max(0.001, next_one - now), 1.0) if self._leases else None)

@@ -94,7 +94,8 @@ class Owner:
         self._refuse_what_is_not_ours()
         self._reader.assign(self._loop.offset)
         self._commits.attach(*transactions.enter(self._keys, self._partition, self._history))
-        self._commits.send()  # whoever named us is impatient, and the first record may take long
+        if self._handler.takes_time_to_open:
+            self._commits.send()
         self._lease.start()
         self._open_handler()
         self._life.advance(Event.LOCK_CONFIRMED, self._token)
@@ -202,6 +203,7 @@ class Owner:
             Put(self._history_key, self._history.encode()),
             Get(self._keys.histories(self._partition), prefix=True),
         )
+        self._commits.send()  # whoever named us is impatient, and the first record may take long
 
     def _tidy_history(self, found: tuple[KeyValue, ...]) -> None:
         self._commits.attach(*history.tidy(found, self._token, self._history))
@@ -211,7 +213,7 @@ class Owner:
     def _leave(self) -> ExitCode:
         """Finish, commit, and give the lock to a successor or to nobody; all in the last transaction."""
         self._life.advance(Event.TOLD_TO_LEAVE)
-        self._loop.cut()
+        self._loop.finish()
         until = self._clock() + (LAST_SECONDS if self._line.orphaned else LAST_COMMIT)
         for successor in self._successors:
             named = Lock.naming(successor, Cause.HANDED_OVER)

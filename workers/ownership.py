@@ -21,6 +21,8 @@ from workers.protocol import GotStuck, RenewedLease
 
 #: Seconds between two looks at the record loop, at most.
 LOOK = 0.25
+#: Seconds in which the first record is read before this process begins to renew its lease, which is good by then.
+COURTESY = 0.01
 
 
 class OwnLease:
@@ -46,18 +48,21 @@ class OwnLease:
         self._moved_at = clock()
         self._stuck = False
         self._looking = threading.Lock()
+        self._begun = threading.Event()
         self._stopped = threading.Event()
         self._main = threading.main_thread().ident
         self._keeper = LeaseKeeper(
             store, ttl / 5, on_renewed=self._renewed, on_gone=self._lost, on_late=self._is_late, clock=clock
         )
+        threading.Thread(target=self._look_after_it, name="progress", daemon=True).start()
 
     def start(self) -> None:
-        """Renew it ourselves from now on."""
-        self._keeper.keep(self._lease, self._ttl, self._moving, self.deadline)
+        """Renew it ourselves from now on. This takes no time: the threads are there."""
+        self._begun.set()
 
     def stop(self) -> None:
         self._stopped.set()
+        self._begun.set()
         self._keeper.close()
 
     def is_over(self) -> bool:
@@ -68,11 +73,13 @@ class OwnLease:
         """From now on `place` must change within the limit, or renewals end."""
         self._moved_at = self._clock()
         self._place = place
-        if self._limit:
-            threading.Thread(target=self._look_often, name="progress", daemon=True).start()
 
-    def _look_often(self) -> None:
-        while not self._stopped.wait(min(LOOK, self._limit / 4)):
+    def _look_after_it(self) -> None:
+        self._begun.wait()
+        if self._stopped.wait(COURTESY):
+            return
+        self._keeper.keep(self._lease, self._ttl, self._moving, self.deadline)
+        while self._limit and not self._stopped.wait(min(LOOK, self._limit / 4)):
             self._moving()
 
     def _moving(self) -> bool:

@@ -121,6 +121,10 @@ class RecordLoop:
             self._cut_at = self._clock()
             self._commits.send()
 
+    def finish(self) -> None:
+        """Make everything that was handled part of the next commit, which will be the last: it is not sent yet."""
+        self._cut_or_go_back()
+
     def heartbeat(self) -> None:
         """A long record says that all is well."""
         self.rounds += 1

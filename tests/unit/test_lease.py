@@ -108,7 +108,7 @@ class Keeper:
         eventually(what, step)
 
     def ended(self) -> bool:
-        return self.it._thread is None and not any(t.name == "lease-keeper" for t in threading.enumerate())
+        return not any(each.name in ("lease-keeper", "lease-late") for each in threading.enumerate())
 
 
 @pytest.fixture(autouse=True)
@@ -355,15 +355,16 @@ class TestEnd:
         keeper.it.close()
         eventually("it has ended", keeper.ended)
 
-    def test_without_a_lease_there_is_no_thread_and_another_lease_starts_one(
+    def test_without_a_lease_there_is_no_stream_and_another_lease_opens_one(
         self, hand: ByHand, keeper: Keeper
     ) -> None:
-        """A process that keeps nothing costs nothing."""
+        """A process that keeps nothing asks for nothing."""
         keeper.it.keep(1, TTL)
         hand.requests(1).answer(1)
         eventually("it is renewed", lambda: keeper.renewed)
         keeper.it.drop(1)
-        keeper.until("the thread has ended", keeper.ended)
+        keeper.until("the stream has ended", lambda: hand.streams[0].ended)
+        assert len(hand.streams) == 1
         keeper.it.keep(2, TTL)
         hand.requests(1, number=1).answer(2)
         eventually("the other is renewed", lambda: [lease for lease, _ in keeper.renewed] == [1, 2])

@@ -235,6 +235,31 @@ def test_a_handler_that_cannot_be_opened_parks_the_partition() -> None:
     assert "no database" in stage.parked.reason
 
 
+def test_whoever_named_it_hears_of_it_before_the_first_record_is_handled() -> None:
+    """Impatience names another after half a second, and the first record may take a minute."""
+    stage = Stage()
+    entered = []
+    stage.on_record = lambda _offset: entered.append(len(stage.history))
+    stage.owner().work()
+    assert entered[0] == 1
+
+
+def test_whoever_named_it_hears_of_it_before_the_handler_is_opened() -> None:
+    """That may take a minute too."""
+    stage = Stage()
+    seen = []
+
+    class Slow:
+        def open(self, _context: Any) -> None:
+            seen.append((len(stage.history), stage.lease.started))
+
+        def handle(self, record: Any, state: Any) -> None:
+            stage.handle(record, state)
+
+    stage.owner(Slow).work()
+    assert seen == [(1, True)]
+
+
 def test_its_place_is_watched_from_the_first_record_on() -> None:
     """A handler that hangs at the first record is a handler that hangs."""
     stage = Stage()
@@ -266,7 +291,8 @@ def test_the_last_commit_gives_the_lock_to_the_successor_and_its_lease() -> None
 
 
 def test_what_was_handled_but_not_committed_goes_with_the_hand_over() -> None:
-    """Told to leave in the middle of a list: the rest is the successor's, and nothing is between the two."""
+    """Told to leave in the middle of a list: the rest is the successor's, and nothing is between the two: what was
+    not committed yet goes in the very transaction that names the successor."""
     stage = Stage()
     stage.successors = [stage.standby("heir")]
     stage.on_record = lambda offset: stage.tell(Leave(tuple(stage.successors))) if offset == 6 else None
@@ -274,7 +300,11 @@ def test_what_was_handled_but_not_committed_goes_with_the_hand_over() -> None:
     stage.owner().work()
 
     assert stage.handled == list(range(7))
-    assert stage.offset[0] == 7
+    assert stage.lock is not None
+    assert stage.offset == (7, stage.lock[1])
+    stored = stage.store.get(KEYS.offset(P))
+    assert stored is not None
+    assert Offset.decode(stored.value).sequence == 2  # after that of the first record
     assert stage.sum == fold(range(7))
 
 
