@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import assert_never
 
@@ -112,7 +112,7 @@ class Supervisor:
         self._timers.every(self._scales.every, self._weigh)
         self._timers.every(MIRROR_EVERY, self._mirror_offsets)
         self._timers.every(TICK, self._staffing.tick)
-        self._follow()
+        self._follow(())
         while not self._stopping.is_done(len(self._children) + self._succession.unburied, self._errands.open):
             for event in self._inbox.wait(self._timers.next_at()):
                 self._handle(event)
@@ -129,12 +129,9 @@ class Supervisor:
                     self._succession.bury(child)
             case ClusterListed(snapshot):
                 if self._cluster.list_anew(snapshot):
-                    self._follow()
-                    self._succession.attend(*self._staffing.topic_ids)
+                    self._follow(list(self._staffing.topic_ids))
             case ClusterChanged(changes):
-                concerned = [self._cluster.change(change) for change in changes]
-                self._follow()
-                self._succession.attend(*filter(None, concerned))
+                self._follow([each for each in map(self._cluster.change, changes) if each is not None])
             case PartitionsChanged(topic_ids):
                 self._staffing.know(topic_ids)
             case SignalArrived(number):
@@ -155,10 +152,13 @@ class Supervisor:
             case _:
                 assert_never(event)
 
-    def _follow(self) -> None:
-        """The picture of the cluster is new: hosts to be followed, workers to be started or ended."""
+    def _follow(self, concerned: Sequence[Partition]) -> None:
+        """The picture of the cluster is new. First whoever was named: somebody waits for the next record. Then hosts
+        to be followed, workers to be started or ended, and who competes for a lock that is free, as planned now."""
+        self._succession.tell_the_named(*concerned)
         self._neighbours.know(self._cluster.hosts)
         self._staffing.arrange()
+        self._succession.attend(*concerned)
 
     def _hear(self, child: Child, report: Report) -> None:
         match report:

@@ -64,20 +64,25 @@ class Succession:
 
     # --- the living ----------------------------------------------------------------------------------------------
 
-    def attend(self, *partitions: Partition) -> None:
-        """For each of our workers: is the lock free, or its own, or must it let go?"""
+    def tell_the_named(self, *partitions: Partition) -> None:
+        """Is one of our standbys in the lock? It is told so."""
         for partition in partitions:
             held = self._cluster.locks.get(partition)
-            parked = partition in self._cluster.parked
+            child = self._children.get(held.lock.worker) if held is not None else None
+            if held is not None and child is not None and child.is_ready:
+                self._offer(child, held.token)
+
+    def attend(self, *partitions: Partition) -> None:
+        """For each of our workers: is the lock free, or its own, or must it let go?"""
+        self.tell_the_named(*partitions)
+        for partition in partitions:
+            is_free = partition not in self._cluster.locks and partition not in self._cluster.parked
             for child in self._children.of(partition):
                 if child.token is not None:
-                    if parked and not child.leaving:
+                    if partition in self._cluster.parked and not child.leaving:
                         self.leave(child, ())
-                elif child.is_ready and child.standby is not None:
-                    if held is None and not parked and not self._stopping.begun:
-                        self._let_compete(child, child.standby)
-                    elif held is not None and held.lock.worker == child.worker:
-                        self._offer(child, held.token)
+                elif is_free and child.is_ready and child.standby is not None and not self._stopping.begun:
+                    self._let_compete(child, child.standby)
 
     def leave(self, child: Child, successors: tuple[Standby, ...] | None = None) -> None:
         """Tell it to end, and see that it does; None: any ready standby may come after it."""
