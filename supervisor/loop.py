@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import assert_never
 
 from supervisor.children import Child, Children
 from supervisor.cluster import Cluster
 from supervisor.config import Config
+from supervisor.departure import Departure
 from supervisor.errands import Errands
 from supervisor.events import (
     ChildExited,
@@ -67,9 +67,6 @@ log = logging.getLogger(__name__)
 TICK = 0.125
 #: Seconds between two copies of the offsets to Kafka's group.
 MIRROR_EVERY = 5.0
-#: Seconds between one worker and the next that are told to leave a host that stops, owners first: hand-overs that
-#: come together take the processor from each other.
-STEP = 0.03
 #: Seconds that a stuck worker gets between TERM and KILL.
 LAST_CHANCE = 1.0
 
@@ -103,6 +100,7 @@ class Supervisor:
         self._staffing = Staffing(
             config, children, cluster, self._succession, topic_ids, self._timers, self._stopping, self._stop, clock
         )
+        self._departure = Departure(children, self._succession, self._timers, config.graceful_timeout)
         self._scales = Scales(config.max_worker_memory)
 
     def run(self) -> ExitCode:
@@ -127,6 +125,7 @@ class Supervisor:
             case ChildExited(worker):
                 if child := self._children.get(worker):
                     self._succession.bury(child)
+                    self._departure.go_on()
             case ClusterListed(snapshot):
                 if self._cluster.list_anew(snapshot):
                     self._follow(list(self._staffing.topic_ids))
@@ -252,14 +251,8 @@ class Supervisor:
     def _stop(self, code: ExitCode, reason: str) -> None:
         if self._stopping.begin(code, reason):
             self._errands.run(lambda: self._presence.change(draining=True))
-            leavers = sorted(self._children, key=lambda child: child.token is None)
-            for number, child in enumerate(leavers):
-                self._timers.after(number * STEP, partial(self._let_go, child))
+            self._departure.begin()
             self._timers.after(self._config.graceful_timeout, self._kill_all)
-
-    def _let_go(self, child: Child) -> None:
-        if self._children.get(child.worker) is child and not child.leaving:
-            self._succession.leave(child)
 
     def _kill_all(self) -> None:
         for child in self._children:

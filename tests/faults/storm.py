@@ -29,10 +29,13 @@ from supervisor.demo.load import create_topic
 from supervisor.demo.script import report
 from supervisor.orders import Orders
 from supervisor.patience import Patient
-from workers.documents import milliseconds
+from workers.documents import History, milliseconds
 from workers.model import Partition
 
-PER_PARTITION = 500.0  # records a second
+#: Records a second in each partition. Twelve partitions at 500 leave two cores nothing to spare, Kafka and etcd
+#: being on them too, and then a gap tells mostly how long a process waits for a processor.
+RATE = click.option("--rate", default=500.0, show_default=True, help="Records a second in each partition.")
+FEWER = click.option("--rate", default=100.0, show_default=True, help="Records a second in each partition.")
 
 
 @click.group()
@@ -41,14 +44,12 @@ def storm() -> None:
 
 
 @contextmanager
-def cluster_of(partitions: int, hosts: tuple[str, ...], *options: str) -> Iterator[DemoCluster]:
+def cluster_of(rate: float, partitions: int, hosts: tuple[str, ...], *options: str) -> Iterator[DemoCluster]:
     topic = f"storm-{secrets.token_hex(3)}"
     with services.start() as running:
         create_topic(running.bootstrap_servers, topic, partitions)
         addresses = running.bootstrap_servers, running.etcd_endpoints
-        with DemoCluster(
-            *addresses, topic, partitions, hosts, rate=PER_PARTITION * partitions, options=options
-        ) as cluster:
+        with DemoCluster(*addresses, topic, partitions, hosts, rate=rate * partitions, options=options) as cluster:
             yield cluster
 
 
@@ -75,9 +76,10 @@ def end(cluster: DemoCluster) -> None:
 
 @storm.command()
 @click.option("--count", default=100, show_default=True)
-def kills(count: int) -> None:
+@RATE
+def kills(count: int, rate: float) -> None:
     """kill -9 of owners at random moments."""
-    with cluster_of(4, ("a", "b"), "--rebalance-delay", "3600") as cluster:
+    with cluster_of(rate, 4, ("a", "b"), "--rebalance-delay", "3600") as cluster:
         cluster.start()
         cluster.load.start()
         phases: dict[str, list[float]] = {}
@@ -101,9 +103,10 @@ def kills(count: int) -> None:
 
 @storm.command()
 @click.option("--rounds", default=9, show_default=True, help="Each moves twelve partitions: six there, six back.")
-def moves(rounds: int) -> None:
+@FEWER
+def moves(rounds: int, rate: float) -> None:
     """A host joins and takes its half, is drained and gives it back."""
-    with cluster_of(12, ("a", "b"), "--rebalance-delay", "0.5") as cluster:
+    with cluster_of(rate, 12, ("a", "b"), "--rebalance-delay", "0.5") as cluster:
         cluster.start()
         cluster.load.start()
         orders = Orders(Patient(cluster.store, 10.0, "the services of this storm"), cluster.keys)
@@ -112,18 +115,21 @@ def moves(rounds: int) -> None:
             orders.drain("b")
             _wait_for_share(cluster, "b", 0)
             orders.undrain("b")
-        histories = [record for partition in cluster.judge.partitions for record in cluster.judge.history(partition)]
+        moved = [each for each in _gaps_of(cluster) if each.cause == "handed-over"]
         for phase in ("lock_taken", "state_loaded", "first_record"):
-            moved = [each.gap[phase] for each in histories if each.cause == "handed-over" and phase in each.gap]
-            show(f"last commit -> {phase.replace('_', ' ')} of a moved partition", moved)
+            show(
+                f"last commit -> {phase.replace('_', ' ')} of a moved partition", [each.gap[phase] for each in moved]
+            )
+        _tell_the_longest(moved)
         end(cluster)
 
 
 @storm.command()
 @click.option("--rounds", default=2, show_default=True)
-def rolling(rounds: int) -> None:
+@FEWER
+def rolling(rounds: int, rate: float) -> None:
     """Every host stops and comes back, one after the other."""
-    with cluster_of(12, ("a", "b", "c"), "--rebalance-delay", "1") as cluster:
+    with cluster_of(rate, 12, ("a", "b", "c"), "--rebalance-delay", "1") as cluster:
         cluster.start()
         cluster.load.start()
         for _ in range(rounds):
@@ -133,9 +139,10 @@ def rolling(rounds: int) -> None:
                 host.wait(30.0)
                 host.start()
                 cluster.wait_until_complete()
-        gaps = [gap for partition in cluster.judge.partitions for gap in _gaps_of(cluster, partition)]
+        gaps = _gaps_of(cluster)
         unowned = sum(_unowned(cluster, partition) for partition in cluster.judge.partitions)
-        show("last commit -> first record", gaps)
+        show("last commit -> first record", [each.gap["first_record"] for each in gaps])
+        _tell_the_longest(gaps)
         click.echo(f"time without an owner, all partitions together: {unowned:.1f} ms")
         end(cluster)
 
@@ -151,8 +158,17 @@ def _wait_for_share(cluster: DemoCluster, host: str, count: int) -> None:
     time.sleep(1.0)  # and everybody has handled a record
 
 
-def _gaps_of(cluster: DemoCluster, partition: Partition) -> list[float]:
-    return [record.gap["first_record"] for record in cluster.judge.history(partition) if "first_record" in record.gap]
+def _gaps_of(cluster: DemoCluster) -> list[History]:
+    """Every ownership that came after another one, and has handled a record."""
+    histories = (record for partition in cluster.judge.partitions for record in cluster.judge.history(partition))
+    return [record for record in histories if "first_record" in record.gap]
+
+
+def _tell_the_longest(gaps: list[History]) -> None:
+    """Where their time went: what to look at next."""
+    for each in sorted(gaps, key=lambda record: record.gap["first_record"])[-5:]:
+        phases = ", ".join(f"{name.replace('_', ' ')} {value:.0f}" for name, value in each.gap.items())
+        click.echo(f"  among the longest: {each.cause} to {each.host}, {each.since}: {phases} ms")
 
 
 def _unowned(cluster: DemoCluster, partition: Partition) -> float:

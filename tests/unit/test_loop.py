@@ -12,8 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from supervisor.departure import STEP
 from supervisor.events import ClusterListed, HostDied, HostLives, LeaseGone, PartitionsChanged, SignalArrived
-from supervisor.loop import STEP, TICK
+from supervisor.loop import TICK
 from supervisor.staffing import CALM, LANDSLIDE_REST, MOVES_AT_ONCE, SETTLING
 from supervisor.succession import IMPATIENCE, QUEUE_STEP
 from supervisor.vigil import UNANSWERED
@@ -628,6 +629,20 @@ def test_term_tells_every_owner_to_leave_to_other_hosts_only(make_host: MakeHost
     host.thaw()
     assert host.is_done()
     assert host.supervisor._stopping.code == 0
+
+
+def test_the_next_worker_is_told_to_leave_when_the_one_before_it_is_gone(make_host: MakeHost) -> None:
+    """Not earlier: its successor wants the processor. And nobody has to wait for the clock."""
+    host = make_host(3, workers=3)
+    running(host)
+    first, *rest = host.children.living
+    host.freeze(first, *rest)
+    send(host, signal.SIGTERM)
+    assert [bool(child.orders(Leave)) for child in (first, *rest)] == [True, False, False]
+    for child, following in pairwise((first, *rest)):
+        host.exit(child, 0)
+        host.settle()
+        assert following.orders(Leave)
 
 
 def test_a_second_int_kills_all(make_host: MakeHost) -> None:
