@@ -20,8 +20,12 @@ def tell(what: str) -> None:
         pipe = os.open(os.environ[PIPE], os.O_WRONLY | os.O_NONBLOCK)
     except (KeyError, OSError):
         return
-    os.write(pipe, line.encode())
-    os.close(pipe)
+    try:
+        os.write(pipe, line.encode())
+    except BlockingIOError:
+        pass  # full: nobody reads, which is no reason for a handler to fail
+    finally:
+        os.close(pipe)
 
 
 def post_fork(_server: object, _worker: object) -> None:

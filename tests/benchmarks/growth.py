@@ -117,9 +117,22 @@ def _size(bench: Bench, partitions: int, hosts: int) -> Iterator[Trial]:
             fleet.pipe.all_of({f"record-{number}" for number in range(FED)}, began, 30.0)
             for _ in range(kills):
                 time.sleep(random.uniform(0.2, 0.6))  # the random phase
-                yield _trial("gap", fleet.gap(random.choice(fleet.partitions[:FED])), "ms", partitions, hosts)
+                gap, facts = _gap(fleet, random.choice(fleet.partitions[:FED]))
+                yield _trial("gap", gap, "ms", partitions, hosts, facts)
+                if facts:
+                    bench.say(f"growth: not looked at any longer: {facts['at least']}\n{fleet.logs()[-3000:]}")
+                    break
         finally:
             load.stop()
+
+
+def _gap(fleet: Fleet, partition: Partition) -> tuple[float, Facts]:
+    """Where more processes than processors can bear are asked for, a gap may be longer than anybody waits."""
+    begun = time.monotonic()
+    try:
+        return fleet.gap(partition), {}
+    except TimeoutError as error:
+        return (time.monotonic() - begun) * 1000, {"at least": str(error)}
 
 
 def _idle(bench: Bench, fleet: Fleet, partitions: int, hosts: int, window: float) -> Iterator[Trial]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,8 @@ def _growing(trials: Sequence[Trial], size: str, other: str) -> tuple[str, str, 
         each: len({t.facts[size] for t in sized if t.facts[other] == each})
         for each in {t.facts[other] for t in sized}
     }
-    usual = max(steps, key=lambda each: steps[each])
+    often = Counter(t.facts[other] for t in sized)
+    usual = max(steps, key=lambda each: (steps[each], often[each]))
     found = [t for t in sized if t.facts[other] == usual]
     return (size, f"{usual} {other}", found) if steps[usual] > 1 else None
 

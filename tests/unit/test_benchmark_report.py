@@ -10,7 +10,7 @@ import pytest
 
 from tests.benchmarks import report
 from tests.benchmarks.budgets import BUDGETS
-from tests.benchmarks.pictures import draw
+from tests.benchmarks.pictures import _growing, draw
 from tests.benchmarks.results import Part, Results, all_trials, load, save
 from tests.benchmarks.surroundings import Surroundings
 from tests.benchmarks.trials import Trial
@@ -158,3 +158,11 @@ def test_growth_is_drawn_over_what_grows(tmp_path: Path) -> None:
     assert draw({"growth": part(grown(4, 2), grown(4, 2), benchmark="growth")}, tmp_path) == []
     both = part(grown(4, 2), grown(64, 2), grown(64, 1), grown(64, 8), benchmark="growth")
     assert draw({"growth": both}, tmp_path) == [tmp_path / "benchmark-growth.png"]
+
+
+def test_of_two_rows_with_as_many_sizes_the_one_with_more_trials_is_drawn() -> None:
+    """Some costs are measured alone, on one host, in sizes of their own: they do not say what a cluster costs."""
+    alone = [Trial("growth", "", "reading", 1.0, "ms", {"partitions": n, "hosts": 1}) for n in (100, 1000)]
+    whole = [Trial("growth", "", "gap", 1.0, "ms", {"partitions": n, "hosts": 2}) for n in (4, 4, 64)]
+    for trials in (alone + whole, whole + alone):
+        assert _growing(trials, "partitions", "hosts") == ("partitions", "2 hosts", whole)
