@@ -115,15 +115,22 @@ def _size(bench: Bench, partitions: int, hosts: int) -> Iterator[Trial]:
         load.start()
         try:
             fleet.pipe.all_of({f"record-{number}" for number in range(FED)}, began, 30.0)
-            for _ in range(kills):
-                time.sleep(random.uniform(0.2, 0.6))  # the random phase
-                gap, facts = _gap(fleet, random.choice(fleet.partitions[:FED]))
-                yield _trial("gap", gap, "ms", partitions, hosts, facts)
-                if facts:
-                    bench.say(f"growth: not looked at any longer: {facts['at least']}\n{fleet.logs()[-3000:]}")
-                    break
+            yield from _gaps(bench, fleet, kills, partitions, hosts)
         finally:
             load.stop()
+
+
+def _gaps(bench: Bench, fleet: Fleet, kills: int, partitions: int, hosts: int) -> Iterator[Trial]:
+    """So many, or as many as come before the cluster is not whole again within a minute."""
+    for number in range(kills):
+        time.sleep(random.uniform(0.2, 0.6))  # the random phase
+        gap, facts = _gap(fleet, random.choice(fleet.partitions[:FED]))
+        yield _trial("gap", gap, "ms", partitions, hosts, facts)
+        try:
+            fleet.wait_until_complete(60.0)
+        except TimeoutError as error:
+            bench.say(f"growth: no more than {number + 1} kills: {error}\n{fleet.logs()[-3000:]}")
+            return
 
 
 def _gap(fleet: Fleet, partition: Partition) -> tuple[float, Facts]:
