@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 
 from workers import history, transactions
 from workers.attention import Attention
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 PROGRESS_EVERY = 1.0
 #: Seconds in which an owner that has handed over leaves the processor to its successor: ending is work too.
 COURTESY = 0.05
+#: Seconds in which the thread that sends gets hold of the interpreter, before a handler's open() that may not let
+#: go of it. Where there is none, reading the first record takes as long.
+SENDING = 0.002
 #: Seconds for the last commit; the supervisor's own limit usually ends it earlier.
 LAST_COMMIT = 60.0
 
@@ -94,9 +98,10 @@ class Owner:
         self._refuse_what_is_not_ours()
         self._reader.assign(self._loop.offset)
         self._commits.attach(*transactions.enter(self._keys, self._partition, self._history))
-        if self._handler.takes_time_to_open:
-            self._commits.send()
+        self._commits.send()  # whoever named us is impatient, and the first record may take long
         self._lease.start()
+        if self._handler.takes_time_to_open:
+            time.sleep(SENDING)
         self._open_handler()
         self._life.advance(Event.LOCK_CONFIRMED, self._token)
         self._line.tell(TookLock(self._token, self._loop.offset, self._loaded.lock.deaths))
@@ -203,7 +208,6 @@ class Owner:
             Put(self._history_key, self._history.encode()),
             Get(self._keys.histories(self._partition), prefix=True),
         )
-        self._commits.send()  # whoever named us is impatient, and the first record may take long
 
     def _tidy_history(self, found: tuple[KeyValue, ...]) -> None:
         self._commits.attach(*history.tidy(found, self._token, self._history))

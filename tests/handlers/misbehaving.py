@@ -99,6 +99,32 @@ def puts_too_much(record: Any, state: Any) -> None:
         state["big"] = "x" * 2_000_000
 
 
+def _cling() -> None:
+    """A call into C that does not let go of the interpreter: no other thread of the process runs for 1.5 s."""
+    ctypes.PyDLL(None).usleep(1_500_000)
+
+
+_clung = False
+
+
+def clings(record: Any, state: Any) -> None:
+    """At the first record that this process handles."""
+    global _clung
+    if not _clung and record.partition() == 0:
+        _clung = True
+        _cling()
+    check(record, state)
+
+
+class ClingsWhenOpened:
+    def open(self, context: Any) -> None:
+        if context.partition.number == 0:
+            _cling()
+
+    def handle(self, record: Any, state: Any) -> None:
+        check(record, state)
+
+
 class Batch:
     """The same account, by lists."""
 

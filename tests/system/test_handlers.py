@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,32 @@ def test_trouble_that_passes_costs_nothing(make_cluster: MakeCluster, tmp_path: 
     eventually("the trouble has happened", once.exists)
 
     assert_nothing_was_lost(cluster)
+
+
+@pytest.mark.parametrize("handler", ["clings", "ClingsWhenOpened"])
+def test_a_successor_that_lets_nothing_run_at_first_is_not_passed_over(
+    make_cluster: MakeCluster, handler: str
+) -> None:
+    """Three times as long as whoever named it waits for a word of it: the word is on its way by then. Were it not,
+    the next one would be named, cling as long, and be passed over too, for ever."""
+    cluster = start(make_cluster, handler, {}, "--rebalance-delay", "3600")
+    trouble = cluster.judge.partitions[0]
+    eventually("it is processed", lambda: cluster.judge.offsets().get(trouble, 0) > 0)
+    for _ in range(3):
+        cluster.wait_until_complete()
+        token, offset = cluster.judge.tokens()[trouble], cluster.judge.offsets()[trouble]
+
+        os.kill(cluster.judge.owners()[trouble].pid, signal.SIGKILL)
+
+        goes_on = partial(is_beyond, cluster, trouble, offset + 500)  # more than was there when it began
+        eventually("it goes on", goes_on, deadline=15.0)
+        later = [each.cause for each in cluster.judge.history(trouble) if each.token > token]
+        assert later == ["taken-over"]
+    assert_nothing_was_lost(cluster)
+
+
+def is_beyond(cluster: DemoCluster, partition: Partition, offset: int) -> bool:
+    return cluster.judge.offsets()[partition] > offset
 
 
 @pytest.mark.parametrize(

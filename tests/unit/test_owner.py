@@ -304,7 +304,7 @@ def test_what_was_handled_but_not_committed_goes_with_the_hand_over() -> None:
     assert stage.offset == (7, stage.lock[1])
     stored = stage.store.get(KEYS.offset(P))
     assert stored is not None
-    assert Offset.decode(stored.value).sequence == 2  # after that of the first record
+    assert Offset.decode(stored.value).sequence == 3  # after the entrance, and that of the first record
     assert stage.sum == fold(range(7))
 
 
