@@ -1,7 +1,7 @@
 # Everything a newcomer needs: "make demo" shows it, "make test" proves it. "make help" lists the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test storm versions bench bench-compare lint clean
+.PHONY: help setup demo test storm versions bench bench-compare timeline lint clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -56,6 +56,10 @@ bench: setup  ## measure beside the rivals: 40 minutes, or 5 with QUICK=1; write
 bench-compare: setup  ## measure what is here beside another commit: BASE=commit, about seven minutes
 	@[ -n "$(BASE)" ] || { echo 'bench-compare: beside which commit? make bench-compare BASE=HEAD~1' >&2; exit 2; }
 	$(BIN)/python -m tests.benchmarks compare $(BASE) $(BENCHED)
+
+timeline: setup  ## the steps of a takeover and of a move, all processes on one axis (two minutes)
+	$(BIN)/python -m tests.benchmarks timeline kill
+	$(BIN)/python -m tests.benchmarks timeline move
 
 lint: setup  ## style, types and layers
 	$(BIN)/ruff check
