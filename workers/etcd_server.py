@@ -72,6 +72,10 @@ class Server:
         """gRPC's callables by the name of their method in etcd's protocol."""
         return self._calls or self._connect()
 
+    @property
+    def has_streams(self) -> bool:
+        return bool(self._streams)
+
     def opened(self, open_stream: Callable[[Server], _AnyStream]) -> _AnyStream:
         """Open a stream here. Raises Unavailable if the client is closed."""
         try:

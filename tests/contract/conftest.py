@@ -31,6 +31,15 @@ def prefix() -> str:
     return f"/contract/{uuid.uuid4().hex}/"
 
 
+@pytest.fixture(params=["alone", "beside a stream"])
+def beside(request: pytest.FixtureRequest, store: AnyStore, prefix: str) -> Iterator[None]:
+    """What nobody waits for goes another way while a stream is open."""
+    stream = store.watch((f"{prefix}elsewhere/",), 0) if request.param == "beside a stream" else None
+    yield
+    if stream is not None:
+        stream.cancel()
+
+
 @pytest.fixture
 def elapse(store: AnyStore) -> Callable[[float], None]:
     """Let so many seconds pass for a store with a clock of its own; a real one takes its time by itself."""

@@ -31,6 +31,7 @@ from workers.kv import (
     Store,
     Target,
     Txn,
+    TxnResult,
     WatchStream,
 )
 
@@ -235,6 +236,7 @@ class TestTransactions:
             put(store, f"{prefix}large", bytes((3 << 19) + 1))
         assert names(store.list(prefix).items, prefix) == ["fits"]
 
+    @pytest.mark.usefixtures("beside")
     def test_soon_means_each_once_without_waiting(self, store: AnyStore, prefix: str) -> None:
         """Transactions sent without waiting are each done exactly once, and each says its revision."""
         futures = [
@@ -244,6 +246,7 @@ class TestTransactions:
         assert len(revisions) == 200
         assert [each.version for each in store.list(prefix).items] == [20] * 10
 
+    @pytest.mark.usefixtures("beside")
     def test_soon_of_contenders_has_one_winner(self, store: AnyStore, prefix: str) -> None:
         """Of many that compete for a key at the same time exactly one succeeds."""
         key = f"{prefix}lock"
@@ -253,6 +256,7 @@ class TestTransactions:
         ]
         assert sum(each.result(timeout=10).succeeded for each in results) == 1
 
+    @pytest.mark.usefixtures("beside")
     def test_soon_fails_through_its_future(self, store: AnyStore, prefix: str) -> None:
         """Errors are those of `transact`, raised by the future."""
         twice = (Put(f"{prefix}a", b"1"), Put(f"{prefix}a", b"2"))
@@ -261,6 +265,7 @@ class TestTransactions:
         with pytest.raises(LeaseGone):
             store.transact_soon(Txn((), (Put(f"{prefix}a", b"", new_lease()),))).result(timeout=10)
 
+    @pytest.mark.usefixtures("beside")
     def test_soon_calls_back(self, store: AnyStore, prefix: str) -> None:
         """A callback on the future gets the result without anybody waiting."""
         heard: queue.Queue[bool] = queue.Queue()
@@ -499,6 +504,12 @@ class TestWatching:
             store.compact(put(store, f"{prefix}a") + 1_000_000)
 
 
+def soon_beside_a_stream(etcd: Etcd, prefix: str) -> TxnResult:
+    """It goes another way then."""
+    etcd.watch((f"{prefix}elsewhere/",), 0)
+    return etcd.transact_soon(Txn((), ())).result(timeout=10)
+
+
 class TestEndpoints:
     """What only a real network can do."""
 
@@ -630,6 +641,8 @@ class TestEndpoints:
                 etcd.get(f"{prefix}a")
             with pytest.raises(Refused, match="another etcd cluster"):
                 etcd.transact_soon(Txn((), ())).result(timeout=10)
+            with pytest.raises(Refused, match="another etcd cluster"):
+                soon_beside_a_stream(etcd, prefix)
             with pytest.raises(Refused, match="another etcd cluster"):
                 list(etcd.watch((prefix,), 0))
         finally:
