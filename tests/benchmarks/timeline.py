@@ -14,7 +14,6 @@ import time
 from collections import defaultdict
 from contextlib import ExitStack
 
-from supervisor.demo.judge import wait_for
 from supervisor.orders import Orders
 from supervisor.patience import Patient
 from tests.benchmarks import marking
@@ -71,7 +70,6 @@ class Timeline:
 
     def rest(self) -> None:
         self._ours.wait_until_complete()
-        wait_for("orders are carried out", lambda: len(self._ours.owners()) == 2, 20.0)
         time.sleep(random.uniform(0.3, 0.8))  # the random moment
 
     def _note(self, found: Takeover, before: int) -> None:
