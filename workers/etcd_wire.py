@@ -44,9 +44,9 @@ def txn_request(txn: Txn) -> Any:
     for compare in txn.compare:
         _fill_compare(request.compare.add(), compare)
     for operation in txn.success:
-        _fill_operation(request.success.add(), operation)
+        _fill_operation(request.success.add(), operation, txn.serializable)
     for operation in txn.failure:
-        _fill_operation(request.failure.add(), operation)
+        _fill_operation(request.failure.add(), operation, txn.serializable)
     return request
 
 
@@ -114,7 +114,7 @@ def _fill_compare(message: Any, compare: Compare) -> None:
     setattr(message, compare.target.value, compare.value)
 
 
-def _fill_operation(message: Any, operation: Operation) -> None:
+def _fill_operation(message: Any, operation: Operation, serializable: bool) -> None:
     match operation:
         case Put(key, value, lease):
             put = message.request_put
@@ -123,6 +123,7 @@ def _fill_operation(message: Any, operation: Operation) -> None:
             _fill_range(message.request_delete_range, key, prefix)
         case Get(key, prefix):
             _fill_range(message.request_range, key, prefix)
+            message.request_range.serializable = serializable
 
 
 def _fill_range(message: Any, key: str, prefix: bool) -> None:

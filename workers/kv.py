@@ -72,11 +72,16 @@ Operation = Put | Delete | Get
 
 @dataclass(frozen=True, slots=True)
 class Txn:
-    """If all comparisons hold, `success` is done, otherwise `failure`: atomically, at one revision."""
+    """If all comparisons hold, `success` is done, otherwise `failure`: atomically, at one revision.
+
+    `serializable`, for one that only reads: the member that is asked answers at once with what it knows, without
+    asking the others whether that is the newest.
+    """
 
     compare: tuple[Compare, ...]
     success: tuple[Operation, ...]
     failure: tuple[Operation, ...] = ()
+    serializable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ class PartitionLock:
     def confirm(self, token: Token) -> Loaded | None:
         """Make sure that the lock is ours under `token`; None when it is not."""
         result = self._ask(transactions.confirm(self._keys, self._partition, token))
+        if not result.succeeded:  # or it has not got there yet
+            result = self._ask(transactions.confirm(self._keys, self._partition, token, serializable=False))
         return transactions.loaded(self._keys, self._partition, result) if result.succeeded else None
 
     def rehearse(self) -> None:

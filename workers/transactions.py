@@ -61,13 +61,15 @@ def acquire(keys: Keys, partition: Partition, lock: Lock) -> Txn:
     )
 
 
-def confirm(keys: Keys, partition: Partition, token: Token) -> Txn:
+def confirm(keys: Keys, partition: Partition, token: Token, serializable: bool = True) -> Txn:
     """A standby that was named makes sure that it is the owner, and loads everything.
 
-    It writes nothing: a linearizable reading waits for no disk, and somebody waits for the next record. That the
-    answer may be old by the time it arrives changes nothing: every commit compares the token.
+    It writes nothing, and no member asks another: somebody waits for the next record. A member that shows the lock
+    at `token` knows everything up to that revision, so every commit that was ever let through before; and what came
+    after it can only be our own. It may not know that the lock was since given to somebody else. Nor would the
+    newest answer, by the time it arrives: every commit compares the token.
     """
-    return Txn((_mine(keys, partition, token),), _load(keys, partition), (Get(keys.lock(partition)),))
+    return Txn((_mine(keys, partition, token),), _load(keys, partition), (Get(keys.lock(partition)),), serializable)
 
 
 def enter(keys: Keys, partition: Partition, begun: History) -> tuple[Operation, ...]:

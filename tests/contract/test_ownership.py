@@ -256,7 +256,7 @@ class TestConfirm:
         assert group.store.get(group.keys.history(P, named)) is None
 
     def test_a_confirmation_sees_the_last_commit_that_the_takeover_let_through(self, group: Group) -> None:
-        """It is linearizable: whatever landed before the lock was written over is in it."""
+        """Whatever landed before the lock was written over is in it, though one member alone was asked."""
         dead, heir = group.standby("dead"), group.standby("heir")
         token = group.own(dead).token
         for number in range(1, 20):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import socket
 import threading
@@ -202,6 +203,17 @@ class TestTransactions:
         before, written, after = result.answers
         assert (before[0].value, written, after[0].value) == (b"old", (), b"new")
         assert after[0].mod_revision == result.revision
+
+    def test_one_member_alone_may_compare_and_read(self, store: AnyStore, prefix: str) -> None:
+        """The member that has answered a writing knows it, so it answers here as all of them would."""
+        written = store.transact(Txn((), (Put(f"{prefix}a", b"1"),))).revision
+        for revision in (written, written + 1):
+            is_it = (Compare(f"{prefix}a", Target.MOD_REVISION, revision),)
+            reading = Txn(is_it, (Get(prefix, prefix=True),), (Get(f"{prefix}b"),))
+            alone = store.transact(dataclasses.replace(reading, serializable=True))
+            together = store.transact(reading)
+            assert (alone.succeeded, alone.answers) == (together.succeeded, together.answers)
+            assert alone.succeeded == (revision == written)
 
     def test_prefix_reads_and_deletes(self, store: AnyStore, prefix: str) -> None:
         """A prefix means every key that begins with it, in key order, and no other."""

@@ -150,6 +150,22 @@ class TestShape:
             assert mine in txn.compare
             assert Get(KEYS.lock(P)) in txn.failure
 
+    @pytest.mark.parametrize("serializable", [True, False])
+    def test_a_confirmation_writes_nothing(self, serializable: bool) -> None:
+        """So any member can answer it, with what it knows or with what all know."""
+        txn = transactions.confirm(KEYS, P, 17, serializable)
+        assert txn.serializable == serializable
+        assert all(isinstance(each, Get) for each in (*txn.success, *txn.failure))
+
+    def test_nothing_that_writes_is_answered_by_one_member_alone(self) -> None:
+        """etcd would take no notice; whoever reads the transaction might."""
+        me = Standby("me", "here", 1, "1", now())
+        lock = Lock.naming(me, Cause.ACQUIRED)
+        assert not transactions.acquire(KEYS, P, lock).serializable
+        assert not transactions.commit(KEYS, P, 5, offset(1, 17, 1), {}).serializable
+        assert not transactions.pass_on(KEYS, P, 17, lock).serializable
+        assert not transactions.still_mine(KEYS, P, 17).serializable
+
     def test_a_commit_compares_the_offset_it_has_seen(self) -> None:
         """So the same transaction can be sent twice, and lands once."""
         txn = transactions.commit(KEYS, P, 5, offset(1, 17, 1), {})
