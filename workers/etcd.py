@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -39,7 +38,7 @@ from workers.etcd_wire import (
     txn_request,
     txn_result,
 )
-from workers.kv import Grant, KeyValue, Listing, ServerStatus, Txn, TxnResult
+from workers.kv import Grant, KeyValue, Listing, Lists, ServerStatus, Txn, TxnResult
 
 #: Keys asked for at once when listing.
 PAGE = 1000
@@ -174,14 +173,14 @@ class Etcd:
         with suppress(LeaseGone):
             self._call_around("LeaseRevoke", rpc.LeaseRevokeRequest(ID=lease))
 
-    def keepalive(self, requests: Iterator[int]) -> Keepalive:
-        """Renew the leases that `requests` names, as they come.
+    def keepalive(self, lists: Lists) -> Keepalive:
+        """Renew the leases that the lists name, one list when the one before is answered.
 
-        Each must be answered within the deadline of a call, or the stream breaks off with Unavailable. Every
+        Answers that are further apart than the deadline of a call break the stream off with Unavailable. Every
         stream needs an iterator of its own: gRPC may take one more from it after the stream has ended.
         """
         who = self._stream_metadata()
-        return self._server.opened(lambda on: Keepalive(on.calls["LeaseKeepAlive"], on, who, requests))
+        return self._server.opened(lambda on: Keepalive(on.calls["LeaseKeepAlive"], on, who, lists))
 
     # --- the cluster
 

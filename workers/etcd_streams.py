@@ -4,7 +4,8 @@ What a stream cannot do is notice silence. When a member is frozen, or a firewal
 stream on it stays open without a word, while gRPC's own keepalive (20 s) needs many seconds to see it: a
 kernel goes on acknowledging for a frozen process. So silence is judged by deadlines of our own:
 
-- opening a watch, and every single keepalive, must be answered within the deadline of a call;
+- opening a watch must be answered within the deadline of a call, and keepalives that were asked for must go on being
+  answered, no two answers further apart than that;
 - when *any* call to a server runs into its deadline, all streams on that server are broken off as well.
 
 The second rule covers a watch that once worked: whoever watches also reads, every few seconds (the
@@ -28,7 +29,7 @@ import grpc
 from workers.errors import PartitionSupervisorError, Unavailable
 from workers.etcd3_messages import rpc
 from workers.etcd_wire import Silent, StaleToken, change, translate, translate_cancelled_watch, watch_request
-from workers.kv import Change, Renewal
+from workers.kv import Change, Lists, Renewal
 
 _Item = TypeVar("_Item", covariant=True)
 
@@ -162,24 +163,35 @@ class Watch(Stream[Change]):
 
 
 class Keepalive(Stream[Renewal]):
-    """Renewals, one in flight at a time: etcd works on those of one stream one by one anyway."""
+    """Renewals, a list at a time.
+
+    etcd works on those of one stream one by one, but need not wait for us between them. While it had to, the leases
+    of hundreds of standbys ran out on a machine that was starved, and to replace those starved it for good.
+    """
 
     method = "LeaseKeepAlive"
 
-    def __init__(self, call: Any, owner: Owner, metadata: tuple[tuple[str, str], ...], leases: Iterator[int]) -> None:
-        self._leases = leases
+    def __init__(self, call: Any, owner: Owner, metadata: tuple[tuple[str, str], ...], lists: Lists) -> None:
+        self._lists = lists
+        self._asked = self._told = 0  # each is written by one thread alone
         super().__init__(call, owner, metadata)
 
     def _requests(self) -> Iterator[Any]:
-        for lease in self._leases:
-            self._answered.clear()
-            if self._over.is_set():
-                return
-            yield rpc.LeaseKeepAliveRequest(ID=lease)
-            if self._silent():
-                return
+        for leases in self._lists:
+            self._asked += len(leases)
+            for lease in leases:
+                if self._over.is_set():
+                    return
+                yield rpc.LeaseKeepAliveRequest(ID=lease)
+            while self._told < self._asked:
+                self._answered.clear()
+                if self._over.is_set():
+                    return
+                if self._told < self._asked and self._silent():
+                    return
         self._finished = True  # all asked, all answered
 
     def _read(self, answer: Any) -> Iterable[Renewal]:
+        self._told += 1
         self._answered.set()
         return (Renewal(answer.ID, answer.TTL),)

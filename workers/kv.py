@@ -6,11 +6,11 @@ Plain frozen values, so that a transaction can be built, shown and tested withou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +139,10 @@ class ServerStatus:
     alarms: tuple[str, ...] = ()
 
 
+#: Leases to be renewed, as many at once as a list names.
+Lists: TypeAlias = Iterator[Sequence[int]]
+
+
 class KeepaliveStream(Protocol):
     """Answers to keepalives, in the order they were asked; `cancel` (from any thread) ends the iteration."""
 
@@ -170,5 +174,5 @@ class Store(Protocol):
     def watch(self, prefixes: tuple[str, ...], start_revision: int) -> WatchStream: ...
     def grant(self, ttl: int, lease: int = 0) -> Grant: ...
     def revoke(self, lease: int) -> None: ...
-    def keepalive(self, requests: Iterator[int]) -> KeepaliveStream: ...
+    def keepalive(self, lists: Lists) -> KeepaliveStream: ...
     def close(self) -> None: ...

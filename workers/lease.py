@@ -6,7 +6,7 @@ that goes on counting while a machine sleeps. So our deadline is always earlier 
 
 One stream carries the renewals of all leases of a process; asking with a call of its own each time costs twice as
 much. gRPC pulls the requests out of a generator in a thread of its own, so the generator is our metronome:
-it paces the rounds, gives the server one second to answer each, and cancels a stream that stays silent, for a
+it paces the rounds, gives the server one second for each answer, and cancels a stream that stays silent, for a
 half-open connection shows no other sign. A stream that ended is opened again at the next endpoint.
 
 A renewal is sent only while `alive()` says so: that ties a lease to the progress of its holder. Renewals do not
@@ -16,15 +16,17 @@ prove ownership: etcd is known to answer them for leases whose keys are gone. On
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from workers.clock import Clock, boottime
 from workers.errors import PartitionSupervisorError
-from workers.kv import KeepaliveStream, Renewal, Store
+from workers.kv import KeepaliveStream, Lists, Renewal, Store
 
 #: An answer that takes longer than this many seconds means: try another endpoint.
 PATIENCE = 1.0
+#: So many renewals are asked for before the first of them has to be answered.
+AT_ONCE = 100
 #: The part of the time between two renewals after which the first one of a lease that is good goes out.
 LATER = 5
 
@@ -121,26 +123,30 @@ class LeaseKeeper:
                     self._changed.wait(self._every / LATER)
             return not self._closed
 
-    def _rounds(self, ended: threading.Event) -> Iterator[int]:
+    def _rounds(self, ended: threading.Event) -> Lists:
         while not (self._closed or ended.is_set() or not self._leases):
             with self._changed:
                 self._hurry = False
                 asking = [(lease, each) for lease, each in self._leases.items() if each.alive()]
             begun = self._clock()
-            for lease, each in asking:
-                each.asked = self._clock()
-                yield lease
+            for first in range(0, len(asking), AT_ONCE):
+                part = asking[first : first + AT_ONCE]
+                at = self._clock()
+                for _, each in part:
+                    each.asked = at
+                yield tuple(lease for lease, _ in part)
+            asked_at = self._clock()
             with self._changed:
                 while not (self._closed or ended.is_set()):
-                    passed = self._clock() - begun
+                    now = self._clock()
                     silent = any(each.asked is not None for each in self._leases.values())
-                    if silent and passed >= PATIENCE and self._stream is not None:
+                    if silent and now - asked_at >= PATIENCE and self._stream is not None:
                         self._stream.cancel()
                         return
-                    if not silent and (passed >= self._every or self._hurry):
+                    if not silent and (now - begun >= self._every or self._hurry):
                         break
-                    next_look = (PATIENCE if silent else self._every) - passed
-                    self._changed.wait(max(0.001, next_look))
+                    next_look = asked_at + PATIENCE if silent else begun + self._every
+                    self._changed.wait(max(0.001, next_look - now))
 
     def _answered(self, renewal: Renewal) -> None:
         with self._changed:

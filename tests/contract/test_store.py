@@ -401,31 +401,39 @@ class TestLeases:
         elapse(grant.ttl)
         assert told(take(watch, 1), prefix) == [("deleted", "a", b"")]
         watch.cancel()
-        assert list(store.keepalive(iter([grant.lease]))) == [Renewal(grant.lease, 0)]
+        assert list(store.keepalive(iter([[grant.lease]]))) == [Renewal(grant.lease, 0)]
 
     def test_keepalives_are_answered_in_order(self, store: AnyStore) -> None:
-        """One stream renews several leases; one that is not known is answered with a TTL of 0."""
+        """One stream renews several leases, in lists; one that is not known is answered with a TTL of 0."""
         first, second, unknown = store.grant(60).lease, store.grant(30).lease, new_lease()
-        stream = store.keepalive(iter([first, unknown, second, first]))
+        stream = store.keepalive(iter([[first, unknown], [second], [], [first]]))
         with ended_after(10, stream.cancel):
             answers = list(stream)
         assert answers == [Renewal(first, 60), Renewal(unknown, 0), Renewal(second, 30), Renewal(first, 60)]
         for lease in (first, second):
             store.revoke(lease)
 
+    def test_many_keepalives_are_all_answered(self, store: AnyStore) -> None:
+        """Hundreds at once, and then as many again."""
+        lease = store.grant(60).lease
+        stream = store.keepalive(iter([[lease] * 300] * 2))
+        with ended_after(10, stream.cancel):
+            assert list(stream) == [Renewal(lease, 60)] * 600
+        store.revoke(lease)
+
     def test_a_keepalive_stream_is_fed_while_it_is_read(self, store: AnyStore) -> None:
         """Requests may come whenever their iterator likes, and cancelling ends a stream that waits."""
         lease = store.grant(60).lease
-        asked: queue.Queue[int] = queue.Queue()
-        stream = store.keepalive(iter(asked.get, -1))
+        asked: queue.Queue[list[int]] = queue.Queue()
+        stream = store.keepalive(iter(asked.get, [-1]))
         answers = iter(stream)
         with ended_after(10, stream.cancel):
             for _ in range(3):
-                asked.put(lease)
+                asked.put([lease])
                 assert next(answers) == Renewal(lease, 60)
         with ended_after(0.05, stream.cancel):
             assert list(answers) == []
-        asked.put(-1)
+        asked.put([-1])
         store.revoke(lease)
 
 
@@ -560,8 +568,8 @@ class TestEndpoints:
         etcd = Etcd(EtcdOptions((dead_endpoint, *etcd_endpoints)))
         try:
             with pytest.raises(Unavailable):
-                list(etcd.keepalive(iter([1])))
-            assert list(etcd.keepalive(iter([1]))) == [Renewal(1, 0)]
+                list(etcd.keepalive(iter([[1]])))
+            assert list(etcd.keepalive(iter([[1]]))) == [Renewal(1, 0)]
         finally:
             etcd.close()
 
@@ -574,7 +582,7 @@ class TestEndpoints:
             lambda: etcd.transact(Txn((), (Put("/a", b""),))),
             lambda: etcd.grant(5),
             lambda: list(etcd.watch(("/a",), 1)),
-            lambda: list(etcd.keepalive(iter([1]))),
+            lambda: list(etcd.keepalive(iter([[1]]))),
         ]
         try:
             for call in calls:
@@ -591,7 +599,7 @@ class TestEndpoints:
             frozen = f"127.0.0.1:{silent.getsockname()[1]}"
             for call in (
                 lambda etcd: list(etcd.watch(("/a",), 1)),
-                lambda etcd: list(etcd.keepalive(iter([1]))),
+                lambda etcd: list(etcd.keepalive(iter([[1]]))),
                 lambda etcd: etcd.transact(Txn((), ())),
             ):
                 etcd = Etcd(EtcdOptions((frozen, *etcd_endpoints), timeout=0.3))
@@ -697,7 +705,7 @@ class TestFaults:
         put(fake, f"{prefix}lock", b"", lease)
         fake.expire(lease)
         assert fake.get(f"{prefix}lock") is None
-        assert list(fake.keepalive(iter([lease]))) == [Renewal(lease, 0)]
+        assert list(fake.keepalive(iter([[lease]]))) == [Renewal(lease, 0)]
 
     def test_streams_that_break(self, prefix: str) -> None:
         """Open streams raise what they are told to; new ones work."""

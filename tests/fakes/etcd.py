@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count
 
 from tests.fakes.clock import FakeClock
 from workers.errors import Compacted, LeaseGone, PartitionSupervisorError, Refused, Unavailable
@@ -23,6 +23,7 @@ from workers.kv import (
     Grant,
     KeyValue,
     Listing,
+    Lists,
     Operation,
     Put,
     Renewal,
@@ -214,10 +215,10 @@ class FakeEtcd:
             self._begin()
             self._end_lease(lease)
 
-    def keepalive(self, requests: Iterator[int]) -> FakeKeepalive:
+    def keepalive(self, lists: Lists) -> FakeKeepalive:
         with self._changed:
             self._begin()
-            stream = FakeKeepalive(self, requests)
+            stream = FakeKeepalive(self, lists)
             self._streams.append(stream)
             return stream
 
@@ -318,9 +319,9 @@ class FakeWatch(_FakeStream):
 class FakeKeepalive(_FakeStream):
     """Takes its requests in a thread of its own, as gRPC does, one at a time."""
 
-    def __init__(self, etcd: FakeEtcd, requests: Iterator[int]) -> None:
+    def __init__(self, etcd: FakeEtcd, lists: Lists) -> None:
         super().__init__(etcd)
-        self._requests = requests
+        self._lists = lists
         self._renewals: deque[Renewal] = deque()
         self._finished = False
         self._items = self._iterate()
@@ -331,7 +332,7 @@ class FakeKeepalive(_FakeStream):
 
     def _consume(self) -> None:
         try:
-            for lease in self._requests:
+            for lease in chain.from_iterable(self._lists):
                 with self._changed:
                     if self._cancelled or self.error:
                         return

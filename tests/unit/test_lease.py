@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import pytest
@@ -13,8 +13,8 @@ from tests.eventually import eventually
 from tests.fakes.clock import FakeClock
 from tests.fakes.etcd import FakeEtcd
 from workers.errors import Unavailable
-from workers.kv import KeepaliveStream, Renewal, Store
-from workers.lease import PATIENCE, LeaseKeeper
+from workers.kv import KeepaliveStream, Lists, Renewal, Store
+from workers.lease import AT_ONCE, PATIENCE, LeaseKeeper
 
 TTL = 10
 EVERY = 2.0
@@ -23,12 +23,13 @@ EVERY = 2.0
 class Stream:
     """A keepalive stream whose answers a test gives; it takes its requests in a thread, as gRPC does."""
 
-    def __init__(self, requests: Iterator[int]) -> None:
+    def __init__(self, lists: Lists) -> None:
         self.asked: list[int] = []
+        self.lists: list[Sequence[int]] = []
         self.ended = False
         self._changed = threading.Condition()
         self._answers: deque[Renewal] = deque()
-        threading.Thread(target=self._take, args=(requests,), daemon=True).start()
+        threading.Thread(target=self._take, args=(lists,), daemon=True).start()
 
     def answer(self, lease: int, ttl: int = TTL) -> None:
         with self._changed:
@@ -49,9 +50,10 @@ class Stream:
                 renewal = self._answers.popleft()
             yield renewal
 
-    def _take(self, requests: Iterator[int]) -> None:
-        for lease in requests:
-            self.asked.append(lease)
+    def _take(self, lists: Lists) -> None:
+        for leases in lists:
+            self.lists.append(leases)
+            self.asked += leases
         self.cancel()
 
 
@@ -62,11 +64,11 @@ class ByHand:
         self.streams: list[Stream] = []
         self.refuse = 0
 
-    def keepalive(self, requests: Iterator[int]) -> KeepaliveStream:
+    def keepalive(self, lists: Lists) -> KeepaliveStream:
         if self.refuse:
             self.refuse -= 1
             raise Unavailable("told to refuse")
-        self.streams.append(Stream(requests))
+        self.streams.append(Stream(lists))
         return self.streams[-1]
 
     def stream(self, number: int = 0) -> Stream:
@@ -192,6 +194,23 @@ class TestRounds:
         stream.answer(1)
         hand.requests(3)
         assert sorted(stream.asked) == [1, 1, 2]
+
+    def test_many_are_asked_for_together(self, hand: ByHand, keeper: Keeper) -> None:
+        """A host of hundreds of workers does not wait for one answer after the other; nor has it all under way."""
+        leases = range(1, 2 * AT_ONCE + 6)
+        for lease in leases:
+            keeper.it.keep(lease, TTL)
+        stream = hand.stream()
+        answered: list[int] = []
+
+        def all_are_renewed() -> bool:
+            for lease in stream.asked[len(answered) :]:
+                answered.append(lease)
+                stream.answer(lease)
+            return {lease for lease, _ in keeper.renewed} == set(leases)
+
+        keeper.until("all are renewed", all_are_renewed)
+        assert max(map(len, stream.lists)) == AT_ONCE
 
     def test_leases_are_renewed_for_as_long_as_they_are_kept(self, etcd: FakeEtcd, keepers: list[Keeper]) -> None:
         """With a whole store: they outlive their time many times over."""
