@@ -27,10 +27,10 @@ from workers.errors import PartitionSupervisorError
 #: Seconds for each benchmark: in `make bench`, and in `make bench QUICK=1`. With the services' start and the report,
 #: 40 and 5 minutes.
 SECONDS = {
-    "failover": (840.0, 60.0),
+    "failover": (640.0, 60.0),
     "losses": (300.0, 45.0),
     "moves": (290.0, 30.0),
-    "throughput": (350.0, 45.0),
+    "throughput": (550.0, 45.0),
     "commits": (115.0, 20.0),
     "processes": (180.0, 36.0),
     "growth": (230.0, 32.0),
