@@ -32,7 +32,7 @@ SECONDS = {
     "moves": (290.0, 30.0),
     "throughput": (550.0, 45.0),
     "commits": (115.0, 20.0),
-    "processes": (180.0, 36.0),
+    "processes": (210.0, 36.0),
     "growth": (230.0, 32.0),
 }
 
