@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 
 from workers.attention import Attention
+from workers.backoff import delays
 from workers.clock import Clock
 from workers.documents import Standby, now
 from workers.errors import ExitCode, LeaseGone, Lost, Retry
@@ -26,6 +27,9 @@ from workers.states import Event, Life
 from workers.transactions import Loaded
 
 log = logging.getLogger(__name__)
+
+#: Seconds between two attempts to get ready, at the most: hundreds that try twice a second starve those they try.
+LONGEST_PAUSE = 3.0
 
 
 class Worker:
@@ -94,13 +98,13 @@ class Worker:
 
     def _insist(self, call: Callable[[], object]) -> None:
         """Until it succeeds, or we are told to leave."""
-        while True:
+        for pause in delays(0.5, LONGEST_PAUSE):
             try:
                 call()
                 return
             except Retry as error:
                 log.warning("%s: not ready yet: %s", self._partition, error)
-                self._attention.wait(0.5)
+                self._attention.wait(pause)
                 if self._attention.raised:
                     return
 

@@ -11,10 +11,11 @@ from tests.fakes.kafka import FakeReader
 from workers.attention import Attention
 from workers.clock import boottime
 from workers.documents import Standby, now
-from workers.errors import ExitCode
+from workers.errors import ExitCode, Unavailable
 from workers.etcd_options import EtcdOptions
 from workers.handler import Handler
 from workers.keys import Keys
+from workers.kv import Grant
 from workers.line import Line
 from workers.model import Partition
 from workers.protocol import BecameReady, Leave, Order, Report, WorkerSettings
@@ -24,6 +25,31 @@ from workers.worker import Worker
 KEYS = Keys.of("/partition-supervisor/", "tests")
 P = Partition("events", 3)
 LEASE = 4711
+
+
+class Away(FakeEtcd):
+    """Does not grant a lease before it was asked so often."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self._times = times
+
+    def grant(self, ttl: int, lease: int = 0) -> Grant:
+        self._times -= 1
+        if self._times >= 0:
+            raise Unavailable("nobody answers")
+        return super().grant(ttl, lease)
+
+
+class Unhurried(Attention):
+    """Notes how long it should wait, and does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited: list[float] = []
+
+    def wait(self, seconds: float) -> None:
+        self.waited.append(seconds)
 
 
 class FakeLine:
@@ -40,23 +66,35 @@ class FakeLine:
         return Leave()
 
 
+def worker(me: Standby, etcd: FakeEtcd, line: FakeLine, attention: Attention, life: Life) -> Worker:
+    settings = WorkerSettings(
+        P, me.worker, me.host, LEASE, "h:handle", KEYS, EtcdOptions(("etcd:2379",)), {}, "topic-id", "earliest",
+        5, 0.1, 60.0, 0, "stop", None, 3, 0, 20,
+    )  # fmt: skip
+    reader = FakeReader([], P, lambda _seconds: None)
+    return Worker(settings, me, etcd, reader, Handler(print), cast(Line, line), attention, life, boottime)
+
+
 @pytest.mark.parametrize("orphaned", [True, False])
 def test_a_standby_that_ends_is_a_standby_no_more(orphaned: bool) -> None:
     """Its supervisor ends its lease once it has seen it go; without one it does so itself."""
     etcd, line, life = FakeEtcd(), FakeLine(orphaned), Life()
     me = Standby("me", "here", 1, f"{LEASE:x}", now())
-    settings = WorkerSettings(
-        P, me.worker, me.host, LEASE, "h:handle", KEYS, EtcdOptions(("etcd:2379",)), {}, "topic-id", "earliest",
-        5, 0.1, 60.0, 0, "stop", None, 3, 0, 20,
-    )  # fmt: skip
-    worker = Worker(
-        settings, me, etcd, FakeReader([], P, lambda _seconds: None), Handler(print), cast(Line, line), Attention(),
-        life, boottime,
-    )  # fmt: skip
 
-    assert worker.live() is ExitCode.OK
+    assert worker(me, etcd, line, Attention(), life).live() is ExitCode.OK
 
     assert line.told == [BecameReady(me)]
     assert life.state is State.STOPPED
     assert (etcd.get(KEYS.standby(P, me.worker)) is None) == orphaned
     assert (etcd.renew(LEASE).ttl == 0) == orphaned
+
+
+def test_it_tries_to_get_ready_ever_more_rarely() -> None:
+    """A crowd of workers would starve an etcd that is slow already; but none gives up."""
+    line, attention = FakeLine(False), Unhurried()
+    me = Standby("me", "here", 1, f"{LEASE:x}", now())
+
+    assert worker(me, Away(6), line, attention, Life()).live() is ExitCode.OK
+
+    assert line.told == [BecameReady(me)]
+    assert attention.waited == pytest.approx([0.5, 1.0, 2.0, 3.0, 3.0, 3.0], rel=0.2)
