@@ -48,7 +48,7 @@ class PartitionLock:
     def confirm(self, token: Token) -> Loaded | None:
         """Make sure that the lock is ours under `token`; None when it is not."""
         result = self._ask(transactions.confirm(self._keys, self._partition, token))
-        if not result.succeeded:  # or it has not got there yet
+        if not result.succeeded:  # the one member that was asked may be behind: all are asked
             result = self._ask(transactions.confirm(self._keys, self._partition, token, serializable=False))
         return transactions.loaded(self._keys, self._partition, result) if result.succeeded else None
 

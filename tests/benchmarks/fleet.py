@@ -27,6 +27,8 @@ from workers.model import Partition
 
 ROOT = Path(__file__).parents[2]
 HANDLER = "tests.benchmarks.collecting:Count"
+#: Seconds for a fleet to be whole.
+PATIENCE = 120.0
 
 
 class SpawningHost(Host):
@@ -102,7 +104,7 @@ class Fleet:
         self.hosts = {name: make(name, arguments, self.folder / f"{name}.log", environment) for name in hosts}
         self.standbys_in_all = (workers or partitions) * len(hosts) - partitions
 
-    def start(self, deadline: float = 120.0) -> tuple[float, float]:
+    def start(self, deadline: float = PATIENCE) -> tuple[float, float]:
         """Seconds from the command to the last lock, and from the last command to the last standby."""
         begun = at = time.monotonic()
         owned = 0.0

@@ -22,7 +22,7 @@ from supervisor.demo.load import Load
 from supervisor.plan import plan
 from tests.benchmarks import etcd_load
 from tests.benchmarks.extrapolation import Limits, Measured, Size, extrapolate, plane
-from tests.benchmarks.fleet import Fleet, idle, weigh
+from tests.benchmarks.fleet import PATIENCE, Fleet, idle, weigh
 from tests.benchmarks.trials import Bench, Trial
 from workers.documents import Cause, Lock, Standby, now
 from workers.etcd import Etcd
@@ -40,8 +40,6 @@ FED, RATE = 4, 100.0
 #: What plan() is asked, and the last: what is computed on paper.
 PLANNED = ((4, 2), (64, 2), (256, 2), (1000, 10), (10_000, 100))
 READ = (100, 1000, 10_000)
-#: Seconds for a cluster to be whole. Two cores do not always bear 512 workers.
-PATIENCE = 120.0
 #: MiB/s of a network of 1 Gbit/s.
 NETWORK = 119.0
 
@@ -109,7 +107,7 @@ def _size(bench: Bench, partitions: int, hosts: int) -> Iterator[Trial]:
     addresses = bench.bootstrap_servers, bench.etcd_endpoints
     with Fleet(*addresses, partitions, names, workers=2 * partitions // hosts) as fleet:
         try:
-            owned, ready = fleet.start(PATIENCE)
+            owned, ready = fleet.start()  # two cores do not always bear 512 workers
         except TimeoutError as error:
             bench.say(f"growth: nothing more is measured of this size: {error}\n{fleet.logs()[-3000:]}")
             facts: Facts = {"at least": str(error)}

@@ -35,9 +35,9 @@ from workers.model import Partition
 #: Records a second in each partition. Twelve partitions at 500 leave two cores nothing to spare, Kafka and etcd
 #: being on them too, and then a gap tells mostly how long a process waits for a processor.
 RATE = click.option("--rate", default=500.0, show_default=True, help="Records a second in each partition.")
+FEWER = click.option("--rate", default=100.0, show_default=True, help="Records a second in each partition.")
 #: Seconds of load before the first fault: a broker that has just started needs a fifth of a second for some answers.
 WARM_UP = 5.0
-FEWER = click.option("--rate", default=100.0, show_default=True, help="Records a second in each partition.")
 
 
 @click.group()
@@ -55,7 +55,7 @@ def cluster_of(rate: float, partitions: int, hosts: tuple[str, ...], *options: s
             yield cluster
 
 
-def load(cluster: DemoCluster, rate: float) -> None:
+def begin_load(cluster: DemoCluster, rate: float) -> None:
     """Records come from now on, and have come for a while."""
     cluster.load.start()
     wait_for("the load is steady", lambda: min(cluster.load.produced) >= WARM_UP * rate, WARM_UP + 30.0)
@@ -89,7 +89,7 @@ def kills(count: int, rate: float) -> None:
     """kill -9 of owners at random moments."""
     with cluster_of(rate, 4, ("a", "b"), "--rebalance-delay", "3600") as cluster:
         cluster.start()
-        load(cluster, rate)
+        begin_load(cluster, rate)
         phases: dict[str, list[float]] = {}
         for _ in range(count):
             cluster.wait_until_complete()
@@ -116,7 +116,7 @@ def moves(rounds: int, rate: float) -> None:
     """A host joins and takes its half, is drained and gives it back."""
     with cluster_of(rate, 12, ("a", "b"), "--rebalance-delay", "0.5") as cluster:
         cluster.start()
-        load(cluster, rate)
+        begin_load(cluster, rate)
         orders = Orders(Patient(cluster.store, 10.0, "the services of this storm"), cluster.keys)
         for _ in range(rounds):
             _wait_for_share(cluster, "b", 6)
@@ -139,7 +139,7 @@ def rolling(rounds: int, rate: float) -> None:
     """Every host stops and comes back, one after the other."""
     with cluster_of(rate, 12, ("a", "b", "c"), "--rebalance-delay", "1") as cluster:
         cluster.start()
-        load(cluster, rate)
+        begin_load(cluster, rate)
         for _ in range(rounds):
             for host in cluster.hosts.values():
                 time.sleep(2.0)  # a deployment takes its time

@@ -22,12 +22,13 @@ class Behind(FakeEtcd):
 
     def __init__(self) -> None:
         super().__init__()
-        self.alone = 0
+        self.alone = self.together = 0
 
     def transact(self, txn: Txn) -> TxnResult:
         if txn.serializable:
             self.alone += 1
             return TxnResult(False, 1, ((),))
+        self.together += 1
         return super().transact(txn)
 
 
@@ -52,3 +53,4 @@ def test_a_lock_that_is_not_ours_is_asked_for_once_more_and_no_more() -> None:
     store = Behind()
     assert PartitionLock(store, KEYS, P, ME, lambda: False).confirm(17) is None
     assert store.alone == 1
+    assert store.together == 1
