@@ -18,9 +18,11 @@ import os
 import sys
 
 import workers.process  # noqa: F401  (everything that a worker needs)
+from workers.allocator import allow_an_arena_for_each_thread
 from workers.errors import Misconfigured
 from workers.handler import PRELOAD, load
 
+allow_an_arena_for_each_thread()
 if name := os.environ.get(PRELOAD):
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
