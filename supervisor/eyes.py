@@ -8,11 +8,15 @@ import threading
 from collections.abc import Callable
 
 from supervisor.cluster import Snapshot, prefixes, read_all
+from workers.backoff import delays
 from workers.errors import Compacted, Retry
 from workers.keys import Keys
 from workers.kv import Change, Store, WatchStream
 
 log = logging.getLogger(__name__)
+
+#: Seconds between two attempts to read while etcd does not answer, at the most, give or take a half.
+LONGEST_PAUSE = 0.5
 
 
 class Eyes:
@@ -60,7 +64,9 @@ class Eyes:
 
     def _insist(self) -> Snapshot:
         """Read everything, as soon as etcd answers."""
-        while not self._stopped.wait(random.uniform(0.05, 0.15)):
+        for pause in delays(0.1, LONGEST_PAUSE, jitter=0.5):  # all hosts at once were told that their watch ended
+            if self._stopped.wait(pause):
+                break
             try:
                 snapshot = self.look()
             except Retry:

@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from workers.backoff import delays
 from workers.clock import Clock, boottime
 from workers.errors import PartitionSupervisorError
 from workers.kv import KeepaliveStream, Lists, Renewal, Store
@@ -27,6 +28,8 @@ from workers.kv import KeepaliveStream, Lists, Renewal, Store
 PATIENCE = 1.0
 #: So many renewals are asked for before the first of them has to be answered.
 AT_ONCE = 100
+#: Seconds until a stream that failed is opened anew: at first, and at the most after many that brought no answer.
+SOON, LONGEST_PAUSE = 0.05, 0.5
 #: The part of the time between two renewals after which the first one of a lease that is good goes out.
 LATER = 5
 
@@ -99,11 +102,13 @@ class LeaseKeeper:
             self._changed.notify_all()
 
     def _run(self) -> None:
+        pauses = delays(SOON, LONGEST_PAUSE)
         while self._wait_for_work():
             ended = threading.Event()
             try:
                 self._stream = self._store.keepalive(self._rounds(ended))
                 for renewal in self._stream:
+                    pauses = delays(SOON, LONGEST_PAUSE)
                     self._answered(renewal)
             except PartitionSupervisorError:
                 pass  # the next stream goes to another endpoint
@@ -112,7 +117,7 @@ class LeaseKeeper:
                 for each in self._leases.values():
                     each.asked = None
                 self._changed.notify_all()
-                self._changed.wait(0.05)
+                self._changed.wait(next(pauses))
 
     def _wait_for_work(self) -> bool:
         """Until there is something to renew; False: closed."""

@@ -12,6 +12,7 @@ import pytest
 from tests.eventually import eventually
 from tests.fakes.clock import FakeClock
 from tests.fakes.etcd import FakeEtcd
+from workers.backoff import delays
 from workers.errors import Unavailable
 from workers.kv import KeepaliveStream, Lists, Renewal, Store
 from workers.lease import AT_ONCE, PATIENCE, LeaseKeeper
@@ -387,3 +388,28 @@ class TestEnd:
         keeper.it.keep(2, TTL)
         hand.requests(1, number=1).answer(2)
         eventually("the other is renewed", lambda: [lease for lease, _ in keeper.renewed] == [1, 2])
+
+
+def test_while_etcd_is_away_it_asks_ever_more_rarely_and_begins_anew_with_the_next_answer(
+    hand: ByHand, keepers: list[Keeper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[list[float]] = []
+
+    def quick(first: float, most: float) -> Iterator[float]:
+        mine: list[float] = []
+        pauses.append(mine)
+        for pause in delays(first, most, jitter=0):
+            mine.append(pause)
+            yield pause / 100
+
+    monkeypatch.setattr("workers.lease.delays", quick)
+    keepers.append(keeper := Keeper(hand))
+    hand.refuse = 6
+    keeper.it.keep(1, TTL)
+    stream = hand.requests(1)
+    stream.answer(1)
+    eventually("the answer is heard", lambda: keeper.renewed)
+    hand.refuse = 2
+    stream.cancel()
+    hand.stream(1)
+    assert pauses == [[0.05, 0.1, 0.2, 0.4, 0.5, 0.5], [0.05, 0.1, 0.2]]
