@@ -192,8 +192,8 @@ class Supervisor:
                 self._timers.after(LAST_CHANCE, lambda: self._children.kill(child))
             case WasToldToLeave():
                 self._succession.leave(child)
-            case HandedOver(successor, token):
-                self._succession.introduce(child.partition, Named(successor, token))
+            case HandedOver(successor, token, offset):
+                self._succession.introduce(child.partition, Named(successor, token, offset))
             case WasParked() | GaveUp():
                 child.last_word = report
             case _:

@@ -24,7 +24,7 @@ from supervisor.vigil import Vigil
 from workers.documents import Standby, now
 from workers.errors import ExitCode
 from workers.kv import Store
-from workers.model import Partition
+from workers.model import Offset, Partition, Token
 from workers.protocol import BecomeOwner, Compete, Leave
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Succession:
             held = self._cluster.locks.get(partition)
             child = self._children.get(held.lock.worker) if held is not None else None
             if held is not None and child is not None and child.is_ready:
-                self._offer(child, held.token)
+                self._offer(child, held.token, held.lock.offset)
 
     def attend(self, *partitions: Partition) -> None:
         """For each of our workers: is the lock free, or its own, or must it let go?"""
@@ -107,7 +107,7 @@ class Succession:
         log.info("%s: the lock goes to %s on %s, token %d", partition, named.standby.worker[:8],
                  named.standby.host, named.token)  # fmt: skip
         if child := self._children.get(named.standby.worker):
-            self._offer(child, named.token)
+            self._offer(child, named.token, named.offset)
 
         self._timers.after(IMPATIENCE, lambda: self._look_again(partition, named, death, self._config.lease_ttl))
 
@@ -136,10 +136,10 @@ class Succession:
         delay = self._place_in_queue(child.partition, me)
         child.tell(Compete(delay, self._vigil.deadline(child), self._deaths.get(child.partition, 0)))
 
-    def _offer(self, child: Child, token: int) -> None:
+    def _offer(self, child: Child, token: Token, offset: Offset | None) -> None:
         if child.offered != token and child.token is None:
             child.offered = token
-            child.tell(BecomeOwner(token, self._vigil.deadline(child)))
+            child.tell(BecomeOwner(token, self._vigil.deadline(child), offset))
 
     def _place_in_queue(self, partition: Partition, me: Standby) -> float:
         """Seconds to wait before competing, so that a crowd does not ask for one lock at one instant."""

@@ -13,13 +13,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workers import transactions
+from workers import documents, transactions
 from workers.backoff import delays
-from workers.documents import Cause, Lock, Offset, Standby
+from workers.documents import Cause, Lock, Standby
 from workers.errors import LeaseGone, Retry
 from workers.keys import Keys
 from workers.kv import Store, Txn, TxnResult
-from workers.model import Partition, Token
+from workers.model import Offset, Partition, Token
 
 #: Seconds after which etcd's silence ends the attempt; the lease then decides.
 PATIENCE = 30.0
@@ -27,10 +27,11 @@ PATIENCE = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """The lock is `standby`'s now, under `token`."""
+    """The lock is `standby`'s now, under `token`. `offset`: where the owner before has ended, if it said so."""
 
     standby: Standby
     token: Token
+    offset: Offset | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def deaths_in_a_row(store: Store, keys: Keys, partition: Partition, token: Token
     if before:
         with contextlib.suppress(Retry):
             stored = store.get(keys.offset(partition))
-            offset = Offset.decode(stored.value) if stored is not None else None
+            offset = documents.Offset.decode(stored.value) if stored is not None else None
             if offset is not None and offset.token == token and offset.sequence > 1:
                 return 1
     return before + 1

@@ -79,7 +79,7 @@ class Standby(Document):
 @dataclass(frozen=True, slots=True)
 class Lock(Document):
     """`locks/<p>`: the owner. `exit_seen`: when the predecessor's death was seen, if it died; `deaths`: how many
-    owners in a row have died without a commit."""
+    owners in a row have died without a commit; `offset`: the predecessor's next record, if it handed over."""
 
     worker: str
     host: str
@@ -89,10 +89,19 @@ class Lock(Document):
     since: str
     exit_seen: str | None = None
     deaths: int = 0
+    offset: int | None = None
 
     @classmethod
-    def naming(cls, standby: Standby, cause: Cause, exit_seen: str | None = None, deaths: int = 0) -> Lock:
-        return cls(standby.worker, standby.host, standby.pid, standby.lease, cause, now(), exit_seen, deaths)
+    def naming(
+        cls,
+        standby: Standby,
+        cause: Cause,
+        exit_seen: str | None = None,
+        deaths: int = 0,
+        offset: int | None = None,
+    ) -> Lock:
+        me = standby
+        return cls(me.worker, me.host, me.pid, me.lease, cause, now(), exit_seen, deaths, offset)
 
 
 @dataclass(frozen=True, slots=True)

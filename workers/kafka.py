@@ -83,9 +83,18 @@ class Reader:
         return first, end
 
     def assign(self, offset: Offset) -> None:
+        """Read from `offset` on. Said twice before anything was read, it leaves alone what is on its way."""
+        if self._assigned_at == offset:
+            return
         self._consumer.assign([self._at(offset)])
         self._assigned_at, self._doubts, self._suspicious = offset, 0, False
         self._doubt_at = time.monotonic() + FIRST_DOUBT
+
+    def unassign(self) -> None:
+        """Read nothing, and stay warm."""
+        if self._assigned_at is not None:
+            self._consumer.unassign()
+            self._assigned_at = None
 
     def read(self, timeout: float) -> list[Record]:
         """The next records, in order, at most BATCH; empty when none came within `timeout` seconds.

@@ -220,10 +220,10 @@ class Owner:
         self._loop.finish()
         until = self._clock() + (LAST_SECONDS if self._line.orphaned else LAST_COMMIT)
         for successor in self._successors:
-            named = Lock.naming(successor, Cause.HANDED_OVER)
+            named = Lock.naming(successor, Cause.HANDED_OVER, offset=self._commits.offset)
             try:
                 if self._end(Ending.HANDED_OVER, transactions.give_to(self._keys, self._partition, named), until):
-                    self._line.tell(HandedOver(successor, self._commits.revision))
+                    self._line.tell(HandedOver(successor, self._commits.revision, self._commits.offset))
                     self._attention.wait(COURTESY)
                     return self._gone(Ending.HANDED_OVER)
             except LeaseGone:

@@ -44,10 +44,15 @@ class WorkerSettings:
 
 @dataclass(frozen=True, slots=True)
 class BecomeOwner:
-    """The lock is yours under `token`: confirm it. The lease is good until `deadline` (seconds, CLOCK_BOOTTIME)."""
+    """The lock is yours under `token`: confirm it. The lease is good until `deadline` (seconds, CLOCK_BOOTTIME).
+
+    `offset`: where the owner before has ended, if it said so. Only etcd's answer counts; but Kafka can be asked for
+    the records from there on while etcd is asked.
+    """
 
     token: Token
     deadline: float
+    offset: Offset | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +148,11 @@ class MadeProgress:
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
-    """`successor` has the lock under `token`, if it is alive."""
+    """`successor` has the lock under `token`, if it is alive, and goes on at `offset`."""
 
     successor: Standby
     token: Token
+    offset: Offset
 
 
 @dataclass(frozen=True, slots=True)

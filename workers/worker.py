@@ -130,8 +130,10 @@ class Worker:
                     self._lease.deadline = deadline
                     compete_at = self._clock() + delay
                     continue
-                case BecomeOwner(token, deadline):
+                case BecomeOwner(token, deadline, offset):
                     self._lease.deadline = deadline
+                    if offset is not None:
+                        self._reader.assign(offset)  # Kafka answers while etcd does
                     self._life.advance(Event.LOCK_OFFERED)
                     loaded = self._lock.confirm(token)
                 case None if compete_at is None or self._clock() < compete_at:
@@ -142,5 +144,6 @@ class Worker:
             if loaded:
                 return taken_at, loaded
             compete_at = None
+            self._reader.unassign()
             self._life.advance(Event.LOCK_MISSED)
             self._line.tell(MissedLock())

@@ -76,6 +76,9 @@ class FakeReader(Reader):
     def assign(self, offset: Offset) -> None:
         self.assigned = offset
 
+    def unassign(self) -> None:
+        self.assigned = None
+
     def read(self, timeout: float) -> list[FakeRecord]:  # type: ignore[override]
         assert self.assigned is not None, "read before assign"
         if self.assigned < self.first or self.assigned > self.end:

@@ -532,10 +532,11 @@ class FakeHost:
             return
         for successor in successors:
             try:
-                revision = self._end(child, held[1], Lock.naming(successor, Cause.HANDED_OVER))
+                lock = Lock.naming(successor, Cause.HANDED_OVER, offset=0)
+                revision = self._end(child, held[1], lock)
             except NoLease:
                 continue
-            self.report(child, HandedOver(successor, revision))
+            self.report(child, HandedOver(successor, revision, 0))
             self.exit(child, 0)
             return
         self._end(child, held[1], None)

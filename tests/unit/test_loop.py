@@ -104,7 +104,7 @@ def test_the_planned_host_competes_at_once_and_the_others_later(make_host: MakeH
 
 
 def test_a_standby_is_told_that_the_lock_is_its_own_under_its_token(make_host: MakeHost) -> None:
-    """Whoever named it, and once only."""
+    """Whoever named it, and once only; and where the owner before it has ended."""
     host = running(owned_elsewhere(make_host()))
     child = host.standby(P)
     host.freeze(child)
@@ -113,11 +113,11 @@ def test_a_standby_is_told_that_the_lock_is_its_own_under_its_token(make_host: M
     host.settle()
     host.inbox.post(ClusterListed(host.look()))
     host.settle()
-    assert [order.token for order in child.orders(BecomeOwner)] == [token]
+    assert [(order.token, order.offset) for order in child.orders(BecomeOwner)] == [(token, 17)]
 
 
 def lock_for(child: FakeChild) -> bytes:
-    return Lock(child.worker, "a", child.pid, f"{child.settings.lease:x}", "handed-over", now()).encode()
+    return Lock(child.worker, "a", child.pid, f"{child.settings.lease:x}", "handed-over", now(), offset=17).encode()
 
 
 def owned_elsewhere(host: FakeHost, *others: str) -> FakeHost:
@@ -1129,17 +1129,25 @@ def test_whatever_happens_only_one_worker_here_is_named(workers: int, history: H
         host.close()
 
 
+#: One worker is being replaced, and the other partition loses all that it has.
+A_REPLACEMENT_AND_A_LOSS: History = [
+    ("join", "b", 0), ("kill the owner", "", 1), ("signal", "SIGHUP", 0), ("signal", "SIGTTIN", 0), ("move", "a", 1),
+]  # fmt: skip
+
+
 @given(st.integers(1, 4), HISTORIES)
 @example(4, AN_IMPATIENT_ONE)
+@example(2, A_REPLACEMENT_AND_A_LOSS)
 @settings(max_examples=400, deadline=None)
 def test_whatever_happens_there_are_not_more_workers_than_places(workers: int, history: History) -> None:
-    """One more while somebody is replaced; those that were told to leave are on their way and do not count."""
+    """One more while somebody is replaced, and one more for a partition that has neither owner nor standby; those
+    that were told to leave are on their way and do not count."""
     host = FakeHost(2, workers=workers)
     running(host)
 
     def check(host: FakeHost) -> None:
         staying = Counter(child.leaving for child in host.children.living)[False]
-        assert staying <= host.supervisor._staffing.places + 1
+        assert staying <= host.supervisor._staffing.places + 2
 
     try:
         replay(host, history, check)

@@ -282,10 +282,10 @@ def test_the_last_commit_gives_the_lock_to_the_successor_and_its_lease() -> None
 
     assert stage.lock is not None
     lock, token, lease = stage.lock
-    assert (lock.worker, lock.cause, lease) == ("heir", Cause.HANDED_OVER, heir.lease_id)
+    assert (lock.worker, lock.cause, lock.offset, lease) == ("heir", Cause.HANDED_OVER, 10, heir.lease_id)
     assert stage.offset == (10, token)
     assert stage.sum == fold(range(10))
-    assert stage.report(HandedOver) == HandedOver(heir, token)
+    assert stage.report(HandedOver) == HandedOver(heir, token, 10)
     assert (stage.history[-1].ending, stage.history[-1].to_offset) == (Ending.HANDED_OVER, 10)
     assert stage.life.state is State.STOPPED
 
@@ -355,7 +355,7 @@ def test_a_hand_over_whose_answer_was_lost_is_asked_again(landed: bool) -> None:
     assert stage.owner().work() is ExitCode.OK
 
     assert stage.lock is not None
-    assert stage.report(HandedOver) == HandedOver(heir, stage.lock[1])
+    assert stage.report(HandedOver) == HandedOver(heir, stage.lock[1], 10)
     assert stage.offset == (10, stage.lock[1])
     assert stage.sum == fold(range(10))
 

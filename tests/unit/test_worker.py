@@ -15,10 +15,10 @@ from workers.errors import ExitCode, Unavailable
 from workers.etcd_options import EtcdOptions
 from workers.handler import Handler
 from workers.keys import Keys
-from workers.kv import Grant
+from workers.kv import Grant, Txn, TxnResult
 from workers.line import Line
 from workers.model import Partition
-from workers.protocol import BecameReady, Leave, Order, Report, WorkerSettings
+from workers.protocol import BecameReady, BecomeOwner, Leave, MissedLock, Order, Report, WorkerSettings
 from workers.states import Life, State
 from workers.worker import Worker
 
@@ -53,25 +53,41 @@ class Unhurried(Attention):
 
 
 class FakeLine:
-    """To a supervisor that wants it to leave, or is gone."""
+    """To a supervisor that wants it to leave, once it has given these orders, or is gone."""
 
-    def __init__(self, orphaned: bool) -> None:
+    def __init__(self, orphaned: bool, *orders: Order) -> None:
         self.orphaned = orphaned
         self.told: list[Report] = []
+        self._orders = iter(orders)
 
     def tell(self, report: Report) -> None:
         self.told.append(report)
 
     def next_order(self, timeout: float | None = None) -> Order | None:
-        return Leave()
+        return next(self._orders, Leave())
 
 
-def worker(me: Standby, etcd: FakeEtcd, line: FakeLine, attention: Attention, life: Life) -> Worker:
+class WatchedReader(FakeReader):
+    """Notes where it is assigned, and where it was while etcd was asked."""
+
+    def __init__(self, etcd: FakeEtcd) -> None:
+        super().__init__([], P, lambda _seconds: None)
+        self.seen: list[int | None] = []
+        self._transact, etcd.transact = etcd.transact, self._watched  # type: ignore[method-assign]
+
+    def _watched(self, txn: Txn) -> TxnResult:
+        self.seen.append(self.assigned)
+        return self._transact(txn)
+
+
+def worker(
+    me: Standby, etcd: FakeEtcd, line: FakeLine, attention: Attention, life: Life, reader: FakeReader | None = None
+) -> Worker:
     settings = WorkerSettings(
         P, me.worker, me.host, LEASE, "h:handle", KEYS, EtcdOptions(("etcd:2379",)), {}, "topic-id", "earliest",
         5, 0.1, 60.0, 0, "stop", None, 3, 0, 20,
     )  # fmt: skip
-    reader = FakeReader([], P, lambda _seconds: None)
+    reader = reader or FakeReader([], P, lambda _seconds: None)
     return Worker(settings, me, etcd, reader, Handler(print), cast(Line, line), attention, life, boottime)
 
 
@@ -98,3 +114,16 @@ def test_it_tries_to_get_ready_ever_more_rarely() -> None:
 
     assert line.told == [BecameReady(me)]
     assert attention.waited == pytest.approx([0.5, 1.0, 2.0, 3.0, 3.0, 3.0], rel=0.2)
+
+
+def test_kafka_is_asked_while_etcd_is_and_forgotten_when_the_lock_is_not_ours() -> None:
+    """Named, and by the time it asks somebody else is: it is a warm standby as before, with nothing assigned."""
+    etcd, line, life = FakeEtcd(), FakeLine(False, BecomeOwner(99, boottime() + 5.0, 17)), Life()
+    me = Standby("me", "here", 1, f"{LEASE:x}", now())
+    reader = WatchedReader(etcd)
+
+    assert worker(me, etcd, line, Attention(), life, reader).live() is ExitCode.OK
+
+    assert line.told == [BecameReady(me), MissedLock()]
+    assert reader.seen[-1] == 17
+    assert reader.assigned is None
