@@ -35,9 +35,10 @@ from workers.model import Partition
 #: Records a second in each partition. Twelve partitions at 500 leave two cores nothing to spare, Kafka and etcd
 #: being on them too, and then a gap tells mostly how long a process waits for a processor.
 RATE = click.option("--rate", default=500.0, show_default=True, help="Records a second in each partition.")
-FEWER = click.option("--rate", default=100.0, show_default=True, help="Records a second in each partition.")
-#: Seconds of load before the first fault: a broker that has just started needs a fifth of a second for some answers.
-WARM_UP = 5.0
+FEWER = click.option("--rate", default=200.0, show_default=True, help="Records a second in each partition.")
+#: Seconds of load before the first fault: a broker that has just started compiles, and then some answers take it a
+#: fifth of a second.
+WARM_UP = 15.0
 
 
 @click.group()
