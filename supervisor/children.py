@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import secrets
 import signal
@@ -15,9 +14,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
-from multiprocessing_logging import MultiProcessingHandler
-
 from supervisor.events import ChildExited, ChildReported, Event, Inbox
+from supervisor.logs import FromWorker
 from workers import process
 from workers.documents import Standby
 from workers.model import Partition, Token
@@ -34,7 +32,7 @@ class Child:
     settings: WorkerSettings
     process: ForkServerProcess
     connection: Connection
-    logs: MultiProcessingHandler
+    logs: FromWorker
     pid: int
     standby: Standby | None = None
     token: Token | None = None
@@ -102,11 +100,10 @@ class Children:
         self,
         context: ForkServerContext,
         inbox: Inbox,
-        log_handler: Callable[[], logging.Handler],
         listening: socket.socket | None = None,
     ) -> None:
         """`listening` is shared with every worker, see `neighbours.py`."""
-        self._context, self._inbox, self._log_handler = context, inbox, log_handler
+        self._context, self._inbox = context, inbox
         self._listening = listening
         self._children: dict[str, Child] = {}
         self._of: dict[Partition, dict[str, Child]] = defaultdict(dict)
@@ -130,7 +127,7 @@ class Children:
         """
         settings = make(uuid.uuid4().hex, secrets.randbits(62) + 1)
         ours, theirs = self._context.Pipe()
-        logs = MultiProcessingHandler(f"logs of {settings.partition}", self._log_handler())
+        logs = FromWorker(f"logs of {settings.partition}")
         child_process = self._context.Process(
             target=process.main, args=(settings, theirs, logs.queue, self._listening), name=str(settings.partition)
         )

@@ -8,7 +8,11 @@ import sys
 import time
 from typing import Any
 
+from multiprocessing_logging import MultiProcessingHandler
+
 from workers.logs import quieten
+
+log = logging.getLogger(__name__)
 
 
 class _Text(logging.Formatter):
@@ -45,14 +49,28 @@ class _Written(logging.Handler):
                 handler.handle(record)
 
 
+class FromWorker(MultiProcessingHandler):  # type: ignore[misc]  # it has no types
+    """The end of a worker's log in this process. Its thread ends with the worker: close our end for writing then.
+
+    Theirs looks every 0.2 s whether it was closed; for 64 workers that is more work than all of them make.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, _Written())
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                self.sub_handler.emit(self.queue.get())
+            except (EOFError, OSError):
+                return
+            except Exception:
+                log.exception("%s: a record cannot be read", self._receive_thread.name)
+
+
 def configure(level: int, log_format: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if log_format == "json" else _Text())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)
     quieten()
-
-
-def for_worker() -> logging.Handler:
-    """The end of a worker's log in this process."""
-    return _Written()

@@ -256,7 +256,7 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
         ).start()
         log.info("%s: supervisor of %d partitions of %s, with %d places", config.host_id, len(topic_ids),
                  ", ".join(config.topics), places)  # fmt: skip
-        children = Children(fork_server.context, inbox, logs.for_worker, listener.socket if listener else None)
+        children = Children(fork_server.context, inbox, listener.socket if listener else None)
         supervisor = Supervisor(
             config, fork_server, inbox, children, cluster, store, presence, neighbours, errands, topic_ids,
             lambda offsets: topics.mirror(config.group, offsets), time.monotonic,

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from supervisor.children import Child, Children
 from supervisor.cluster import Cluster, Snapshot, prefixes, read_all
@@ -19,6 +19,7 @@ from supervisor.config import Config
 from supervisor.errands import Errands
 from supervisor.events import ChildExited, ChildReported, ClusterChanged, ErrandDone, Event, Inbox, LeaseGone
 from supervisor.forkserver import ForkServer
+from supervisor.logs import FromWorker
 from supervisor.loop import Supervisor
 from supervisor.neighbours import Neighbours
 from supervisor.presence import Presence
@@ -60,7 +61,7 @@ class FakeChild(Child):
 
     def __init__(self, settings: WorkerSettings, pid: int, clock: Clock) -> None:
         nothing: Any = None
-        super().__init__(settings, nothing, nothing, FakeLogs(), pid)
+        super().__init__(settings, nothing, nothing, cast(FromWorker, FakeLogs()), pid)
         self.told: list[Order] = []
         self.signals: list[signal.Signals] = []
         self.exit_code: int | None = None

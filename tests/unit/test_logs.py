@@ -1,0 +1,51 @@
+"""A worker's log arrives, whatever is in it, and its reader ends when the worker does, however that is."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import time
+from typing import Any, NoReturn
+
+import pytest
+
+from supervisor.logs import FromWorker
+from tests.eventually import eventually
+from workers import logs
+
+
+class CannotBeRead(Exception):
+    def __init__(self, _one: int, _two: int) -> None:
+        super().__init__("pickled as if it had one argument")
+
+
+def _speak(queue: Any) -> NoReturn:
+    logs.configure(queue, logging.INFO)
+    logging.info("before")
+    queue.put(CannotBeRead(1, 2))
+    logging.info("after")
+    queue.close()
+    queue.join_thread()
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60.0)
+    raise AssertionError
+
+
+def test_the_log_of_a_worker_that_is_killed(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    monkeypatch.setattr(multiprocessing, "Queue", context.Queue)  # a supervisor makes another its default
+    caplog.set_level(logging.INFO)
+    received = FromWorker("logs of t[0]")
+    worker = context.Process(target=_speak, args=(received.queue,))
+    worker.start()
+    received.queue._writer.close()
+    worker.join(30.0)
+    assert worker.exitcode == -signal.SIGKILL
+    eventually("its reader has ended", lambda: not received._receive_thread.is_alive())
+    assert [record.getMessage() for record in caplog.records] == [
+        "before", "logs of t[0]: a record cannot be read", "after"
+    ]  # fmt: skip
