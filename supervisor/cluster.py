@@ -38,6 +38,14 @@ def read_all(keys: Keys) -> Txn:
     return Txn((), tuple(Get(prefix, prefix=True) for prefix in prefixes(keys)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Dead:
+    """A life of a host that has ended: its link, and the standbys that ended with it."""
+
+    link: str
+    workers: frozenset[str]
+
+
 @dataclass
 class Cluster:
     """A picture that only moves forward: an older listing never undoes a newer change."""
@@ -50,8 +58,8 @@ class Cluster:
     parked: dict[Partition, Parked] = field(default_factory=dict)
     moves: dict[Partition, str] = field(default_factory=dict)
     drained: set[str] = field(default_factory=set)
-    #: Hosts that died before their leases ended, and the link of the life that ended.
-    _dead: dict[str, str] = field(default_factory=dict)
+    #: Hosts that died before their leases ended.
+    _dead: dict[str, _Dead] = field(default_factory=dict)
 
     def list_anew(self, snapshot: Snapshot) -> bool:
         """Take over a listing; False if we know better by now."""
@@ -77,8 +85,13 @@ class Cluster:
         owner = self.locks.get(partition)
         skip = {*besides, owner.lock.worker if owner else ""}
         ready = self.standbys.get(partition, {}).values()
-        living = (each for each in ready if each.worker not in skip and not self.is_dead(each.host))
+        living = (each for each in ready if each.worker not in skip and not self._has_died(each))
         return sorted(living, key=lambda each: each.since)
+
+    def _has_died(self, standby: Standby) -> bool:
+        """Its host may be back before the keys of its former life are gone."""
+        dead = self._dead.get(standby.host)
+        return dead is not None and (standby.worker in dead.workers or self.is_dead(standby.host))
 
     def is_leaving(self, host: str) -> bool:
         """Whether its supervisor was told to stop, so that whatever goes there has to go on soon."""
@@ -94,12 +107,13 @@ class Cluster:
         """False: it is in another life by now, or gone from etcd too."""
         if host not in self.hosts or self.hosts[host].link != link:
             return False
-        self._dead[host] = link
+        everywhere = (standby for ready in self.standbys.values() for standby in ready.values())
+        self._dead[host] = _Dead(link, frozenset(each.worker for each in everywhere if each.host == host))
         return True
 
     def presume_alive(self, host: str, link: str) -> bool:
         """False: it was not that life which was taken for ended."""
-        if self._dead.get(host) != link:
+        if host not in self._dead or self._dead[host].link != link:
             return False
         del self._dead[host]
         return True
@@ -108,7 +122,7 @@ class Cluster:
         """While its keys outlive it. Back in etcd with another link, it is alive."""
         if host not in self._dead:
             return False
-        return host not in self.hosts or self.hosts[host].link == self._dead[host]
+        return host not in self.hosts or self.hosts[host].link == self._dead[host].link
 
     def _put(self, item: KeyValue) -> Partition | None:
         keys = self.keys

@@ -196,3 +196,32 @@ def test_commits_are_not_watched() -> None:
     assert not KEYS.state(P).startswith(watched)
     for key in (KEYS.lock(P), KEYS.standby(P, "w"), KEYS.host("h"), KEYS.parked(P)):
         assert key.startswith(watched)
+
+
+def test_a_host_that_is_back_within_its_ttl_has_only_the_standbys_of_its_new_life() -> None:
+    """The keys of the workers that ended with the former life are still there."""
+    cluster = Cluster(KEYS)
+    old, new = Standby("old", "h", 1, "1", "1"), Standby("new", "h", 2, "2", "2")
+
+    def starts(link: str, revision: int) -> None:
+        cluster.change(put(KEYS.host("h"), Host(4, "1", 1, "", "then", link=link).encode(), revision))
+
+    starts("first", 1)
+    cluster.change(put(KEYS.standby(P, "old"), old.encode(), 2))
+    assert cluster.ready_standbys(P) == [old]
+
+    assert cluster.presume_dead("h", "first")
+    assert cluster.ready_standbys(P) == []
+    starts("second", 3)
+    assert cluster.ready_standbys(P) == []
+    cluster.change(put(KEYS.standby(P, "new"), new.encode(), 4))
+    assert cluster.ready_standbys(P) == [new]
+
+
+def test_a_host_that_was_taken_for_dead_by_mistake_has_its_standbys_again() -> None:
+    cluster = Cluster(KEYS)
+    cluster.change(put(KEYS.host("h"), Host(4, "1", 1, "", "then", link="first").encode(), 1))
+    cluster.change(put(KEYS.standby(P, "w"), Standby("w", "h", 1, "1", "1").encode(), 2))
+    assert cluster.presume_dead("h", "first")
+    assert cluster.presume_alive("h", "first")
+    assert [each.worker for each in cluster.ready_standbys(P)] == ["w"]

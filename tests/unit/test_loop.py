@@ -237,8 +237,8 @@ def test_a_dead_host_without_heirs_leaves_free_locks(make_host: MakeHost) -> Non
 
 
 def test_a_dead_hosts_standbys_are_nobodys_heirs(make_host: MakeHost) -> None:
-    """Until it is reached again, or has come back under another link."""
-    host = make_host(4)
+    """Until it is reached again. Back under another link, it has other standbys."""
+    host = make_host(5)
     host.join("b", link="here:1")
     running(host)
     for partition in host.partitions:
@@ -246,7 +246,7 @@ def test_a_dead_hosts_standbys_are_nobodys_heirs(make_host: MakeHost) -> None:
     host.settle()
     dies(host, "b", link="an earlier life")
     dies(host, "c")
-    first, second, third, fourth = host.partitions
+    first, second, third, fourth, fifth = host.partitions
 
     def heir_of_a_death(partition: Partition) -> str | None:
         host.exit(host.owner(partition))
@@ -262,7 +262,10 @@ def test_a_dead_hosts_standbys_are_nobodys_heirs(make_host: MakeHost) -> None:
     dies(host, "b")
     host.join("b", link="here:2")
     host.settle()
-    assert heir_of_a_death(fourth) == "b"
+    assert heir_of_a_death(fourth) != "b"
+    host.standby_on("b", fifth)
+    host.settle()
+    assert heir_of_a_death(fifth) == "b"
 
 
 @pytest.mark.parametrize(("sequence", "deaths"), [(None, 3), (1, 3), (2, 1)])
