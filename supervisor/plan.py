@@ -109,7 +109,10 @@ def _owners(
         if left[target] > 0:
             chosen[partition] = target
             left[target] -= 1
-    for partition in covered:
+    holding = Counter(today[p] for p in covered if p in today and p not in chosen)
+    short = {host for host in left if left[host] > holding[host]}
+    # If not all can stay, those go who are awaited somewhere: nobody has to be started for them.
+    for partition in sorted(covered, key=lambda p: (not short.isdisjoint(standbys.get(p, ())), p)):
         host = today.get(partition)
         if partition not in chosen and host is not None and left[host] > 0:
             chosen[partition] = host

@@ -95,7 +95,7 @@ class Staffing:
                 starting -= 1
             idle = [child for child in present if child.token is None and child.offered is None]
             for child in sorted(idle, key=lambda each: each.is_ready)[: max(0, -missing)]:
-                if is_calm or room < 0:
+                if room < 0 or (is_calm and not self._is_the_last(child)):
                     self._succession.leave(child, ())
                     room += 1
                 else:
@@ -104,6 +104,11 @@ class Staffing:
                 for child in present:
                     if child.token is not None:
                         self._succession.leave(child)
+
+    def _is_the_last(self, child: Child) -> bool:
+        """Whether nobody else is ready for its partition, and somebody is going to be."""
+        others = self._cluster.ready_standbys(child.partition, (child.worker,))
+        return child.is_ready and not others and bool(self._plan.standbys.get(child.partition))
 
     def _is_bare(self, partition: Partition) -> bool:
         """Whether it has neither owner nor standby: then a full host starts one more, and ends another after that."""

@@ -972,6 +972,22 @@ def test_a_standby_that_is_too_much_for_a_moment_is_not_ended(make_host: MakeHos
     assert [each.partition for each in host.children.living] == [other if stays else before]
 
 
+def test_the_last_ready_standby_is_not_ended_before_another_is_ready(make_host: MakeHost) -> None:
+    """Our host is drained, and the one that takes its part is slow."""
+    host = make_host(1)
+    host.join("b")
+    host.owner_on("b", P)
+    running(host)
+    (child,) = host.children.living
+    host.join("c")
+    host.put(Put(host.keys.drain("a"), Drain("now").encode()))
+    host.advance(5 * CALM)
+    assert not child.orders(Leave)
+    host.standby_on("c", P)
+    host.advance(2 * TICK)
+    assert child.orders(Leave)
+
+
 def test_workers_start_a_few_at_a_time(make_host: MakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hundreds that start together starve each other until their leases end."""
     monkeypatch.setattr("supervisor.staffing.STARTING_AT_ONCE", 4)

@@ -206,6 +206,14 @@ def test_a_partition_moves_to_where_it_is_warm() -> None:
     assert plan({"a": 2, "b": 2}, some(2), owners, waiting).owners == {Partition("t", 0): "b", Partition("t", 1): "a"}
 
 
+def test_of_too_many_those_move_who_are_awaited_where_there_is_room() -> None:
+    """After a death its heir's host has one too many: whoever has a standby where one is missing goes there."""
+    p = some(6)
+    owners = {p[0]: "a", p[1]: "a", p[2]: "a", p[3]: "b", p[4]: "b", p[5]: "c"}
+    standbys = {p[0]: ["c"], p[1]: ["b"], p[2]: ["b"], p[3]: ["a"], p[4]: ["c"], p[5]: ["b"]}
+    assert plan(dict.fromkeys("abc", 4), p, owners, standbys).owners == owners | {p[0]: "c"}
+
+
 def test_two_hosts_are_each_others_standbys() -> None:
     """With enough places every partition has a standby on the other host."""
     found = plan({"a": 4, "b": 4}, some(4), {}, {})
