@@ -144,7 +144,7 @@ class LeaseKeeper:
             with self._changed:
                 while not (self._closed or ended.is_set()):
                     now = self._clock()
-                    silent = any(each.asked is not None for each in self._leases.values())
+                    silent = self._is_waiting()
                     if silent and now - asked_at >= PATIENCE and self._stream is not None:
                         self._stream.cancel()
                         return
@@ -163,11 +163,16 @@ class LeaseKeeper:
                 lease.ttl, lease.deadline, lease.late = renewal.ttl, asked + renewal.ttl, False
             else:
                 del self._leases[renewal.lease]
-            self._changed.notify_all()
+            if not self._is_waiting():  # nobody does anything before; a host has hundreds of leases
+                self._changed.notify_all()
         if renewal.ttl > 0:
             self._on_renewed(renewal.lease, asked + renewal.ttl)
         else:
             self._on_gone(renewal.lease)
+
+    def _is_waiting(self) -> bool:
+        """Whether any renewal was asked for and not answered."""
+        return any(each.asked is not None for each in self._leases.values())
 
     def _watch_for_late(self) -> None:
         """In a thread of its own: the metronome stands still while gRPC asks for nothing, just when it matters."""
