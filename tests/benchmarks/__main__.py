@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -137,6 +138,8 @@ def bench() -> None:
     Starts Kafka, an etcd of three members and one of one member. Every trial goes into bench.json in the current
     folder, the tables into bench.md. Exit code 1: a benchmark failed; which and why is in the tables too.
     """
+    # So that what was started ends with it, as after Ctrl-C: supervisors go on until they are told to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 @bench.command(name="all")
