@@ -133,7 +133,7 @@ class Children:
         )
         child_process.start()
         theirs.close()
-        logs.queue._writer.close()  # ours; with it open, the reader would not notice the worker's end
+        logs.leave_to_worker()
         child = Child(settings, child_process, ours, logs, child_process.pid or 0)
         child.exit_fd = _exit_fd(child_process)
         self._remember(child)

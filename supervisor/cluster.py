@@ -88,11 +88,6 @@ class Cluster:
         living = (each for each in ready if each.worker not in skip and not self._has_died(each))
         return sorted(living, key=lambda each: each.since)
 
-    def _has_died(self, standby: Standby) -> bool:
-        """Its host may be back before the keys of its former life are gone."""
-        dead = self._dead.get(standby.host)
-        return dead is not None and (standby.worker in dead.workers or self.is_dead(standby.host))
-
     def is_leaving(self, host: str) -> bool:
         """Whether its supervisor was told to stop, so that whatever goes there has to go on soon."""
         return host in self.hosts and self.hosts[host].draining
@@ -123,6 +118,11 @@ class Cluster:
         if host not in self._dead:
             return False
         return host not in self.hosts or self.hosts[host].link == self._dead[host].link
+
+    def _has_died(self, standby: Standby) -> bool:
+        """Its host may be back before the keys of its former life are gone."""
+        dead = self._dead.get(standby.host)
+        return dead is not None and (standby.worker in dead.workers or self.is_dead(standby.host))
 
     def _put(self, item: KeyValue) -> Partition | None:
         keys = self.keys

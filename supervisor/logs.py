@@ -50,13 +50,17 @@ class _Written(logging.Handler):
 
 
 class FromWorker(MultiProcessingHandler):  # type: ignore[misc]  # it has no types
-    """The end of a worker's log in this process. Its thread ends with the worker: close our end for writing then.
+    """The end of a worker's log in this process. Its thread ends with the worker, once that has it for itself.
 
     Theirs looks every 0.2 s whether it was closed; for 64 workers that is more work than all of them make.
     """
 
     def __init__(self, name: str) -> None:
         super().__init__(name, _Written())
+
+    def leave_to_worker(self) -> None:
+        """It has started. While we can write as well, its end would not be noticed."""
+        self.queue._writer.close()
 
     def _receive(self) -> None:
         while True:

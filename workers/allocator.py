@@ -18,8 +18,8 @@ import os
 _M_ARENA_MAX = -8
 #: As many threads as a worker and a handler may have that want one.
 _ENOUGH = 64
+#: What glibc allows by itself.
 _EACH_PROCESSOR = 8
-"""What glibc allows by itself."""
 
 
 def allow_an_arena_for_each_thread() -> None:

@@ -100,8 +100,9 @@ class Lock(Document):
         deaths: int = 0,
         offset: int | None = None,
     ) -> Lock:
-        me = standby
-        return cls(me.worker, me.host, me.pid, me.lease, cause, now(), exit_seen, deaths, offset)
+        return cls(
+            standby.worker, standby.host, standby.pid, standby.lease, cause, now(), exit_seen, deaths, offset
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,9 +92,8 @@ class Reader:
 
     def unassign(self) -> None:
         """Read nothing, and stay warm."""
-        if self._assigned_at is not None:
-            self._consumer.unassign()
-            self._assigned_at = None
+        self._consumer.unassign()
+        self._assigned_at = None
 
     def read(self, timeout: float) -> list[Record]:
         """The next records, in order, at most BATCH; empty when none came within `timeout` seconds.
