@@ -23,20 +23,21 @@ from supervisor.succession import Succession
 from supervisor.timers import Timers
 from supervisor.words import how_it_ended
 from workers.clock import Clock
+from workers.documents import Standby
 from workers.errors import ExitCode
 from workers.model import Partition
 from workers.protocol import GaveUp
 
 log = logging.getLogger(__name__)
 
-#: So many partitions of a host move at one time: two at once take the processor from each other.
-MOVES_AT_ONCE = 1
 #: So many workers start at one time. All at once, hundreds would starve each other until their leases end.
 STARTING_AT_ONCE = 8 * (os.cpu_count() or 1)
 #: Seconds without a change of plan after which standbys that are too many are ended.
 CALM = 1.0
 #: So many seconds a move waits for workers that are starting, here or where it goes: they want the processor too.
 SETTLING = 5.0
+#: An owner leaves, and somebody waits for the next record: its replacement starts so many seconds later.
+COURTESY = 0.2
 #: After most hosts vanished together, so many seconds without balancing.
 LANDSLIDE_REST = 60.0
 
@@ -95,7 +96,7 @@ class Staffing:
                 starting -= 1
             idle = [child for child in present if child.token is None and child.offered is None]
             for child in sorted(idle, key=lambda each: each.is_ready)[: max(0, -missing)]:
-                if room < 0 or (is_calm and not self._is_the_last(child)):
+                if room < 0 or (is_calm and not self._is_somebody_leaving and not self._is_the_last(child)):
                     self._succession.leave(child, ())
                     room += 1
                 else:
@@ -105,9 +106,15 @@ class Staffing:
                     if child.token is not None:
                         self._succession.leave(child)
 
+    @property
+    def _is_somebody_leaving(self) -> bool:
+        """Then the next one waits, be it to end or to hand over: two at once take the processor from each other."""
+        return any(child.leaving for child in self._children)
+
     def _is_the_last(self, child: Child) -> bool:
         """Whether nobody else is ready for its partition, and somebody is going to be."""
-        others = self._cluster.ready_standbys(child.partition, (child.worker,))
+        ready = self._cluster.ready_standbys(child.partition, (child.worker,))
+        others = [each for each in ready if self._succession.is_staying(each)]
         return child.is_ready and not others and bool(self._plan.standbys.get(child.partition))
 
     def _is_bare(self, partition: Partition) -> bool:
@@ -226,6 +233,13 @@ class Staffing:
         if child.worker not in (worker for worker, _ in self._retiring) and not child.leaving:
             self._retiring.append((child.worker, reason))
 
+    def give_way(self, child: Child, successors: tuple[Standby, ...] | None = None) -> None:
+        """It leaves, and is replaced in a moment."""
+        later = self._clock() + COURTESY
+        self._not_before[child.partition] = max(later, self._not_before.get(child.partition, 0.0))
+        self._timers.after(COURTESY, self.arrange)
+        self._succession.leave(child, successors)
+
     def _retire_next(self) -> None:
         while self._retiring:
             worker, reason = self._retiring[0]
@@ -254,12 +268,11 @@ class Staffing:
         moment = self._clock()
         if moment < self._no_moves_before or moment - self._quiet_since < self._config.rebalance_delay:
             return
-        moving = sum(child.leaving and child.token is not None for child in self._children)
+        if self._is_somebody_leaving:
+            return
         for partition, host in self._plan.owners.items():
-            if moving >= MOVES_AT_ONCE:
-                return
             for child in self._children.of(partition):
-                if child.token is None or child.leaving or host == self._config.host_id:
+                if child.token is None or host == self._config.host_id:
                     continue
                 if moment - self._unsettled_since < SETTLING and not self._are_complete(host, self._config.host_id):
                     return
@@ -268,9 +281,9 @@ class Staffing:
                 if planned:
                     log.info("%s: moving to %s", partition, host)
                     others = [each for each in heirs if each.host != host]
-                    self._succession.leave(child, (*planned, *others))
-                    moving += 1
+                    self.give_way(child, (*planned, *others))
                     self._unsettled_since = moment
+                    return
 
     def _are_complete(self, *hosts: str) -> bool:
         """Whether every worker that the plan wants there is an owner or a ready standby."""

@@ -99,7 +99,7 @@ class Succession:
         burden: dict[str, int] = defaultdict(int)
         for held in self._cluster.locks.values():
             burden[held.lock.host] += 1
-        ready = [each for each in self._cluster.ready_standbys(partition, (besides,)) if self._is_staying(each)]
+        ready = [each for each in self._cluster.ready_standbys(partition, (besides,)) if self.is_staying(each)]
         return sorted(ready, key=lambda each: (self._cluster.is_leaving(each.host), burden[each.host]))
 
     def introduce(self, partition: Partition, named: Named, death: Death | None = None) -> None:
@@ -125,7 +125,7 @@ class Succession:
             left -= IMPATIENCE
             self._timers.after(IMPATIENCE, lambda: self._look_again(partition, named, death, left))
 
-    def _is_staying(self, standby: Standby) -> bool:
+    def is_staying(self, standby: Standby) -> bool:
         """One of ours that was told to leave, or must leave soon, is no successor."""
         if standby.host != self._config.host_id:
             return True

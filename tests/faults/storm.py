@@ -29,7 +29,7 @@ from supervisor.demo.load import create_topic
 from supervisor.demo.script import report
 from supervisor.orders import Orders
 from supervisor.patience import Patient
-from workers.documents import History, milliseconds
+from workers.documents import History, milliseconds, now
 from workers.model import Partition
 
 #: Records a second in each partition. Twelve partitions at 500 leave two cores nothing to spare, Kafka and etcd
@@ -56,10 +56,11 @@ def cluster_of(rate: float, partitions: int, hosts: tuple[str, ...], *options: s
             yield cluster
 
 
-def begin_load(cluster: DemoCluster, rate: float) -> None:
-    """Records come from now on, and have come for a while."""
+def begin_load(cluster: DemoCluster, rate: float) -> str:
+    """Records come from now on, and have come for a while. The time since when faults count."""
     cluster.load.start()
     wait_for("the load is steady", lambda: min(cluster.load.produced) >= WARM_UP * rate, WARM_UP + 30.0)
+    return now()
 
 
 def is_there(look: Callable[[], object]) -> bool:
@@ -117,14 +118,14 @@ def moves(rounds: int, rate: float) -> None:
     """A host joins and takes its half, is drained and gives it back."""
     with cluster_of(rate, 12, ("a", "b"), "--rebalance-delay", "0.5") as cluster:
         cluster.start()
-        begin_load(cluster, rate)
+        steady = begin_load(cluster, rate)
         orders = Orders(Patient(cluster.store, 10.0, "the services of this storm"), cluster.keys)
         for _ in range(rounds):
             _wait_for_share(cluster, "b", 6)
             orders.drain("b")
             _wait_for_share(cluster, "b", 0)
             orders.undrain("b")
-        moved = [each for each in _gaps_of(cluster) if each.cause == "handed-over"]
+        moved = [each for each in _gaps_of(cluster, steady) if each.cause == "handed-over"]
         for phase in ("lock_taken", "state_loaded", "first_record"):
             show(
                 f"last commit -> {phase.replace('_', ' ')} of a moved partition", [each.gap[phase] for each in moved]
@@ -140,7 +141,7 @@ def rolling(rounds: int, rate: float) -> None:
     """Every host stops and comes back, one after the other."""
     with cluster_of(rate, 12, ("a", "b", "c"), "--rebalance-delay", "1") as cluster:
         cluster.start()
-        begin_load(cluster, rate)
+        steady = begin_load(cluster, rate)
         for _ in range(rounds):
             for host in cluster.hosts.values():
                 time.sleep(2.0)  # a deployment takes its time
@@ -148,7 +149,7 @@ def rolling(rounds: int, rate: float) -> None:
                 host.wait(30.0)
                 host.start()
                 cluster.wait_until_complete()
-        gaps = _gaps_of(cluster)
+        gaps = _gaps_of(cluster, steady)
         unowned = sum(_unowned(cluster, partition) for partition in cluster.judge.partitions)
         show("last commit -> first record", [each.gap["first_record"] for each in gaps])
         _tell_the_longest(gaps)
@@ -167,10 +168,10 @@ def _wait_for_share(cluster: DemoCluster, host: str, count: int) -> None:
     time.sleep(1.0)  # and everybody has handled a record
 
 
-def _gaps_of(cluster: DemoCluster) -> list[History]:
-    """Every ownership that came after another one, and has handled a record."""
+def _gaps_of(cluster: DemoCluster, steady: str) -> list[History]:
+    """Every ownership since then that came after another one, and has handled a record."""
     histories = (record for partition in cluster.judge.partitions for record in cluster.judge.history(partition))
-    return [record for record in histories if "first_record" in record.gap]
+    return [record for record in histories if record.since > steady and "first_record" in record.gap]
 
 
 def _tell_the_longest(gaps: list[History]) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from supervisor.departure import STEP
 from supervisor.events import ClusterListed, HostDied, HostLives, LeaseGone, PartitionsChanged, SignalArrived
 from supervisor.loop import TICK
-from supervisor.staffing import CALM, LANDSLIDE_REST, MOVES_AT_ONCE, SETTLING
+from supervisor.staffing import CALM, COURTESY, LANDSLIDE_REST, SETTLING
 from supervisor.succession import IMPATIENCE, QUEUE_STEP
 from supervisor.vigil import UNANSWERED
 from tests.fakes.processes import FakeChild, FakeHost
@@ -463,6 +463,7 @@ def test_a_hand_over_by_an_owner_is_watched_in_the_same_way(make_host: MakeHost)
     host.report(host.owner(P), WasToldToLeave())
     host.settle()
     assert (host.lock_of(P) or ("",))[0] == dead.worker
+    host.advance(COURTESY)
     host.warm_up_all()
     host.advance(2 * IMPATIENCE)
     assert host.owner(P)
@@ -810,9 +811,9 @@ def test_partitions_move_after_quiet_one_at_a_time_and_only_to_ready_standbys(ma
         host.standby_on("b", partition)
     host.freeze(*host.children.living)
     host.advance(1.0)
-    assert len(host.owners_told_to_leave()) == MOVES_AT_ONCE
+    assert len(host.owners_told_to_leave()) == 1
     host.advance(10.0)
-    assert len(host.owners_told_to_leave()) == MOVES_AT_ONCE
+    assert len(host.owners_told_to_leave()) == 1
     host.thaw()
     host.advance(len(ready) * (SETTLING + 1.0))
     assert sorted(host.owners_told_to_leave()) == ready
@@ -986,6 +987,42 @@ def test_the_last_ready_standby_is_not_ended_before_another_is_ready(make_host: 
     host.standby_on("c", P)
     host.advance(2 * TICK)
     assert child.orders(Leave)
+
+
+def test_standbys_that_are_too_many_end_one_after_the_other(make_host: MakeHost) -> None:
+    """To end is work, and others hand over meanwhile."""
+    host = make_host(3)
+    host.join("b")
+    for partition in host.partitions:
+        host.owner_on("b", partition)
+    running(host)
+    host.join("c")
+    for partition in host.partitions:
+        host.standby_on("c", partition)
+    host.freeze(*host.children.living)
+    host.put(Put(host.keys.drain("a"), Drain("now").encode()))
+    host.advance(5 * CALM)
+    assert sum(child.leaving for child in host.children.living) == 1
+    host.thaw()
+    host.advance(5 * TICK)
+    assert not host.children.living
+
+
+def test_the_replacement_of_an_owner_that_leaves_lets_its_successor_go_first(make_host: MakeHost) -> None:
+    """To start a process is work, and somebody waits for the next record."""
+    host = make_host()
+    host.join("b")
+    running(host)
+    heir = host.standby_on("b", P)
+    host.settle()
+    started = len(host.children.started)
+    host.report(host.owner(P), WasToldToLeave())
+    host.settle()
+    assert (host.lock_of(P) or ("",))[0] == heir.worker
+    assert len(host.children.started) == started
+    host.confirm(P, heir)
+    host.advance(COURTESY)
+    assert len(host.children.started) == started + 1
 
 
 def test_workers_start_a_few_at_a_time(make_host: MakeHost, monkeypatch: pytest.MonkeyPatch) -> None:

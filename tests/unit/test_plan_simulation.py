@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supervisor.plan import Plan, plan
-from supervisor.staffing import MOVES_AT_ONCE
 from workers.model import Partition
 
 HOSTS = ["a", "b", "c", "d"]
@@ -100,15 +99,15 @@ class Town:
         return acted
 
     def _move(self, plan: Plan) -> bool:
-        moving: Counter[str] = Counter()
+        moving: set[str] = set()
         for partition, target in plan.owners.items():
             owner = self.owners.get(partition)
             if owner is None or owner == target or target not in self.ready[partition]:
                 continue
-            if moving[owner] >= MOVES_AT_ONCE:
+            if owner in moving:
                 continue
             assert target in self.places, "moved to a host that takes nothing"
-            moving[owner] += 1
+            moving.add(owner)
             self.moves.append((partition, owner, target))
             self._own(partition, target)
         return bool(moving)
