@@ -41,15 +41,19 @@ def plan(
     owners: Mapping[Partition, str],
     standbys: Mapping[Partition, Sequence[str]],
     moves: Mapping[Partition, str] | None = None,
+    held: bool = False,
 ) -> Plan:
     """`hosts`: how many workers each may run; `owners` and `standbys`: where things are today; `moves`: where
-    somebody wants a partition to be, whatever the balance says."""
+    somebody wants a partition to be, whatever the balance says; `held`: nothing may move at this time."""
     places = {host: count for host, count in sorted(hosts.items()) if count > 0}
     today = {p: owners[p] for p in partitions if owners.get(p) in places}
     ranked = sorted(partitions, key=lambda p: (p not in today, p))
     covered = sorted(ranked[: sum(places.values())])
     served = set(covered)
-    shares = _shares(places, len(covered), Counter(host for p, host in today.items() if p in served))
+    holding = Counter(host for p, host in today.items() if p in served)
+    shares = _shares(places, len(covered), holding)
+    if held:
+        moves, shares = {}, {host: max(shares[host], min(holding[host], places[host])) for host in places}
     wanted = {p: host for p, host in (moves or {}).items() if host in places and p in served}
     chosen = _owners(covered, today, _make_room(shares, wanted, places), standbys, wanted)
     warm = {p: _besides_the_owner_to_be(standbys.get(p, ()), None if p in today else chosen[p]) for p in chosen}
@@ -142,33 +146,70 @@ def _standbys(
 ) -> dict[Partition, tuple[str, ...]]:
     """Everybody gets a first standby before anybody gets a second; elsewhere first, then beside the owner.
 
-    In each round, who has the fewest hosts to choose from chooses first, a warm one if it can.
+    As many as possible get a first one elsewhere.
     """
-    chosen: dict[Partition, list[str]] = {p: [] for p in covered}
+    rooms = _Rooms(covered, owners, free, today)
+    rooms.choose(beside_owner=False)
+    for partition in covered:
+        if not rooms.chosen[partition] and any(free.values()):
+            rooms.squeeze_in(partition, set())
+    for _ in range(len(free) - 1):
+        rooms.choose(beside_owner=False)
+    rooms.choose(beside_owner=True)
+    return {p: tuple(sorted(hosts)) for p, hosts in rooms.chosen.items() if hosts}
 
-    def may(partition: Partition, host: str, beside_owner: bool) -> bool:
-        is_owner = host == owners[partition]
-        return is_owner == beside_owner and free.get(host, 0) > 0 and host not in chosen[partition]
 
-    for beside_owner in (False, True):
-        for _ in range(1 if beside_owner else len(free)):
-            open_hosts = {host for host, places in free.items() if places > 0}
-            if not open_hosts:
-                break
-            turn = []
-            for partition in covered:
-                beside = open_hosts & {owners[partition]}
-                choices = len(beside) if beside_owner else len(open_hosts - beside - {*chosen[partition]})
-                is_warm = any(may(partition, host, beside_owner) for host in today.get(partition, ()))
-                turn.append((choices, not is_warm, partition))
-            for _, _, partition in sorted(turn):
-                warm = [host for host in today.get(partition, ()) if may(partition, host, beside_owner)]
-                hosts = warm or [host for host in open_hosts if may(partition, host, beside_owner)]
-                if hosts:
-                    taker = min(hosts, key=lambda h: (-free[h], h))
-                    chosen[partition].append(taker)
-                    free[taker] -= 1
-    return {p: tuple(sorted(hosts)) for p, hosts in chosen.items() if hosts}
+class _Rooms:
+    """Places that no owner needs, and who gets them."""
+
+    def __init__(
+        self,
+        covered: Sequence[Partition],
+        owners: Mapping[Partition, str],
+        free: dict[str, int],
+        today: Mapping[Partition, Sequence[str]],
+    ) -> None:
+        self.chosen: dict[Partition, list[str]] = {p: [] for p in covered}
+        self._owners, self._free, self._today = owners, free, today
+
+    def choose(self, beside_owner: bool) -> None:
+        """One round: who has the fewest hosts to choose from chooses first, a warm one if it can."""
+        turn = []
+        for partition in self.chosen:
+            hosts = self._open_to(partition, beside_owner)
+            is_warm = not hosts.isdisjoint(self._today.get(partition, ()))
+            turn.append((len(hosts), not is_warm, partition))
+        for _, _, partition in sorted(turn):
+            if hosts := self._open_to(partition, beside_owner):
+                warm = hosts.intersection(self._today.get(partition, ()))
+                self._take(partition, min(warm or hosts, key=lambda host: (-self._free[host], host)))
+
+    def squeeze_in(self, partition: Partition, asked: set[str]) -> bool:
+        """Whoever has a place may get another in the same way: Kuhn's augmenting path. Hosts `asked` have none."""
+        elsewhere = self._free.keys() - asked - {self._owners[partition]}
+        for host in sorted(elsewhere, key=lambda host: (self._free[host] == 0, host)):
+            asked.add(host)
+            if self._free[host] > 0:
+                self._take(partition, host)
+                return True
+            for other, hosts in self.chosen.items():
+                if hosts == [host] and self.squeeze_in(other, asked):
+                    hosts.remove(host)
+                    self.chosen[partition].append(host)
+                    return True
+        return False
+
+    def _open_to(self, partition: Partition, beside_owner: bool) -> set[str]:
+        owner, taken = self._owners[partition], self.chosen[partition]
+        return {
+            host
+            for host, places in self._free.items()
+            if places > 0 and (host == owner) == beside_owner and host not in taken
+        }
+
+    def _take(self, partition: Partition, host: str) -> None:
+        self.chosen[partition].append(host)
+        self._free[host] -= 1
 
 
 def is_a_landslide(before: int, now: int) -> bool:

@@ -70,6 +70,7 @@ class Staffing:
         self._quiet_since = self._unsettled_since = clock()
         self._no_moves_before = 0.0
         self._has_worked = self._held_back = False
+        self._moves_held = True
         self._wanted: dict[Partition, int] = {}
         self._wanted_since = clock()
         self._retiring: deque[tuple[str, str]] = deque()
@@ -181,7 +182,10 @@ class Staffing:
         self._count(len({*self._cluster.living_hosts, self._config.host_id}))
         owners = {partition: held.lock.host for partition, held in self._cluster.locks.items()}
         standbys = {p: [each.host for each in ready.values()] for p, ready in self._cluster.standbys.items()}
-        self._plan = self._succession.plan = plan(hosts, partitions, owners, standbys, self._cluster.moves)
+        self._moves_held = not self._may_move
+        self._plan = self._succession.plan = plan(
+            hosts, partitions, owners, standbys, self._cluster.moves, self._moves_held
+        )
         if self._plan.left_out != self._left_out:
             self._left_out = self._plan.left_out
             self._tell_left_out(len(partitions), sum(hosts.values()))
@@ -223,7 +227,7 @@ class Staffing:
     def tick(self) -> None:
         """Moves and retirements go on, a little at a time."""
         if not self._stopping.begun:
-            if self._held_back and self._is_calm:
+            if (self._held_back and self._is_calm) or (self._moves_held and self._may_move):
                 self.arrange()
             self._retire_next()
             self._move_some()
@@ -264,12 +268,16 @@ class Staffing:
         child = self._children.get(self._retiring[0][0]) if self._retiring else None
         return int(child is not None and not child.leaving and child.partition == partition)
 
-    def _move_some(self) -> None:
+    @property
+    def _may_move(self) -> bool:
+        """Whether the membership has been quiet for long enough, and no landslide was seen."""
         moment = self._clock()
-        if moment < self._no_moves_before or moment - self._quiet_since < self._config.rebalance_delay:
+        return moment >= self._no_moves_before and moment - self._quiet_since >= self._config.rebalance_delay
+
+    def _move_some(self) -> None:
+        if not self._may_move or self._is_somebody_leaving:
             return
-        if self._is_somebody_leaving:
-            return
+        moment = self._clock()
         for partition, host in self._plan.owners.items():
             for child in self._children.of(partition):
                 if child.token is None or host == self._config.host_id:

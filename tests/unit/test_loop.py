@@ -803,8 +803,9 @@ def crowded(host: FakeHost, count: int) -> FakeHost:
 def test_partitions_move_after_quiet_one_at_a_time_and_only_to_ready_standbys(make_host: MakeHost) -> None:
     """The planned host first; then the next one."""
     host = crowded(make_host(8), 8)
-    assert len([each for each in host.supervisor._staffing._plan.owners.values() if each == "b"]) == 4
+    assert {host.plan_of(p) for p in host.partitions} == {"a"}, "nothing may move yet"
     host.advance(60.0)
+    assert [host.plan_of(p) for p in host.partitions].count("b") == 4
     assert not host.owners_told_to_leave()
     ready = [p for p in host.partitions if host.plan_of(p) == "b"][:3]
     for partition in ready:
@@ -823,6 +824,7 @@ def test_partitions_move_after_quiet_one_at_a_time_and_only_to_ready_standbys(ma
 def test_a_move_waits_for_workers_that_are_starting_but_not_for_ever(make_host: MakeHost, late: str) -> None:
     """They want the processor; but perhaps one of them can never start."""
     host = crowded(make_host(4), 4)
+    host.advance(QUIET)
     theirs = [p for p in host.partitions if host.plan_of(p) == "b"]
     assert len(theirs) == 2
     if late == "a":
@@ -831,12 +833,28 @@ def test_a_move_waits_for_workers_that_are_starting_but_not_for_ever(make_host: 
     for partition in host.partitions if late == "a" else theirs[:1]:
         host.standby_on("b", partition)
     host.settle()
-    host.jump(QUIET)
     host.advance(1.0)
     assert not host.owners_told_to_leave()
     host.advance(SETTLING)
     assert theirs[0] in host.owners_told_to_leave()
     assert all(child.orders(Leave)[-1].successors[0].host == "b" for child in host.moved())
+
+
+def test_while_nothing_may_move_standbys_wait_beside_the_owners_that_are(make_host: MakeHost) -> None:
+    """Places of owners that are to leave are not free yet: whoever is to wait there would wait for them."""
+    host = make_host(6, workers=4)
+    host.join("b", 4)
+    host.join("c", 4)
+    for partition in host.partitions[:4]:
+        host.owner_on("b", partition)
+    for partition in host.partitions[4:]:
+        host.owner_on("c", partition)
+    running(host)
+    staffing = host.supervisor._staffing
+    assert len(staffing._plan.standbys) == 6
+    assert all("b" not in standbys for standbys in staffing._plan.standbys.values()), "it is full"
+    host.advance(QUIET)
+    assert any("b" in standbys for standbys in staffing._plan.standbys.values())
 
 
 def test_nothing_moves_before_the_membership_has_been_quiet(make_host: MakeHost) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping
+from itertools import product
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,24 +39,24 @@ def moved(before: Mapping[Partition, str], after: Plan) -> set[Partition]:
     return {p for p, host in after.owners.items() if before.get(p) != host}
 
 
-@given(HOSTS, PARTITIONS, SOMEWHERE, WAITING)
+@given(HOSTS, PARTITIONS, SOMEWHERE, WAITING, st.booleans())
 @settings(max_examples=300)
 def test_everything_is_covered_as_far_as_the_places_go(
-    hosts: dict[str, int], partitions: list[Partition], owners: dict[Partition, str], waiting: Waiting
+    hosts: dict[str, int], partitions: list[Partition], owners: dict[Partition, str], waiting: Waiting, held: bool
 ) -> None:
     """As many partitions as there are places have an owner, and exactly the others are left out."""
-    found = plan(hosts, partitions, owners, waiting)
+    found = plan(hosts, partitions, owners, waiting, held=held)
     assert len(found.owners) == min(len(partitions), sum(hosts.values()))
     assert sorted([*found.owners, *found.left_out]) == partitions
 
 
-@given(HOSTS, PARTITIONS, SOMEWHERE, WAITING)
+@given(HOSTS, PARTITIONS, SOMEWHERE, WAITING, st.booleans())
 @settings(max_examples=300)
 def test_no_host_is_asked_for_more_than_its_places(
-    hosts: dict[str, int], partitions: list[Partition], owners: dict[Partition, str], waiting: Waiting
+    hosts: dict[str, int], partitions: list[Partition], owners: dict[Partition, str], waiting: Waiting, held: bool
 ) -> None:
     """Owners and standbys together fit on their host, and nobody works on a host that is not there."""
-    found = plan(hosts, partitions, owners, waiting)
+    found = plan(hosts, partitions, owners, waiting, held=held)
     wanted = Counter(found.owners.values())
     for each in found.standbys.values():
         wanted.update(each)
@@ -104,15 +105,15 @@ def test_the_same_on_every_host(
     assert plan(hosts, partitions, owners, waiting) == again
 
 
-@given(HOSTS, PARTITIONS, SOMEWHERE, WAITING)
+@given(HOSTS, PARTITIONS, SOMEWHERE, WAITING, st.booleans())
 def test_plans_that_are_carried_out_settle(
-    hosts: dict[str, int], partitions: list[Partition], owners: dict[Partition, str], waiting: Waiting
+    hosts: dict[str, int], partitions: list[Partition], owners: dict[Partition, str], waiting: Waiting, held: bool
 ) -> None:
     """Planning again from what was planned moves no owner, and standbys for three rounds at the most."""
-    newest = first = plan(hosts, partitions, owners, waiting)
+    newest = first = plan(hosts, partitions, owners, waiting, held=held)
     for _ in range(3):
-        newest = plan(hosts, partitions, newest.owners, newest.standbys)
-    last = plan(hosts, partitions, newest.owners, newest.standbys)
+        newest = plan(hosts, partitions, newest.owners, newest.standbys, held=held)
+    last = plan(hosts, partitions, newest.owners, newest.standbys, held=held)
     assert last.owners == first.owners
     assert {host: last.workers_on(host) for host in hosts} == {host: newest.workers_on(host) for host in hosts}
 
@@ -128,6 +129,19 @@ def test_a_host_keeps_what_it_owns_up_to_its_share(
         today = {p for p in found.owners if owners.get(p) == host}
         kept = {p for p in today if found.owners[p] == host}
         assert len(kept) == min(len(today), counts[host])
+
+
+@given(HOSTS, PARTITIONS, SOMEWHERE, WAITING)
+def test_while_nothing_may_move_a_host_keeps_all_that_it_owns(
+    hosts: dict[str, int], partitions: list[Partition], owners: dict[Partition, str], waiting: Waiting
+) -> None:
+    """As far as it has places: nobody is to move, whatever the balance says and somebody has asked for."""
+    asked = {partition: min(hosts) for partition in partitions} if hosts else {}
+    found = plan(hosts, partitions, owners, waiting, asked, held=True)
+    for host, places in hosts.items():
+        today = {p for p in found.owners if owners.get(p) == host}
+        kept = {p for p in today if found.owners[p] == host}
+        assert len(kept) == min(len(today), places)
 
 
 @given(EQUAL_HOSTS, PARTITIONS, st.randoms())
@@ -175,6 +189,26 @@ def test_a_standby_beside_its_owner_is_the_last_resort(
         assert len(set(each)) == len(each)
         if owner in each:
             assert all(host == owner or host in each for host, places in left.items() if places > 0)
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcd"), st.integers(0, 4), min_size=1), st.integers(1, 5).map(some),
+    SOMEWHERE, WAITING, st.booleans(),
+)  # fmt: skip
+@settings(max_examples=300)
+def test_as_many_partitions_as_possible_have_a_standby_on_another_host(
+    hosts: dict[str, int], partitions: list[Partition], owners: dict[Partition, str], waiting: Waiting, held: bool
+) -> None:
+    """Whatever the owners are, no other choice of hosts would do better: all choices are tried."""
+    found = plan(hosts, partitions, owners, waiting, held=held)
+    free = Counter(hosts) - owned_by(found)
+    best = max(
+        sum(host is not None for host in choice)
+        for choice in product([None, *hosts], repeat=len(found.owners))
+        if not Counter(host for host in choice if host) - free
+        and not set(zip(found.owners, choice, strict=True)) & set(found.owners.items())
+    )
+    assert sum(any(host != owner for host in found.standbys.get(p, ())) for p, owner in found.owners.items()) == best
 
 
 @given(HOSTS, PARTITIONS)

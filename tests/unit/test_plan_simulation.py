@@ -19,6 +19,7 @@ from workers.model import Partition
 
 HOSTS = ["a", "b", "c", "d"]
 KINDS = ["join", "leave", "kill", "kill a worker", "drain", "undrain", "move", "forget the move", "pause", "resume"]
+KINDS += ["hold", "hold no more"]
 #: More turns than this without rest mean that there is none.
 RESTLESS = 60
 
@@ -46,6 +47,7 @@ class Town:
     drained: set[str] = field(default_factory=set)
     pins: dict[Partition, str] = field(default_factory=dict)
     paused: set[Partition] = field(default_factory=set)
+    held: bool = False
     moves: list[tuple[Partition, str, str]] = field(default_factory=list)
 
     # --- what the supervisors make of it
@@ -55,7 +57,7 @@ class Town:
         return {host: places for host, places in self.hosts.items() if host not in self.drained}
 
     def plan(self) -> Plan:
-        return plan(self.places, self.partitions, self.owners, self.ready, self.pins)
+        return plan(self.places, self.partitions, self.owners, self.ready, self.pins, self.held)
 
     def rest(self) -> None:
         for _ in range(RESTLESS):
@@ -100,6 +102,8 @@ class Town:
 
     def _move(self, plan: Plan) -> bool:
         moving: set[str] = set()
+        if self.held:
+            return False
         for partition, target in plan.owners.items():
             owner = self.owners.get(partition)
             if owner is None or owner == target or target not in self.ready[partition]:
@@ -146,6 +150,8 @@ class Town:
                 self.owners.pop(partition, None)
             case "resume":
                 self.paused.discard(partition)
+            case "hold" | "hold no more":
+                self.held = what.kind == "hold"
 
     def _forget(self, host: str) -> None:
         del self.hosts[host]
@@ -200,6 +206,8 @@ def live(town: Town, life: Iterable[Happening]) -> Town:
             town.rest()
         for _ in range(each.turns or 0):
             town.turn()
+    town.rest()
+    town.held = False
     town.rest()
     return town
 
