@@ -106,6 +106,7 @@ class _Ours:
         self.probe = self.cluster.probe
         store = self.cluster.cluster.store
         self._orders = Orders(Patient(store, 10.0, "the etcd of this benchmark"), self.cluster.cluster.keys)
+        self._took = 100_000_000
 
     def wait_until_complete(self) -> None:
         self.cluster.wait_until_complete()
@@ -126,12 +127,12 @@ class _Ours:
         self.wait_until_complete()
 
     def _nothing(self) -> Iterator[Trial]:
-        """As long as a move takes."""
+        """As long as the last move took: in a longer time a longer silence may be found."""
         time.sleep(random.uniform(0.2, 0.4))
         self.probe.forget()
         start = time.monotonic_ns()
-        time.sleep(0.4)
-        value = silence(self.probe.look(), STAYED, start, start + AFTERWARDS)
+        time.sleep((self._took + AFTERWARDS) / 1e9 + 0.1)
+        value = silence(self.probe.look(), STAYED, start, start + self._took + AFTERWARDS)
         yield Trial("moves", "ours, nothing moves", "gap, stayed", value, "ms")
 
     def _there_and_back(self) -> Iterator[Trial]:
@@ -143,6 +144,7 @@ class _Ours:
         time.sleep(0.4)  # whoever looks now takes the processor from those who are measured
         moved, stayed = _moved("ours", self.probe, lock.pid, start)
         self.wait_until_complete()
+        self._took = int((float(moved.facts["the order took"]) + moved.value) * 1e6)
         last_at = time.time() - (time.monotonic_ns() - start) / 1e9 + float(moved.facts["the order took"]) / 1e3
         yield dataclasses.replace(moved, facts=moved.facts | self.cluster.phases(MOVED, token, last_at))
         yield stayed

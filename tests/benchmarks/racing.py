@@ -64,7 +64,7 @@ class Race:
         """One process: `python -m` these arguments."""
         with self._log.open("ab") as log:
             process = subprocess.Popen(
-                [python, "-m", *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT,
+                [python, "-m", *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
                 env=os.environ | {"PYTHONPATH": str(ROOT)} | self._environment,
             )  # fmt: skip
         self._started.append(process)
