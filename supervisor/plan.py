@@ -150,12 +150,14 @@ def _standbys(
     """
     rooms = _Rooms(covered, owners, free, today)
     rooms.choose(beside_owner=False)
+    full: set[str] = set()
     for partition in covered:
-        if not rooms.chosen[partition] and any(free.values()):
-            rooms.squeeze_in(partition, set())
-    for _ in range(len(free) - 1):
-        rooms.choose(beside_owner=False)
-    rooms.choose(beside_owner=True)
+        asked = full.copy()
+        if rooms.open and not rooms.chosen[partition] and not rooms.squeeze_in(partition, asked):
+            full = asked  # and for ever: from none of them a way leads to an open place
+    for beside_owner in (*[False] * (len(free) - 1), True):
+        if rooms.open:
+            rooms.choose(beside_owner)
     return {p: tuple(sorted(hosts)) for p, hosts in rooms.chosen.items() if hosts}
 
 
@@ -170,6 +172,7 @@ class _Rooms:
         today: Mapping[Partition, Sequence[str]],
     ) -> None:
         self.chosen: dict[Partition, list[str]] = {p: [] for p in covered}
+        self.open = {host for host, places in free.items() if places > 0}
         self._owners, self._free, self._today = owners, free, today
 
     def choose(self, beside_owner: bool) -> None:
@@ -185,13 +188,16 @@ class _Rooms:
                 self._take(partition, min(warm or hosts, key=lambda host: (-self._free[host], host)))
 
     def squeeze_in(self, partition: Partition, asked: set[str]) -> bool:
-        """Whoever has a place may get another in the same way: Kuhn's augmenting path. Hosts `asked` have none."""
+        """Whoever has a place may get another in the same way: Kuhn's augmenting path. From the hosts in `asked` no way
+        leads to an open place."""
         elsewhere = self._free.keys() - asked - {self._owners[partition]}
-        for host in sorted(elsewhere, key=lambda host: (self._free[host] == 0, host)):
-            asked.add(host)
-            if self._free[host] > 0:
+        for host in sorted(elsewhere, key=lambda host: (host not in self.open, host)):
+            if host in self.open:
                 self._take(partition, host)
                 return True
+            if host in asked:
+                continue  # by somebody who was asked meanwhile
+            asked.add(host)
             for other, hosts in self.chosen.items():
                 if hosts == [host] and self.squeeze_in(other, asked):
                     hosts.remove(host)
@@ -200,16 +206,14 @@ class _Rooms:
         return False
 
     def _open_to(self, partition: Partition, beside_owner: bool) -> set[str]:
-        owner, taken = self._owners[partition], self.chosen[partition]
-        return {
-            host
-            for host, places in self._free.items()
-            if places > 0 and (host == owner) == beside_owner and host not in taken
-        }
+        owner = {self._owners[partition]}
+        return (self.open & owner if beside_owner else self.open - owner).difference(self.chosen[partition])
 
     def _take(self, partition: Partition, host: str) -> None:
         self.chosen[partition].append(host)
         self._free[host] -= 1
+        if not self._free[host]:
+            self.open.remove(host)
 
 
 def is_a_landslide(before: int, now: int) -> bool:
