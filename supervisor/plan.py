@@ -188,8 +188,10 @@ class _Rooms:
                 self._take(partition, min(warm or hosts, key=lambda host: (-self._free[host], host)))
 
     def squeeze_in(self, partition: Partition, asked: set[str]) -> bool:
-        """Whoever has a place may get another in the same way: Kuhn's augmenting path. From the hosts in `asked` no way
-        leads to an open place."""
+        """Whoever has a place may get another in the same way: Kuhn's augmenting path.
+
+        From the hosts in `asked` no way leads to an open place.
+        """
         elsewhere = self._free.keys() - asked - {self._owners[partition]}
         for host in sorted(elsewhere, key=lambda host: (host not in self.open, host)):
             if host in self.open:
