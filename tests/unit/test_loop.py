@@ -1043,6 +1043,15 @@ def test_the_replacement_of_an_owner_that_leaves_lets_its_successor_go_first(mak
     assert len(host.children.started) == started + 1
 
 
+def test_the_replacement_of_an_owner_that_nobody_can_follow_starts_at_once(make_host: MakeHost) -> None:
+    """It is what everybody waits for."""
+    host = running(make_host(1, workers=1))
+    old = host.owner(P)
+    host.report(old, WasToldToLeave())
+    host.settle()
+    assert host.children.started[-1] is not old
+
+
 def test_workers_start_a_few_at_a_time(make_host: MakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hundreds that start together starve each other until their leases end."""
     monkeypatch.setattr("supervisor.staffing.STARTING_AT_ONCE", 4)
