@@ -191,7 +191,7 @@ class Supervisor:
                 child.signal(signal.SIGTERM)
                 self._timers.after(LAST_CHANCE, lambda: self._children.kill(child))
             case WasToldToLeave():
-                self._staffing.give_way(child, tuple(self._succession.candidates(child.partition, child.worker)))
+                self._staffing.give_way(child)
             case HandedOver(successor, token, offset):
                 self._succession.introduce(child.partition, Named(successor, token, offset))
             case WasParked() | GaveUp():

@@ -155,9 +155,9 @@ def _standbys(
         asked = full.copy()
         if rooms.open and not rooms.chosen[partition] and not rooms.squeeze_in(partition, asked):
             full = asked  # and for ever: from none of them a way leads to an open place
-    for beside_owner in (*[False] * (len(free) - 1), True):
-        if rooms.open:
-            rooms.choose(beside_owner)
+    for _ in range(len(free) - 1):
+        rooms.choose(beside_owner=False)
+    rooms.choose(beside_owner=True)
     return {p: tuple(sorted(hosts)) for p, hosts in rooms.chosen.items() if hosts}
 
 
@@ -177,6 +177,8 @@ class _Rooms:
 
     def choose(self, beside_owner: bool) -> None:
         """One round: who has the fewest hosts to choose from chooses first, a warm one if it can."""
+        if not self.open:
+            return
         turn = []
         for partition in self.chosen:
             hosts = self._open_to(partition, beside_owner)

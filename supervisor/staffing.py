@@ -237,13 +237,12 @@ class Staffing:
         if child.worker not in (worker for worker, _ in self._retiring) and not child.leaving:
             self._retiring.append((child.worker, reason))
 
-    def give_way(self, child: Child, successors: tuple[Standby, ...]) -> None:
+    def give_way(self, child: Child, successors: tuple[Standby, ...] | None = None) -> None:
         """It leaves; where somebody is to follow, its replacement waits a moment."""
-        if successors:
+        if self._succession.leave(child, successors):
             later = self._clock() + COURTESY
             self._not_before[child.partition] = max(later, self._not_before.get(child.partition, 0.0))
             self._timers.after(COURTESY, self.arrange)
-        self._succession.leave(child, successors)
 
     def _retire_next(self) -> None:
         while self._retiring:

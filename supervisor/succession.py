@@ -84,13 +84,14 @@ class Succession:
                 elif is_free and child.is_ready and child.standby is not None and not self._stopping.begun:
                     self._let_compete(child, child.standby)
 
-    def leave(self, child: Child, successors: tuple[Standby, ...] | None = None) -> None:
-        """Tell it to end, and see that it does; None: any ready standby may come after it."""
+    def leave(self, child: Child, successors: tuple[Standby, ...] | None = None) -> tuple[Standby, ...]:
+        """Tell it to end, and see that it does; None: any ready standby may come after it. Returns who may."""
         child.leaving = True
         self._timers.after(self._config.graceful_timeout, lambda: self._children.kill(child))
         if successors is None:
             successors = tuple(self.candidates(child.partition, child.worker))
         child.tell(Leave(successors))
+        return successors
 
     def candidates(self, partition: Partition, besides: str) -> list[Standby]:
         """Ready standbys, those on the least burdened host first; none while the partition is parked."""

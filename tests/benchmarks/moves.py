@@ -144,8 +144,9 @@ class _Ours:
         time.sleep(0.4)  # whoever looks now takes the processor from those who are measured
         moved, stayed = _moved("ours", self.probe, lock.pid, start)
         self.wait_until_complete()
-        self._took = int((float(moved.facts["the order took"]) + moved.value) * 1e6)
-        last_at = time.time() - (time.monotonic_ns() - start) / 1e9 + float(moved.facts["the order took"]) / 1e3
+        order_took = float(moved.facts["the order took"])
+        self._took = int((order_took + moved.value) * 1e6)
+        last_at = time.time() - (time.monotonic_ns() - start) / 1e9 + order_took / 1e3
         yield dataclasses.replace(moved, facts=moved.facts | self.cluster.phases(MOVED, token, last_at))
         yield stayed
 

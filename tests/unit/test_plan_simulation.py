@@ -101,9 +101,9 @@ class Town:
         return acted
 
     def _move(self, plan: Plan) -> bool:
-        moving: set[str] = set()
         if self.held:
             return False
+        moving: set[str] = set()
         for partition, target in plan.owners.items():
             owner = self.owners.get(partition)
             if owner is None or owner == target or target not in self.ready[partition]:
