@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-COMMAND = (sys.executable, "-m", "supervisor")
+COMMAND = (sys.executable, "-m", "partition_supervisor")
 
 #: What a shell may have set, and what would change what is printed.
 _FOREIGN = ("PARTITION_SUPERVISOR_", "ETCDCTL_", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "TTY_")

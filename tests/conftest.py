@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from supervisor import services as services_module
-from supervisor.demo.cluster import DemoCluster
-from supervisor.demo.load import create_topic
-from supervisor.services import Services
-from workers.etcd_options import parse_endpoints
+from partition_supervisor.dev import services as services_module
+from partition_supervisor.dev.demo.cluster import DemoCluster
+from partition_supervisor.dev.demo.load import create_topic
+from partition_supervisor.dev.services import Services
+from partition_workers.etcd.options import parse_endpoints
 
 KIND = os.environ.get("PARTITION_SUPERVISOR_TEST_SERVICES", "auto")
 PARTITIONS = 4

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import click
 
-from supervisor import services
-from supervisor.commands.failing import PlainGroup
+from partition_supervisor.commands.errors import PlainGroup
+from partition_supervisor.dev import services
+from partition_workers.errors import Misconfigured
 from tests.benchmarks import compare as comparing
 from tests.benchmarks import pictures, report
 from tests.benchmarks.budgets import judge
@@ -23,7 +24,6 @@ from tests.benchmarks.running import ABOUT, SECONDS, TOTAL, prepare, run
 from tests.benchmarks.surroundings import ROOT, Surroundings, look_around
 from tests.benchmarks.timeline import draw
 from tests.benchmarks.trials import Bench, Trial
-from workers.errors import Misconfigured
 
 #: In the current folder, and in the project.
 RESULTS, TABLES = Path("bench.json"), Path("bench.md")

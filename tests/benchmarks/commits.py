@@ -16,16 +16,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
-from supervisor.demo.judge import wait_for
+from partition_supervisor.dev.demo.judge import wait_for
+from partition_workers.etcd.client import Etcd
+from partition_workers.etcd.options import EtcdOptions, parse_endpoints
+from partition_workers.layout.documents import StoredOffset, milliseconds, now
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition
 from tests.benchmarks.filling import fill
 from tests.benchmarks.racing import Race
 from tests.benchmarks.starting import Course, Starting
 from tests.benchmarks.trials import Bench, Trial, median, quantile
-from workers.documents import Offset, milliseconds, now
-from workers.etcd import Etcd
-from workers.etcd_options import EtcdOptions, parse_endpoints
-from workers.keys import Keys
-from workers.model import Partition
 
 #: Records in the topic: full and quick. More than are handled in a trial.
 RECORDS = (5_000_000, 3_000_000)
@@ -41,7 +41,7 @@ QUICK = ((0.1, 1), (0.0, 1), (0.01, 1), (0.1, 100))
 class Seen:
     """A commit, and when the watch told of it (wall clock, as in the document)."""
 
-    commit: Offset
+    commit: StoredOffset
     at: str
 
     @property
@@ -89,7 +89,7 @@ def _watching(endpoints: str, key: str) -> Iterator[list[Seen]]:
     stream = store.watch((key,), store.list(key).revision + 1)
 
     def note() -> None:
-        seen.extend(Seen(Offset.decode(change.item.value), now()) for change in stream)
+        seen.extend(Seen(StoredOffset.decode(change.item.value), now()) for change in stream)
 
     thread = threading.Thread(target=note, name="watching", daemon=True)
     thread.start()

@@ -19,11 +19,11 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from partition_workers.errors import Misconfigured
 from tests.benchmarks.report import by_metric, by_system, number, ratio, spread, table, with_its_unit
 from tests.benchmarks.running import leaving_nothing, limited, measuring
 from tests.benchmarks.surroundings import ROOT
 from tests.benchmarks.trials import Bench, Trial, median
-from workers.errors import Misconfigured
 
 #: Seconds for each benchmark, side and round.
 SECONDS = {"failover": 30.0, "throughput": 25.0, "commits": 15.0}

@@ -7,9 +7,9 @@ import time
 import urllib.request
 from dataclasses import dataclass
 
-from workers.etcd import Etcd
-from workers.etcd_options import EtcdOptions, parse_endpoints
-from workers.kv import Compare, Delete, Put, Target, Txn
+from partition_workers.etcd.client import Etcd
+from partition_workers.etcd.options import EtcdOptions, parse_endpoints
+from partition_workers.etcd.store import Compare, Delete, Put, Target, Txn
 
 _ROOT = "/partition-supervisor-bench-commits/"
 

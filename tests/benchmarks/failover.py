@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
+from partition_workers.errors import PartitionSupervisorError
 from tests.benchmarks import groups
 from tests.benchmarks.feeding import Feeding
 from tests.benchmarks.frameworks import python_of
@@ -24,7 +25,6 @@ from tests.benchmarks.groups import Group, Kind
 from tests.benchmarks.ours import Ours, fresh_topic
 from tests.benchmarks.probe import Takeover
 from tests.benchmarks.trials import Bench, Trial
-from workers.errors import PartitionSupervisorError
 
 #: Records a second in each partition, while a system is measured that takes milliseconds; then while many groups are
 #: that take seconds.

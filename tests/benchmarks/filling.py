@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from confluent_kafka import Producer
 
-from supervisor.demo.load import create_topic
+from partition_supervisor.dev.demo.load import create_topic
 
 #: Bytes of a record.
 SIZE = 100

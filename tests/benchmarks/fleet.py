@@ -14,16 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from supervisor.demo.hosts import Host
-from supervisor.demo.judge import wait_for
-from supervisor.demo.load import create_topic
+from partition_supervisor.dev.demo.hosts import Host
+from partition_supervisor.dev.demo.judge import wait_for
+from partition_supervisor.dev.demo.load import create_topic
+from partition_workers.layout.documents import Standby
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition
 from tests.benchmarks import first_line
 from tests.benchmarks.collecting import COLLECTED
 from tests.benchmarks.footprint import cpu_seconds, memory
 from tests.benchmarks.sightings import Sightings
-from workers.documents import Standby
-from workers.keys import Keys
-from workers.model import Partition
 
 ROOT = Path(__file__).parents[2]
 HANDLER = "tests.benchmarks.collecting:Count"

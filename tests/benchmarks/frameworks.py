@@ -31,8 +31,8 @@ def python_of(name: str, say: Callable[[str], None]) -> Path:
 
     Raises PartitionSupervisorError when it does not install.
     """
-    from supervisor.services.cache import cached
-    from supervisor.services.processes import Processes
+    from partition_supervisor.dev.services.cache import cached
+    from partition_supervisor.dev.services.processes import Processes
 
     package = PACKAGES[name]
 

@@ -17,19 +17,20 @@ from statistics import median
 
 import psutil
 
-from supervisor.cluster import Cluster, Snapshot, read_all
-from supervisor.demo.load import Load
-from supervisor.plan import plan
+from partition_supervisor.cluster_state import ClusterState
+from partition_supervisor.control.placement import plan
+from partition_supervisor.dev.demo.load import Load
+from partition_supervisor.listing import Snapshot, read_all
+from partition_workers.etcd.client import Etcd
+from partition_workers.etcd.options import EtcdOptions, parse_endpoints
+from partition_workers.etcd.store import Delete, Put, Txn
+from partition_workers.layout.documents import Cause, Lock, Standby, now
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition
 from tests.benchmarks import etcd_load
 from tests.benchmarks.extrapolation import Limits, Measured, Size, extrapolate, plane
 from tests.benchmarks.fleet import PATIENCE, Fleet, idle, weigh
 from tests.benchmarks.trials import Bench, Trial
-from workers.documents import Cause, Lock, Standby, now
-from workers.etcd import Etcd
-from workers.etcd_options import EtcdOptions, parse_endpoints
-from workers.keys import Keys
-from workers.kv import Delete, Put, Txn
-from workers.model import Partition
 
 #: Where both rows cross.
 PARTITIONS, HOSTS = 16, 2
@@ -198,7 +199,7 @@ def _reading(endpoints: str, partitions: int) -> tuple[float, float, int]:
             result = store.transact(read_all(keys))
             items = tuple(item for found in result.answers for item in found)
             middle = time.perf_counter()
-            Cluster(keys).list_anew(Snapshot(result.revision, items))
+            ClusterState(keys).list_anew(Snapshot(result.revision, items))
             read.append((middle - begun) * 1000)
             took_in.append((time.perf_counter() - middle) * 1000)
             size = sum(len(item.key) + len(item.value) for item in items)

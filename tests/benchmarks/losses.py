@@ -19,8 +19,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-from supervisor.demo.hosts import Host
-from supervisor.demo.judge import wait_for
+from partition_supervisor.dev.demo.hosts import Host
+from partition_supervisor.dev.demo.judge import wait_for
 from tests.benchmarks import groups
 from tests.benchmarks.feeding import Feeding
 from tests.benchmarks.groups import Group, Kind

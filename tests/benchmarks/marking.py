@@ -18,24 +18,29 @@ from tests.benchmarks.handling import handle as handle
 
 #: Who calls what, and what that means: before the call, and after it; with a ? only if it returned something.
 _IN_WORKERS = (
-    ("workers.owner", "Owner._leave", "the owner was told to leave", ""),
-    ("workers.owner", "Owner._end", "its last commit begins", "its last commit is stored"),
-    ("workers.line", "Line.next_order", "", "?an order is heard"),
-    ("workers.lock", "PartitionLock.confirm", "it asks etcd", "etcd has answered"),
-    ("workers.owner", "Owner._begin", "it begins", ""),
-    ("workers.kafka", "Reader.assign", "it asks Kafka", ""),
-    ("workers.transactions", "enter", "it writes its entrance", ""),
-    ("workers.commits", "Commits._launch", "it sends a commit", "the commit is on its way"),
-    ("workers.owner", "Owner._open_handler", "it opens the handler", "the handler is open"),
-    ("workers.ownership", "OwnLease.watch_over", "", "it begins to read"),
-    ("workers.kafka", "Reader.read", "", "?it has records"),
+    ("partition_workers.owner", "Owner._leave", "the owner was told to leave", ""),
+    ("partition_workers.owner", "Owner._end", "its last commit begins", "its last commit is stored"),
+    ("partition_workers.supervisor_pipe", "SupervisorPipe.next_order", "", "?an order is heard"),
+    ("partition_workers.ownership.lock", "PartitionLock.confirm", "it asks etcd", "etcd has answered"),
+    ("partition_workers.owner", "Owner._begin", "it begins", ""),
+    ("partition_workers.kafka.reader", "Reader.assign", "it asks Kafka", ""),
+    ("partition_workers.ownership.transactions", "enter", "it writes its entrance", ""),
+    ("partition_workers.commits", "Commits._launch", "it sends a commit", "the commit is on its way"),
+    ("partition_workers.owner", "Owner._open_handler", "it opens the handler", "the handler is open"),
+    ("partition_workers.lease_watchdog", "LeaseWatchdog.watch_over", "", "it begins to read"),
+    ("partition_workers.kafka.reader", "Reader.read", "", "?it has records"),
 )
 _IN_SUPERVISORS = (
-    ("supervisor.succession", "Succession.leave", "a supervisor tells a worker to leave", ""),
-    ("supervisor.succession", "Succession.bury", "a supervisor sees an exit", ""),
-    ("supervisor.takeover", "take_over", "it writes the heir into the lock", "the heir is in the lock"),
-    ("supervisor.cluster", "Cluster.change", "a supervisor hears of a change", ""),
-    ("supervisor.succession", "Succession._offer", "it tells the standby", ""),
+    ("partition_supervisor.control.failover", "Failover.leave", "a supervisor tells a worker to leave", ""),
+    ("partition_supervisor.control.failover", "Failover.on_exit", "a supervisor sees an exit", ""),
+    (
+        "partition_supervisor.cluster.takeover",
+        "take_over",
+        "it writes the heir into the lock",
+        "the heir is in the lock",
+    ),
+    ("partition_supervisor.cluster_state", "ClusterState.change", "a supervisor hears of a change", ""),
+    ("partition_supervisor.control.failover", "Failover._offer", "it tells the standby", ""),
 )
 
 _file: int | None = None
@@ -74,7 +79,7 @@ def _marked(call: Callable[..., Any], before: str, after: str) -> Callable[..., 
 
 
 def main() -> None:
-    from supervisor.__main__ import main as supervisor_main
+    from partition_supervisor.__main__ import main as supervisor_main
 
     set_marks(_IN_SUPERVISORS)
     supervisor_main()

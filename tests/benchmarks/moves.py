@@ -20,16 +20,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 
-from supervisor.demo.judge import wait_for
-from supervisor.orders import Orders
-from supervisor.patience import Patient
+from partition_supervisor.admin.control_keys import Orders
+from partition_supervisor.cluster.retry import RetryingStore
+from partition_supervisor.dev.demo.judge import wait_for
+from partition_workers.layout.documents import Lock, Standby
 from tests.benchmarks import groups
 from tests.benchmarks.feeding import Feeding
 from tests.benchmarks.groups import Group, Kind
 from tests.benchmarks.ours import Ours, fresh_topic
 from tests.benchmarks.probe import Probe, handover, silence, silences
 from tests.benchmarks.trials import Bench, Trial
-from workers.documents import Lock, Standby
 
 #: Records a second in each partition.
 RATE = 500.0
@@ -105,7 +105,7 @@ class _Ours:
         )  # fmt: skip
         self.probe = self.cluster.probe
         store = self.cluster.cluster.store
-        self._orders = Orders(Patient(store, 10.0, "the etcd of this benchmark"), self.cluster.cluster.keys)
+        self._orders = Orders(RetryingStore(store, 10.0, "the etcd of this benchmark"), self.cluster.cluster.keys)
         self._took = 100_000_000
 
     def wait_until_complete(self) -> None:

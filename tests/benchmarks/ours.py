@@ -7,16 +7,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from supervisor.demo.cluster import DemoCluster
-from supervisor.demo.hosts import Host
-from supervisor.demo.judge import wait_for
-from supervisor.demo.load import create_topic
+from partition_supervisor.dev.demo.cluster import DemoCluster
+from partition_supervisor.dev.demo.hosts import Host
+from partition_supervisor.dev.demo.judge import wait_for
+from partition_supervisor.dev.demo.load import create_topic
+from partition_workers.layout.documents import Lock
+from partition_workers.model import Partition
 from tests.benchmarks import handling
 from tests.benchmarks.feeding import Feeding
 from tests.benchmarks.groups import PARTITIONS
 from tests.benchmarks.probe import Note, Probe
-from workers.documents import Lock
-from workers.model import Partition
 
 HANDLER = f"{Path(handling.__file__)}:handle"
 

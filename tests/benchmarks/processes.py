@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from supervisor.demo.load import Load
+from partition_supervisor.dev.demo.load import Load
+from partition_workers.errors import PartitionSupervisorError
 from tests.benchmarks.fleet import Fleet, Killed, idle, weigh
 from tests.benchmarks.restarting import SYSTEMS, Rival, environment_of
 from tests.benchmarks.trials import Bench, Trial
-from workers.errors import PartitionSupervisorError
 
 #: Workers on each of the two hosts.
 FULL, QUICK = (4, 16, 64), (4, 64)

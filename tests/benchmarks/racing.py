@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from supervisor.demo.hosts import Host
+from partition_supervisor.dev.demo.hosts import Host
 from tests.benchmarks.counting import FOLDER, KEYS, PROCESSES, RECORDS
 from tests.benchmarks.surroundings import ROOT
 

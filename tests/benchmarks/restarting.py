@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from supervisor.demo.hosts import Host
-from supervisor.services.cache import cached
-from supervisor.services.processes import Processes
+from partition_supervisor.dev.demo.hosts import Host
+from partition_supervisor.dev.services.cache import cached
+from partition_supervisor.dev.services.processes import Processes
 from tests.benchmarks import first_line
 from tests.benchmarks.fleet import Pipe
 

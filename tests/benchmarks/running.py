@@ -18,11 +18,11 @@ from importlib import import_module
 
 import psutil
 
+from partition_workers.errors import PartitionSupervisorError
 from tests.benchmarks import frameworks
 from tests.benchmarks.results import Part
 from tests.benchmarks.surroundings import Surroundings
 from tests.benchmarks.trials import Bench, Trial
-from workers.errors import PartitionSupervisorError
 
 #: Seconds for each benchmark: in `make bench`, and in `make bench QUICK=1`. With the services' start and the report,
 #: 40 and 5 minutes.

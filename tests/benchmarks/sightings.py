@@ -9,13 +9,13 @@ import threading
 import time
 from collections.abc import Callable
 
-from workers.documents import Lock, Standby
-from workers.errors import PartitionSupervisorError
-from workers.etcd import Etcd
-from workers.etcd_options import EtcdOptions, parse_endpoints
-from workers.keys import Keys
-from workers.kv import Change
-from workers.model import Partition
+from partition_workers.errors import PartitionSupervisorError
+from partition_workers.etcd.client import Etcd
+from partition_workers.etcd.options import EtcdOptions, parse_endpoints
+from partition_workers.etcd.store import Change
+from partition_workers.layout.documents import Lock, Standby
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition
 
 
 class Sightings:

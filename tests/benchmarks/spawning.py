@@ -8,8 +8,8 @@ top nothing is imported, because each spawned process imports this module again.
 def main() -> None:
     import multiprocessing
 
-    from supervisor.__main__ import main as supervisor_main
-    from supervisor.commands import run as command
+    from partition_supervisor.__main__ import main as supervisor_main
+    from partition_supervisor.commands import run as command
 
     class Spawn:
         def __init__(self, _handler: str) -> None:

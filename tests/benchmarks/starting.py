@@ -11,15 +11,15 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
-from supervisor.config import Config
+from partition_supervisor.config import Config
+from partition_workers.etcd.client import Etcd
+from partition_workers.etcd.options import EtcdOptions, parse_endpoints
+from partition_workers.layout.documents import StoredOffset
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition
 from tests.benchmarks import frameworks
 from tests.benchmarks.racing import Race
 from tests.benchmarks.trials import Bench
-from workers.documents import Offset
-from workers.etcd import Etcd
-from workers.etcd_options import EtcdOptions, parse_endpoints
-from workers.keys import Keys
-from workers.model import Partition
 
 #: Seconds between two commits: ours, and those of a group; both the default.
 OUR_INTERVAL, GROUP_INTERVAL = 0.1, 5.0
@@ -92,7 +92,7 @@ class Starting:
         store = Etcd(self._etcd)
         try:
             found = store.get(Keys.of("partition-supervisor", group).offset(Partition(course.topic, 0)))
-            return Offset.decode(found.value).offset if found else 0
+            return StoredOffset.decode(found.value).offset if found else 0
         finally:
             store.close()
 

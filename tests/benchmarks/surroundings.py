@@ -20,10 +20,10 @@ from pathlib import Path
 import confluent_kafka
 import psutil
 
+from partition_workers.etcd.client import Etcd
+from partition_workers.etcd.options import EtcdOptions, parse_endpoints
+from partition_workers.etcd.store import Delete, Put, ServerStatus, Txn
 from tests.benchmarks.trials import median
-from workers.etcd import Etcd
-from workers.etcd_options import EtcdOptions, parse_endpoints
-from workers.kv import Delete, Put, ServerStatus, Txn
 
 ROOT = Path(__file__).parents[2]
 

@@ -19,12 +19,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from partition_workers.errors import PartitionSupervisorError
 from tests.benchmarks import frameworks
 from tests.benchmarks.filling import fill
 from tests.benchmarks.racing import Outcome, Race, listening
 from tests.benchmarks.starting import GROUP_INTERVAL, OUR_INTERVAL, Course, Starting
 from tests.benchmarks.trials import Bench, Trial
-from workers.errors import PartitionSupervisorError
 
 #: Records in each partition of the topic with so many partitions: full and quick.
 RECORDS = {1: (3_000_000, 1_200_000), 2: (1_500_000, 600_000), 4: (750_000, 300_000)}

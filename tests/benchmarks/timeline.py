@@ -14,8 +14,8 @@ import time
 from collections import defaultdict
 from contextlib import ExitStack
 
-from supervisor.orders import Orders
-from supervisor.patience import Patient
+from partition_supervisor.admin.control_keys import Orders
+from partition_supervisor.cluster.retry import RetryingStore
 from tests.benchmarks import marking
 from tests.benchmarks.feeding import Feeding
 from tests.benchmarks.ours import Ours, fresh_topic
@@ -41,7 +41,7 @@ class Timeline:
                 handler=f"{marking.__name__}:handle", module=marking.__name__,
             )
         )  # fmt: skip
-        self._orders = Orders(Patient(self._ours.cluster.store, 10.0, "etcd"), self._ours.cluster.keys)
+        self._orders = Orders(RetryingStore(self._ours.cluster.store, 10.0, "etcd"), self._ours.cluster.keys)
         self._steps: Steps = defaultdict(list)
         self._gaps: list[float] = []
         self._ours.wait_until_complete()

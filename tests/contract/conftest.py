@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from partition_workers.etcd.client import Etcd
+from partition_workers.etcd.options import EtcdOptions
+from partition_workers.etcd.status import SilentServer
 from tests.fakes.clock import FakeClock
 from tests.fakes.etcd import FakeEtcd
-from workers.etcd import Etcd
-from workers.etcd_options import EtcdOptions
-from workers.etcd_status import SilentServer
 
 AnyStore = Etcd | FakeEtcd
 

@@ -9,16 +9,16 @@ from collections.abc import Callable
 
 import pytest
 
+from partition_workers.commits import Commits
+from partition_workers.errors import LeaseGone, Lost
+from partition_workers.etcd.store import Change, Delete, Operation, Put, Txn, TxnResult
+from partition_workers.layout.documents import Cause, History, Lock, Parked, Standby, StoredOffset, now
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition
+from partition_workers.ownership import transactions
+from partition_workers.ownership.lock import PartitionLock
+from partition_workers.ownership.transactions import Loaded, Verdict
 from tests.contract.conftest import AnyStore
-from workers import transactions
-from workers.commits import Commits
-from workers.documents import Cause, History, Lock, Offset, Parked, Standby, now
-from workers.errors import LeaseGone, Lost
-from workers.keys import Keys
-from workers.kv import Change, Delete, Operation, Put, Txn, TxnResult
-from workers.lock import PartitionLock
-from workers.model import Partition
-from workers.transactions import Loaded, Verdict
 
 P = Partition("events", 3)
 
@@ -67,7 +67,7 @@ class Group:
         )
 
     def commit(self, token: int, seen: int, number: int, sequence: int, **changes: bytes | None) -> TxnResult:
-        offset = Offset(number, token, sequence, "topic-id", now())
+        offset = StoredOffset(number, token, sequence, "topic-id", now())
         return self.store.transact(transactions.commit(self.keys, P, seen, offset, changes))
 
     def take_over(self, token: int, successor: Standby | None) -> TxnResult:
@@ -89,7 +89,7 @@ class Group:
         found = self.store.get(self.keys.offset(P))
         if found is None:
             return None
-        stored = Offset.decode(found.value)
+        stored = StoredOffset.decode(found.value)
         return stored.offset, stored.token, stored.sequence
 
     def state(self) -> dict[str, bytes]:
@@ -225,11 +225,11 @@ class TestTokens:
 class TestConfirm:
     def test_a_named_standby_confirms_and_says_so_in_its_first_commit(self, group: Group) -> None:
         """It gets everything an owner needs; its record is there under its token, its standby key is not."""
-        dead, heir = group.standby("dead"), group.standby("heir")
+        dead, successor = group.standby("dead"), group.standby("heir")
         token = group.own(dead).token
         group.commit(token, 0, 5, 1, a=b"1")
-        named = group.take_over(token, heir).revision
-        loaded = group.enter(heir, named)
+        named = group.take_over(token, successor).revision
+        loaded = group.enter(successor, named)
         assert loaded is not None
         assert (loaded.token, loaded.lock.worker, loaded.lock.cause) == (named, "heir", Cause.TAKEN_OVER)
         assert loaded.offset is not None
@@ -241,51 +241,51 @@ class TestConfirm:
 
     def test_a_confirmation_under_an_old_token_is_refused(self, group: Group) -> None:
         """Nothing is believed for having been told."""
-        dead, heir, next_heir = (group.standby(name) for name in ("dead", "heir", "next"))
-        named = group.take_over(group.own(dead).token, heir).revision
+        dead, successor, next_heir = (group.standby(name) for name in ("dead", "heir", "next"))
+        named = group.take_over(group.own(dead).token, successor).revision
         group.pass_on(named, next_heir)
-        assert group.confirm(heir, named) is None
+        assert group.confirm(successor, named) is None
         assert group.store.get(group.keys.history(P, named)) is None
         assert group.store.get(group.keys.standby(P, "heir")) is not None
 
     def test_a_confirmation_can_be_repeated(self, group: Group) -> None:
         """The answer to the second is that of the first, and nothing was written."""
-        dead, heir = group.standby("dead"), group.standby("heir")
-        named = group.take_over(group.own(dead).token, heir).revision
-        assert group.confirm(heir, named) == group.confirm(heir, named)
+        dead, successor = group.standby("dead"), group.standby("heir")
+        named = group.take_over(group.own(dead).token, successor).revision
+        assert group.confirm(successor, named) == group.confirm(successor, named)
         assert group.store.get(group.keys.history(P, named)) is None
 
     def test_a_confirmation_sees_the_last_commit_that_the_takeover_let_through(self, group: Group) -> None:
         """Whatever landed before the lock was written over is in it, though one member alone was asked."""
-        dead, heir = group.standby("dead"), group.standby("heir")
+        dead, successor = group.standby("dead"), group.standby("heir")
         token = group.own(dead).token
         for number in range(1, 20):
             seen = group.store.get(group.keys.offset(P))
             group.commit(token, seen.mod_revision if seen else 0, number, number, n=b"%d" % number)
-        named = group.take_over(token, heir).revision
-        loaded = group.confirm(heir, named)
+        named = group.take_over(token, successor).revision
+        loaded = group.confirm(successor, named)
         assert loaded is not None
         assert loaded.offset is not None
         assert (loaded.offset.offset, loaded.state) == (19, {"n": b"19"})
 
     def test_impatience_comes_too_late_for_a_successor_that_has_entered(self, group: Group) -> None:
         """pass_on names another only while the history of the one that was named is absent."""
-        dead, heir, next_heir = (group.standby(name) for name in ("dead", "heir", "next"))
-        named = group.take_over(group.own(dead).token, heir).revision
-        assert group.enter(heir, named)
+        dead, successor, next_heir = (group.standby(name) for name in ("dead", "heir", "next"))
+        named = group.take_over(group.own(dead).token, successor).revision
+        assert group.enter(successor, named)
         assert not group.pass_on(named, next_heir).succeeded
         assert group.owner() == ("heir", named)
 
 
 class TestFencing:
-    @pytest.mark.parametrize("successor", [True, False])
-    def test_a_paused_owners_commit_is_refused_after_a_takeover(self, group: Group, successor: bool) -> None:
+    @pytest.mark.parametrize("is_ready", [True, False])
+    def test_a_paused_owners_commit_is_refused_after_a_takeover(self, group: Group, is_ready: bool) -> None:
         """Neither its offset nor its state gets in, and it learns that it has lost."""
-        paused, heir = group.standby("paused"), group.standby("heir")
+        paused, successor = group.standby("paused"), group.standby("heir")
         commits = group.commits(group.own(paused))
         commits.add(5, {"a": b"1"})
         assert commits.drain(soon())
-        group.take_over(commits.token, heir if successor else None)
+        group.take_over(commits.token, successor if is_ready else None)
         commits.add(6, {"a": b"2", "b": b"2"})
         with pytest.raises(Lost):
             commits.drain(soon())
@@ -294,9 +294,9 @@ class TestFencing:
 
     def test_a_paused_owner_cannot_give_away_a_lock_that_is_not_its_own(self, group: Group) -> None:
         """Hand-over, release and parking are refused like any other commit."""
-        paused, heir, friend = (group.standby(name) for name in ("paused", "heir", "friend"))
+        paused, successor, friend = (group.standby(name) for name in ("paused", "heir", "friend"))
         loaded = group.own(paused)
-        named = group.take_over(loaded.token, heir).revision
+        named = group.take_over(loaded.token, successor).revision
         parked = transactions.park(group.keys, P, Parked(0, "why", "here", now()))
         for last_word in (group.give_to(friend), transactions.let_go(group.keys, P), parked):
             with pytest.raises(Lost):
@@ -306,9 +306,9 @@ class TestFencing:
 
     def test_a_takeover_of_a_lock_that_moved_on_is_refused(self, group: Group) -> None:
         """The dead worker's token is compared, so a slow supervisor cannot rob the present owner."""
-        dead, heir, late = (group.standby(name) for name in ("dead", "heir", "late"))
+        dead, successor, late = (group.standby(name) for name in ("dead", "heir", "late"))
         token = group.own(dead).token
-        named = group.take_over(token, heir).revision
+        named = group.take_over(token, successor).revision
         refused = group.take_over(token, late)
         assert not refused.succeeded
         assert Lock.decode(refused.answers[0][0].value).worker == "heir"
@@ -327,7 +327,7 @@ class TestFencing:
         token = group.own(group.standby("me")).token
         first = group.commit(token, 0, 5, 1, a=b"1")
         again = group.commit(token, 0, 5, 1, a=b"1")
-        sent = Offset(5, token, 1, "topic-id", now())
+        sent = StoredOffset(5, token, 1, "topic-id", now())
         assert transactions.decide(again, sent) == (Verdict.LANDED, first.revision)
 
 
@@ -411,15 +411,15 @@ class TestTakeOver:
 
     def test_the_end_of_the_dead_workers_lease_leaves_the_successor_alone(self, group: Group) -> None:
         """The lock was detached from the old lease when it was written."""
-        dead, heir = group.standby("dead"), group.standby("heir")
-        named = group.take_over(group.own(dead).token, heir).revision
+        dead, successor = group.standby("dead"), group.standby("heir")
+        named = group.take_over(group.own(dead).token, successor).revision
         group.store.revoke(dead.lease_id)
         assert group.owner() == ("heir", named)
 
 
 CHANGES: list[Callable[[Group, int, Standby], object]] = [
-    lambda group, token, heir: group.take_over(token, heir),
-    lambda group, token, heir: group.pass_on(token, heir),
+    lambda group, token, successor: group.take_over(token, successor),
+    lambda group, token, successor: group.pass_on(token, successor),
 ]
 
 
@@ -428,8 +428,8 @@ def test_state_and_offset_stay_as_they_are_when_the_lock_moves(
     group: Group, change: Callable[[Group, int, Standby], object]
 ) -> None:
     """Only commits write them."""
-    dead, heir = group.standby("dead"), group.standby("heir")
+    dead, successor = group.standby("dead"), group.standby("heir")
     token = group.own(dead).token
     group.commit(token, 0, 5, 1, a=b"1")
-    change(group, token, heir)
+    change(group, token, successor)
     assert (group.offset(), group.state()) == ((5, token, 1), {"a": b"1"})

@@ -10,14 +10,14 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from supervisor.config import Config
-from supervisor.demo.load import create_topic
-from supervisor.services import Services
+from partition_supervisor.config import Config
+from partition_supervisor.dev.demo.load import create_topic
+from partition_supervisor.dev.services import Services
+from partition_workers.errors import PartitionRefused, Unavailable
+from partition_workers.etcd.options import EtcdOptions
+from partition_workers.kafka.reader import BATCH, Reader
+from partition_workers.model import Partition
 from tests.fakes.kafka import FakeReader, FakeRecord
-from workers.errors import PartitionRefused, Unavailable
-from workers.etcd_options import EtcdOptions
-from workers.kafka import BATCH, Reader
-from workers.model import Partition
 
 
 class RealBroker:

@@ -14,14 +14,11 @@ from typing import TypeVar
 
 import pytest
 
-from tests.contract.conftest import AnyStore
-from tests.eventually import eventually
-from tests.fakes.etcd import FakeEtcd
-from workers.errors import Compacted, LeaseGone, Refused, Unavailable
-from workers.etcd import Etcd
-from workers.etcd_options import EtcdOptions
-from workers.etcd_status import SilentServer
-from workers.kv import (
+from partition_workers.errors import Compacted, LeaseGone, Refused, Unavailable
+from partition_workers.etcd.client import Etcd
+from partition_workers.etcd.options import EtcdOptions
+from partition_workers.etcd.status import SilentServer
+from partition_workers.etcd.store import (
     Change,
     Compare,
     Delete,
@@ -35,6 +32,9 @@ from workers.kv import (
     TxnResult,
     WatchStream,
 )
+from tests.contract.conftest import AnyStore
+from tests.eventually import eventually
+from tests.fakes.etcd import FakeEtcd
 
 _Item = TypeVar("_Item")
 

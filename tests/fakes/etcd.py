@@ -1,4 +1,4 @@
-"""An etcd in memory: the `Store` of `kv.py` with etcd's semantics, a clock of one's own, and faults to order.
+"""An etcd in memory: the `Store` of `store.py` with etcd's semantics, a clock of one's own, and faults to order.
 
 It is as good as `tests/contract/test_store.py` proves, which runs against it and the real one. What it leaves
 out: leader changes, members, and that a lease may live longer than its TTL.
@@ -13,9 +13,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import chain, count
 
-from tests.fakes.clock import FakeClock
-from workers.errors import Compacted, LeaseGone, PartitionSupervisorError, Refused, Unavailable
-from workers.kv import (
+from partition_workers.errors import Compacted, LeaseGone, PartitionSupervisorError, Refused, Unavailable
+from partition_workers.etcd.store import (
     Change,
     Compare,
     Delete,
@@ -31,6 +30,7 @@ from workers.kv import (
     Txn,
     TxnResult,
 )
+from tests.fakes.clock import FakeClock
 
 MAX_OPERATIONS = 128
 MAX_REQUEST_BYTES = 1536 * 1024

@@ -1,12 +1,12 @@
-"""A partition of Kafka in memory, and a reader of it that behaves as `workers.kafka.Reader` does."""
+"""A partition of Kafka in memory, and a reader of it that behaves as `partition_workers.kafka.reader.Reader` does."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from workers.errors import PartitionRefused, Unavailable
-from workers.kafka import BATCH, Reader
-from workers.model import Offset, Partition
+from partition_workers.errors import PartitionRefused, Unavailable
+from partition_workers.kafka.reader import BATCH, Reader
+from partition_workers.model import Offset, Partition
 
 
 class FakeRecord:

@@ -13,29 +13,37 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeVar, cast
 
-from supervisor.children import Child, Children
-from supervisor.cluster import Cluster, Snapshot, prefixes, read_all
-from supervisor.config import Config
-from supervisor.errands import Errands
-from supervisor.events import ChildExited, ChildReported, ClusterChanged, ErrandDone, Event, Inbox, LeaseGone
-from supervisor.forkserver import ForkServer
-from supervisor.logs import FromWorker
-from supervisor.loop import Supervisor
-from supervisor.neighbours import Neighbours
-from supervisor.presence import Presence
-from tests.fakes.clock import FakeClock
-from tests.fakes.etcd import FakeEtcd
-from workers import transactions
-from workers.clock import Clock
-from workers.documents import Cause, History, Host, Lock, Offset, Parked, Standby, now
-from workers.errors import LeaseGone as NoLease
-from workers.etcd_options import EtcdOptions
-from workers.keys import Keys
-from workers.kv import Change, Delete, Operation, Put, Store, Txn
-from workers.lease import LeaseKeeper
-from workers.lock import PartitionLock
-from workers.model import Partition, Token
-from workers.protocol import (
+from partition_supervisor.cluster.background import BackgroundCalls
+from partition_supervisor.cluster.membership import Membership
+from partition_supervisor.cluster.peer_monitor import PeerMonitor
+from partition_supervisor.cluster_state import ClusterState
+from partition_supervisor.config import Config
+from partition_supervisor.control.loop import Supervisor
+from partition_supervisor.events import (
+    BackgroundCallDone,
+    ChildExited,
+    ChildReported,
+    ClusterChanged,
+    Event,
+    LeaseGone,
+)
+from partition_supervisor.inbox import Inbox
+from partition_supervisor.listing import Snapshot, prefixes, read_all
+from partition_supervisor.processes.children import Child, Children
+from partition_supervisor.processes.forkserver import ForkServer
+from partition_supervisor.processes.log_receiver import FromWorker
+from partition_workers.clock import Clock
+from partition_workers.errors import LeaseGone as NoLease
+from partition_workers.etcd.options import EtcdOptions
+from partition_workers.etcd.store import Change, Delete, Operation, Put, Store, Txn
+from partition_workers.layout.documents import Cause, History, Host, Lock, Parked, Standby, StoredOffset, now
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition, Token
+from partition_workers.ownership import transactions
+from partition_workers.ownership.lease_keeper import LeaseKeeper
+from partition_workers.ownership.lock import PartitionLock
+from partition_workers.ownership.transactions import Loaded
+from partition_workers.protocol import (
     AnsweredPing,
     AnswerPing,
     BecameReady,
@@ -50,7 +58,8 @@ from workers.protocol import (
     TookLock,
     WorkerSettings,
 )
-from workers.transactions import Loaded
+from tests.fakes.clock import FakeClock
+from tests.fakes.etcd import FakeEtcd
 
 T = TypeVar("T")
 Kind = TypeVar("Kind", bound=Order)
@@ -131,7 +140,7 @@ class FakeChildren(Children):
         return [child for child in self.started if child.exit_code is None]
 
 
-class FakeErrands(Errands):
+class FakeBackgroundCalls(BackgroundCalls):
     """Work is done when the loop comes round, or, while `held`, when the test says so."""
 
     def __init__(self, inbox: Inbox) -> None:
@@ -145,7 +154,7 @@ class FakeErrands(Errands):
 
         def do() -> None:
             result = work()
-            self._inbox.post(ErrandDone(lambda: finish(result)))
+            self._inbox.post(BackgroundCallDone(lambda: finish(result)))
 
         def finish(result: T) -> None:
             self.open -= 1
@@ -233,7 +242,7 @@ class Elsewhere:
         return self.standby.worker
 
 
-class FakeNeighbours(Neighbours):
+class FakePeerMonitor(PeerMonitor):
     """Follows nobody: a test says who died."""
 
     def __init__(self) -> None:
@@ -258,14 +267,14 @@ class FakeHost:
         )
         self.keys: Keys = self.config.keys
         self.partitions = [Partition(topic, number) for number in range(partitions)]
-        self.children, self.cluster = FakeChildren(self.clock), Cluster(self.keys)
-        self.errands, self.fork_server = FakeErrands(self.inbox), FakeForkServer()
+        self.children, self.cluster = FakeChildren(self.clock), ClusterState(self.keys)
+        self.background, self.fork_server = FakeBackgroundCalls(self.inbox), FakeForkServer()
         self.watching = True
         self.frozen: set[str] = set()
         self.mirrored: list[dict[Partition, int]] = []
         gone: Callable[[int], None] = lambda lease: self.inbox.post(LeaseGone(lease))  # noqa: E731
-        self.presence = Presence(self.store, self.keys, host_id, self.config.lease_ttl, gone)
-        self.keeper = self.presence.keeper = FakeKeeper(self.store, self.boottime, gone)
+        self.membership = Membership(self.store, self.keys, host_id, self.config.lease_ttl, gone)
+        self.keeper = self.membership.keeper = FakeKeeper(self.store, self.boottime, gone)
         self._seen = 0
         self._workers = count(1)
         self._obeyed: dict[str, int] = {}
@@ -273,15 +282,16 @@ class FakeHost:
 
     def open(self) -> FakeHost:
         """Begin to run: what was put into etcd until now, it finds there."""
-        self.presence.enter(Host(self.config.workers, "1", 1, "", now()), 1.0)
+        self.membership.enter(Host(self.config.workers, "1", 1, "", now()), 1.0)
         self.cluster.list_anew(self.look())
         self._seen = self.store.revision
         self.supervisor = Supervisor(
-            self.config, self.fork_server, self.inbox, self.children, self.cluster, self.store, self.presence,
-            FakeNeighbours(), self.errands, dict.fromkeys(self.partitions, "id"), self.mirrored.append, self.clock,
+            self.config, self.fork_server, self.inbox, self.children, self.cluster, self.store, self.membership,
+            FakePeerMonitor(), self.background, dict.fromkeys(self.partitions, "id"), self.mirrored.append,
+            self.clock,
         )  # fmt: skip
-        vigil = self.supervisor._vigil
-        vigil._clock, vigil._checked_at = self.boottime, self.boottime()
+        lease_monitor = self.supervisor._lease_monitor
+        lease_monitor._clock, lease_monitor._checked_at = self.boottime, self.boottime()
         try:
             self.supervisor.run()
         except _RunIsReady:
@@ -298,8 +308,8 @@ class FakeHost:
         """One round of the loop, as `run` does it. False: nothing had happened."""
         if self.watching:
             self.post_changes()
-        if not self.errands.held:
-            self.errands.do_one()
+        if not self.background.held:
+            self.background.do_one()
         events = self.inbox.wait(0.0)
         for event in events:
             self.supervisor._handle(event)
@@ -310,7 +320,7 @@ class FakeHost:
         """Until nothing happens any more at this moment; workers that are ready and not frozen obey meanwhile."""
         for _ in range(10_000):
             obeyed = sum(self.obey(child) for child in self.children.living)
-            if not (self.turn() or obeyed or (self.errands._waiting and not self.errands.held)):
+            if not (self.turn() or obeyed or (self.background._waiting and not self.background.held)):
                 return
         raise AssertionError("the loop does not come to rest")
 
@@ -408,11 +418,11 @@ class FakeHost:
 
     def plan_of(self, partition: Partition) -> str | None:
         """Where it should be owned."""
-        return self.supervisor._staffing._plan.owners.get(partition)
+        return self.supervisor._reconciler._plan.owners.get(partition)
 
     def is_done(self) -> bool:
         """Whether `run` would return."""
-        return self.supervisor._stopping.is_done(len(self.children), self.errands.open)
+        return self.supervisor._stopping.is_done(len(self.children), self.background.open)
 
     def moved(self) -> list[FakeChild]:
         """Owners that were told to leave, whether or not they are still there."""
@@ -523,7 +533,7 @@ class FakeHost:
         """An owner's first commit."""
         begun = History(loaded.token, me.worker, me.host, me.pid, loaded.lock.cause, now())
         extra = transactions.enter(self.keys, partition, begun)
-        first = Offset(loaded.offset.offset if loaded.offset else 0, loaded.token, 1, "id", now())
+        first = StoredOffset(loaded.offset.offset if loaded.offset else 0, loaded.token, 1, "id", now())
         self.store.transact(transactions.commit(self.keys, partition, loaded.offset_revision, first, {}, extra))
 
     def _leave(self, child: FakeChild, successors: tuple[Standby, ...]) -> None:
@@ -543,14 +553,14 @@ class FakeHost:
         self._end(child, held[1], None)
         self.exit(child, 0)
 
-    def _end(self, child: FakeChild, token: int, heir: Lock | None) -> int:
+    def _end(self, child: FakeChild, token: int, successor: Lock | None) -> int:
         found = self.store.get(self.keys.offset(child.partition))
         last_word = (
-            transactions.give_to(self.keys, child.partition, heir)
-            if heir
+            transactions.give_to(self.keys, child.partition, successor)
+            if successor
             else transactions.let_go(self.keys, child.partition)
         )
-        offset = Offset(0, token, 1, "id", now())
+        offset = StoredOffset(0, token, 1, "id", now())
         seen = found.mod_revision if found else 0
         result = self.store.transact(transactions.commit(self.keys, child.partition, seen, offset, {}, last_word))
         assert result.succeeded

@@ -22,15 +22,15 @@ from itertools import pairwise
 
 import click
 
-from supervisor import services
-from supervisor.demo.cluster import DemoCluster
-from supervisor.demo.judge import wait_for
-from supervisor.demo.load import create_topic
-from supervisor.demo.script import report
-from supervisor.orders import Orders
-from supervisor.patience import Patient
-from workers.documents import History, milliseconds, now
-from workers.model import Partition
+from partition_supervisor.admin.control_keys import Orders
+from partition_supervisor.cluster.retry import RetryingStore
+from partition_supervisor.dev import services
+from partition_supervisor.dev.demo.cluster import DemoCluster
+from partition_supervisor.dev.demo.judge import wait_for
+from partition_supervisor.dev.demo.load import create_topic
+from partition_supervisor.dev.demo.script import report
+from partition_workers.layout.documents import History, milliseconds, now
+from partition_workers.model import Partition
 
 #: Records a second in each partition. Twelve partitions at 500 leave two cores nothing to spare, Kafka and etcd
 #: being on them too, and then a gap tells mostly how long a process waits for a processor.
@@ -119,7 +119,7 @@ def moves(rounds: int, rate: float) -> None:
     with cluster_of(rate, 12, ("a", "b"), "--rebalance-delay", "0.5") as cluster:
         cluster.start()
         steady = begin_load(cluster, rate)
-        orders = Orders(Patient(cluster.store, 10.0, "the services of this storm"), cluster.keys)
+        orders = Orders(RetryingStore(cluster.store, 10.0, "the services of this storm"), cluster.keys)
         for _ in range(rounds):
             _wait_for_share(cluster, "b", 6)
             orders.drain("b")

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from supervisor.demo.checking import check
-from workers.handler import Context
+from partition_supervisor.dev.demo.checking import check
+from partition_workers.handler import Context
 
 #: Seconds between two looks at a gate that is shut. A person's patience, but a file tells nobody that it went.
 LOOK = 0.005

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from supervisor.demo.checking import check
+from partition_supervisor.dev.demo.checking import check
 
 AT = int(os.environ.get("TROUBLE_AT", "-1"))
 #: A file that exists: the trouble has happened, and does not happen again.

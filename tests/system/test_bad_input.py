@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.services import Services
+from partition_supervisor.dev.services import Services
 from tests.commands import cli, start_cli
 
 pytestmark = pytest.mark.timeout(90)
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(90)
 NOBODY = "127.0.0.1:1"
 
 
-def run(services: Services, *arguments: str, handler: str = "workers.samples:count") -> tuple[int, str]:
+def run(services: Services, *arguments: str, handler: str = "partition_workers.samples:count") -> tuple[int, str]:
     options = ["--bootstrap-servers", services.bootstrap_servers, "--etcd-endpoints", services.etcd_endpoints]
     done = cli("run", handler, *options, "--connect-timeout", "2", *arguments)
     return done.returncode, done.stderr
@@ -24,11 +24,11 @@ def run(services: Services, *arguments: str, handler: str = "workers.samples:cou
     ("handler", "words"),
     [
         ("nosuch.module:handle", "there is no module 'nosuch'"),
-        ("workers.samples:nosuch", "has no 'nosuch'"),
+        ("partition_workers.samples:nosuch", "has no 'nosuch'"),
         ("/nosuch/file.py:handle", "there is no file"),
         ("/etc/passwd:handle", "is not a Python file"),
-        ("workers.samples", "write package.module:attribute"),
-        ("workers.states:LIFE", "not a function or a class"),
+        ("partition_workers.samples", "write package.module:attribute"),
+        ("partition_workers.lifecycle:LIFE", "not a function or a class"),
     ],
 )
 def test_a_handler_that_is_not_there(services: Services, topic: str, handler: str, words: str) -> None:
@@ -110,12 +110,12 @@ def test_a_second_supervisor_with_the_same_host_id(services: Services, topic: st
     """It waits for a predecessor's lease, then says who is there; the first is not disturbed."""
     options = ["--bootstrap-servers", services.bootstrap_servers, "--etcd-endpoints", services.etcd_endpoints]
     options += ["--topic", topic, "--group", topic, "--host-id", "twin", "--lease-ttl", "2"]
-    with start_cli("run", "workers.samples:count", *options) as first:
+    with start_cli("run", "partition_workers.samples:count", *options) as first:
         assert first.stderr is not None
         while "owner" not in first.stderr.readline():
             pass
 
-        second = cli("run", "workers.samples:count", *options)
+        second = cli("run", "partition_workers.samples:count", *options)
 
         assert second.returncode == 78
         assert "'twin' is taken" in second.stderr

@@ -25,13 +25,13 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from supervisor.demo.judge import Gap, Judge
+from partition_supervisor.dev.demo.judge import Gap, Judge
+from partition_workers.etcd.client import Etcd
+from partition_workers.etcd.options import EtcdOptions
+from partition_workers.layout.documents import Host, StoredOffset
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition
 from tests.eventually import eventually
-from workers.documents import Host, Offset
-from workers.etcd import Etcd
-from workers.etcd_options import EtcdOptions
-from workers.keys import Keys
-from workers.model import Partition
 
 DOCKER = Path(__file__).parents[2] / "docker"
 IMAGES = ("apache/kafka:4.3.1", "gcr.io/etcd-development/etcd:v3.6.16", "python:3.13-slim")
@@ -145,7 +145,7 @@ class Composed:
         """State and offset, read at one revision, are what the handler makes of the records."""
         listing = {each.key: each.value for each in self.store.list(self.keys.root).items}
         for partition in self.judge.partitions:
-            offset = Offset.decode(listing[self.keys.offset(partition)]).offset
+            offset = StoredOffset.decode(listing[self.keys.offset(partition)]).offset
             prefix = self.keys.state(partition)
             stored = {key.removeprefix(prefix): json.loads(value) for key, value in listing.items()
                       if key.startswith(prefix)}  # fmt: skip

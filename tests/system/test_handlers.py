@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.demo.cluster import DemoCluster
+from partition_supervisor.dev.demo.cluster import DemoCluster
+from partition_workers.layout.documents import Parked
+from partition_workers.model import Partition
 from tests.conftest import MakeCluster
 from tests.eventually import eventually
-from workers.documents import Parked
-from workers.model import Partition
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -26,18 +26,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from supervisor.demo.checking import expected_sum
-from supervisor.demo.cluster import DemoCluster
-from supervisor.demo.hosts import Host
-from supervisor.demo.load import create_topic
-from supervisor.orders import Orders
-from supervisor.patience import Patient
-from supervisor.services import Services
+from partition_supervisor.admin.control_keys import Orders
+from partition_supervisor.cluster.retry import RetryingStore
+from partition_supervisor.dev.demo.checking import expected_sum
+from partition_supervisor.dev.demo.cluster import DemoCluster
+from partition_supervisor.dev.demo.hosts import Host
+from partition_supervisor.dev.demo.load import create_topic
+from partition_supervisor.dev.services import Services
+from partition_workers.etcd.options import address, parse_endpoints
+from partition_workers.layout.documents import History, Lock, Standby
+from partition_workers.model import Partition
 from tests.eventually import eventually
 from tests.fakes.wire import Wire
-from workers.documents import History, Lock, Standby
-from workers.etcd_options import address, parse_endpoints
-from workers.model import Partition
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -63,7 +63,7 @@ class Stage:
             handler="tests.handlers.gated:Gated", environment={"GATES": str(gates)},
         )  # fmt: skip
         self.judge = self.cluster.judge
-        self.orders = Orders(Patient(self.cluster.store, 10.0, self.wire.address), self.cluster.keys)
+        self.orders = Orders(RetryingStore(self.cluster.store, 10.0, self.wire.address), self.cluster.keys)
         self.places = {each: (A, B)[each.number % 2] for each in self.judge.partitions}
         self.turn = count()
 
@@ -92,8 +92,8 @@ class Stage:
         for item in (each for prefix in (keys.locks, keys.standbys) for each in store.list(prefix).items):
             if Standby.decode(item.value).host == host:
                 store.revoke(item.lease)
-        if presence := store.get(keys.host(host)):
-            store.revoke(presence.lease)
+        if membership := store.get(keys.host(host)):
+            store.revoke(membership.lease)
 
     def is_at_rest(self) -> bool:
         owners = {partition: lock.host for partition, lock in self.judge.owners().items()}

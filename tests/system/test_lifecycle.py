@@ -13,15 +13,15 @@ import pytest
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from supervisor.demo.cluster import DemoCluster
-from supervisor.demo.load import create_topic
-from supervisor.orders import Orders
-from supervisor.patience import Patient
-from supervisor.services import Services
+from partition_supervisor.admin.control_keys import Orders
+from partition_supervisor.cluster.retry import RetryingStore
+from partition_supervisor.dev.demo.cluster import DemoCluster
+from partition_supervisor.dev.demo.load import create_topic
+from partition_supervisor.dev.services import Services
+from partition_workers.layout.documents import Ending, Lock, Standby
+from partition_workers.model import Partition
 from tests.conftest import MakeCluster
 from tests.eventually import eventually
-from workers.documents import Ending, Lock, Standby
-from workers.model import Partition
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -160,7 +160,7 @@ def test_a_record_that_kills_does_not_walk_from_host_to_host(
         assert cluster.judge.offset(trouble).offset == BAD
         assert cluster.judge.state(trouble)["next"] == BAD
         over.touch()  # somebody has mended the handler
-        Orders(Patient(cluster.store, 10.0, "here"), cluster.keys).resume([trouble])
+        Orders(RetryingStore(cluster.store, 10.0, "here"), cluster.keys).resume([trouble])
     eventually("it is past that", lambda: cluster.judge.offset(trouble).offset > BAD + 200, deadline=60)
 
     verdicts = cluster.finish()

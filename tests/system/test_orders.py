@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from supervisor.demo.cluster import DemoCluster
-from supervisor.services import Services
+from partition_supervisor.dev.demo.cluster import DemoCluster
+from partition_supervisor.dev.services import Services
+from partition_workers.etcd.store import Put, Txn
+from partition_workers.layout.documents import Parked, now
+from partition_workers.model import Partition
 from tests.commands import cli, start_cli
 from tests.conftest import MakeCluster
 from tests.eventually import eventually
-from workers.documents import Parked, now
-from workers.kv import Put, Txn
-from workers.model import Partition
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -18,12 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import __version__, services
+from partition_supervisor import __version__
+from partition_supervisor.dev import services
 from tests.conftest import KIND
 from tests.system.test_services import FIRST_START_S
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("supervisor", "workers")
+PACKAGES = ("partition_supervisor", "partition_workers")
 
 pytestmark = pytest.mark.timeout(FIRST_START_S + 180)  # the demo may have to fetch Kafka and etcd first
 
@@ -131,7 +132,7 @@ def test_the_metadata_says_what_it_is_and_how_it_is_called(built: Built) -> None
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert metadata.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
     entry_points = built.described("entry_points.txt").split()
-    assert entry_points == ["[console_scripts]", "partition-supervisor", "=", "supervisor.__main__:main"]
+    assert entry_points == ["[console_scripts]", "partition-supervisor", "=", "partition_supervisor.__main__:main"]
 
 
 def test_the_demo_passes_where_nothing_but_the_wheel_is(bin_folder: Path, tmp_path: Path) -> None:

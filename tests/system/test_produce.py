@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from supervisor.services import Services
+from partition_supervisor.dev.services import Services
 from tests.commands import cli, start_cli
 
 NOWHERE = "127.0.0.1:1"
@@ -106,7 +106,7 @@ def test_an_unknown_topic_is_not_created_unasked(services: Services, produce: Pr
 
 
 def test_what_a_stand_in_cannot_do_is_said(name: str) -> None:
-    from supervisor import services
+    from partition_supervisor.dev import services
 
     with services.start("embedded", etcd_endpoints=NOWHERE) as running:
         ended = cli("produce", "-b", running.bootstrap_servers, "-t", name, "--partitions", "8")

@@ -20,11 +20,11 @@ import psutil
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from supervisor import services
+from partition_supervisor.dev import services
+from partition_workers.errors import Misconfigured
 from tests.eventually import eventually
-from workers.errors import Misconfigured
 
-COMMAND = (sys.executable, "-m", "supervisor", "services")
+COMMAND = (sys.executable, "-m", "partition_supervisor", "services")
 CHOSEN = os.environ.get("PARTITION_SUPERVISOR_TEST_SERVICES", "auto").replace("given", "embedded")
 FIRST_START_S = 600  # includes what is downloaded and built once
 
@@ -132,7 +132,7 @@ def test_leaves_nothing_when_killed(kind: str, temporary: Path) -> None:
 def test_a_forked_child_of_the_owner_keeps_nothing_alive(temporary: Path) -> None:
     """It has a copy of the pipe to the guard, so the pipe alone would not tell that the owner has ended."""
     program = (
-        "import os, signal; from supervisor import services;"
+        "import os, signal; from partition_supervisor.dev import services;"
         "started = services.start('embedded', etcd_members=1); child = os.fork();"
         "child or signal.pause(); print(child, *started.processes.values(), flush=True); signal.pause()"
     )

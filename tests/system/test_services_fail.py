@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from supervisor import services as services_module
-from supervisor.demo.cluster import DemoCluster
-from supervisor.demo.load import create_topic
-from supervisor.services import Services
+from partition_supervisor.dev import services as services_module
+from partition_supervisor.dev.demo.cluster import DemoCluster
+from partition_supervisor.dev.demo.load import create_topic
+from partition_supervisor.dev.services import Services
 from tests.conftest import PARTITIONS
 from tests.eventually import eventually
 

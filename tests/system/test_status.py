@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from supervisor.services import Services
+from partition_supervisor.dev.services import Services
+from partition_workers.etcd.client import Etcd
+from partition_workers.etcd.options import EtcdOptions
+from partition_workers.etcd.store import Put, Txn
+from partition_workers.layout.documents import Document, Host, Lock, Parked, Standby, StoredOffset, now
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition
 from tests.commands import cli, start_cli
 from tests.eventually import eventually
-from workers.documents import Document, Host, Lock, Offset, Parked, Standby, now
-from workers.etcd import Etcd
-from workers.etcd_options import EtcdOptions
-from workers.keys import Keys
-from workers.kv import Put, Txn
-from workers.model import Partition
 
 NOWHERE = "127.0.0.1:1"
 PID = 4_194_303  # as long as they get
@@ -50,7 +50,7 @@ class Group:
         self.put(self.keys.lock(self.partition(number)), Lock("worker", host, PID, "1f", "acquired", now()))
 
     def commit(self, number: int, offset: int) -> None:
-        self.put(self.keys.offset(self.partition(number)), Offset(offset, 1, 1, "", now()))
+        self.put(self.keys.offset(self.partition(number)), StoredOffset(offset, 1, 1, "", now()))
 
     def stand_by(self, number: int, host: str, pid: int) -> None:
         self.put(self.keys.standby(self.partition(number), host), Standby(host, host, pid, "2f", now()))
@@ -248,7 +248,9 @@ def test_watch_prints_one_line_of_json_for_each_reading_until_it_is_stopped(grou
 
 
 def test_a_running_supervisor_is_shown_with_the_processes_to_kill(group: Group) -> None:
-    run = start_cli("run", "workers.samples:count", "-t", group.topic, "--host-id", "alpha", *group.options())
+    run = start_cli(
+        "run", "partition_workers.samples:count", "-t", group.topic, "--host-id", "alpha", *group.options()
+    )
     with run:
         try:
             eventually("all are owned", lambda: group.status("--check").returncode == 0, deadline=30)

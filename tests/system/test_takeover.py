@@ -11,12 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from supervisor.demo.cluster import DemoCluster
+from partition_supervisor.dev.demo.cluster import DemoCluster
+from partition_workers.etcd.store import Delete, Txn
+from partition_workers.layout.documents import Lock, milliseconds, now
+from partition_workers.model import Partition
 from tests.conftest import MakeCluster
 from tests.eventually import eventually
-from workers.documents import Lock, milliseconds, now
-from workers.kv import Delete, Txn
-from workers.model import Partition
 
 pytestmark = pytest.mark.timeout(120)
 

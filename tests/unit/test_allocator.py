@@ -45,8 +45,8 @@ def test_by_itself_glibc_lets_threads_share() -> None:
 
 
 def test_in_what_is_forked_from_the_fork_server_each_thread_has_its_own() -> None:
-    assert _arenas("import workers.preload") >= THREADS
+    assert _arenas("import partition_workers.preload") >= THREADS
 
 
 def test_a_limit_in_the_environment_is_kept() -> None:
-    assert _arenas("import workers.preload", MALLOC_ARENA_MAX="4") <= 4
+    assert _arenas("import partition_workers.preload", MALLOC_ARENA_MAX="4") <= 4

@@ -14,16 +14,16 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
+from partition_workers import commits as commits_module
+from partition_workers.commits import Changes, Commits
+from partition_workers.errors import Bug, LeaseGone, Lost, NoSpace, Refused, StateTooLarge, Unavailable
+from partition_workers.etcd.store import Delete, Get, KeyValue, Operation, Put, Store, Target, Txn, TxnResult
+from partition_workers.layout.documents import Cause, Lock, Parked, Standby, StoredOffset, now
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition
+from partition_workers.ownership import transactions
 from tests.fakes.clock import FakeClock
 from tests.fakes.etcd import FakeEtcd
-from workers import commits as commits_module
-from workers import transactions
-from workers.commits import Changes, Commits
-from workers.documents import Cause, Lock, Offset, Parked, Standby, now
-from workers.errors import Bug, LeaseGone, Lost, NoSpace, Refused, StateTooLarge, Unavailable
-from workers.keys import Keys
-from workers.kv import Delete, Get, KeyValue, Operation, Put, Store, Target, Txn, TxnResult
-from workers.model import Partition
 
 KEYS = Keys.of("/partition-supervisor/", "tests")
 P = Partition("events", 3)
@@ -42,13 +42,13 @@ class Wire(FakeEtcd):
         self.late: deque[Txn] = deque()
         self.fates: deque[str] = deque()
         self.auto = False
-        self.landed: list[Offset] = []
+        self.landed: list[StoredOffset] = []
 
     def transact(self, txn: Txn) -> TxnResult:
         result = super().transact(txn)
         if result.succeeded:
             self.landed += [
-                Offset.decode(each.value)
+                StoredOffset.decode(each.value)
                 for each in txn.success
                 if isinstance(each, Put) and each.key == KEYS.offset(P)
             ]
@@ -105,9 +105,9 @@ class Stage:
     def standby(self, name: str) -> Standby:
         return Standby(name, f"host-of-{name}", 1, f"{self.store.grant(3600).lease:x}", now())
 
-    def offset(self) -> Offset | None:
+    def offset(self) -> StoredOffset | None:
         found = self.store.get(KEYS.offset(P))
-        return Offset.decode(found.value) if found else None
+        return StoredOffset.decode(found.value) if found else None
 
     def state(self) -> dict[str, bytes]:
         prefix = KEYS.state(P)
@@ -192,7 +192,7 @@ class Play:
         self.model: dict[str, bytes] = {}
         self.at = 0
         self.snapshots: dict[int, dict[str, bytes]] = {0: {}}
-        self.frozen: tuple[Offset | None, dict[str, bytes]] | None = None
+        self.frozen: tuple[StoredOffset | None, dict[str, bytes]] | None = None
         self.lost = False
 
     def all_of(self, steps: list[Any]) -> None:
@@ -313,9 +313,9 @@ def test_the_last_commit_is_done_once_and_in_full_whatever_gets_lost(
             stage.commits.send()
             stage.commits.pump()
             model |= cut
-        heir = stage.standby("heir")
+        successor = stage.standby("heir")
         last_word = {
-            "give": stage.give_to(heir),
+            "give": stage.give_to(successor),
             "release": transactions.let_go(KEYS, P),
             "park": transactions.park(KEYS, P, Parked(len(cuts), "why", "here", now())),
             "none": (),
@@ -395,7 +395,7 @@ class TestUnknownOutcome:
         assert commits.drain(stage.until())
         found = store.get(KEYS.offset(P))
         assert found is not None
-        assert (found.version, Offset.decode(found.value).sequence, commits.count) == (2, 2, 2)
+        assert (found.version, StoredOffset.decode(found.value).sequence, commits.count) == (2, 2, 2)
 
     def test_it_is_not_sent_again_before_its_delay(self, stage: Stage) -> None:
         """A store in trouble is not beaten by every turn of the loop."""
@@ -506,12 +506,12 @@ class TestLeaseGone:
 
     def test_a_hand_over_whose_answer_was_lost_before_the_lease_went_is_still_done(self, stage: Stage) -> None:
         """It is asked again, and the offset in the answer shows that it had landed."""
-        heir = stage.standby("heir")
+        successor = stage.standby("heir")
         stage.commits.add(5, {"a": b"5"})
         stage.store.auto = False
-        stage.commits._launch(stage.commits._next(stage.give_to(heir)))
+        stage.commits._launch(stage.commits._next(stage.give_to(successor)))
         stage.store.deliver("lost after")
-        stage.store.revoke(heir.lease_id)
+        stage.store.revoke(successor.lease_id)
         stage.store.auto = True
         assert stage.commits.drain(stage.until())
         assert (stage.owner(), stage.state()) == (None, {"a": b"5"})
@@ -576,7 +576,7 @@ class TestLost:
     def test_a_store_that_contradicts_itself_is_a_bug(self, stage: Stage) -> None:
         """The lock is ours, and the offset was written by somebody else: stop loudly."""
         store = cast(Store, stage.store)
-        alien = Offset(99, 1, 1, "topic-id", now())
+        alien = StoredOffset(99, 1, 1, "topic-id", now())
         store.transact(Txn((), (Put(KEYS.offset(P), alien.encode()),)))
         stage.commits.add(1, {})
         with pytest.raises(Bug):
@@ -589,9 +589,9 @@ class TestLost:
         held, found = stage.lock(), stage.store.get(KEYS.offset(P))
         assert held is not None
         assert found is not None
-        heir = stage.commits_under(held.mod_revision, 5, found.mod_revision)
-        heir.add(6, {"a": b"2"})
-        assert heir.drain(stage.until())
+        successor = stage.commits_under(held.mod_revision, 5, found.mod_revision)
+        successor.add(6, {"a": b"2"})
+        assert successor.drain(stage.until())
         offset = stage.offset()
         assert offset is not None
         assert (offset.offset, offset.token, offset.sequence) == (6, held.mod_revision, 1)

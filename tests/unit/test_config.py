@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from supervisor.config import OWNED, Config, most_reasonable_workers
-from workers.errors import Misconfigured
-from workers.etcd_options import EtcdOptions
-from workers.model import Partition
+from partition_supervisor.config import OWNED, Config, most_reasonable_workers
+from partition_workers.errors import Misconfigured
+from partition_workers.etcd.options import EtcdOptions
+from partition_workers.model import Partition
 
 ETCD = EtcdOptions(("localhost:2379",))
 

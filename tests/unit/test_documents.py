@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers import documents
-from workers.documents import (
+from partition_workers.layout import documents
+from partition_workers.layout.documents import (
     Attempt,
     Cause,
     Document,
@@ -18,19 +18,19 @@ from workers.documents import (
     History,
     Host,
     Lock,
-    Offset,
     Parked,
     Standby,
+    StoredOffset,
     describe,
     milliseconds,
     now,
 )
 
-KINDS: list[type[Document]] = [Standby, Lock, Offset, Attempt, Parked, Host, History]
+KINDS: list[type[Document]] = [Standby, Lock, StoredOffset, Attempt, Parked, Host, History]
 SAMPLES: list[Document] = [
     Standby("w", "h", 1, "5eed0001", now()),
     Lock("w", "h", 1, "5eed0001", Cause.TAKEN_OVER, now(), now()),
-    Offset(7, 17, 3, "id", now()),
+    StoredOffset(7, 17, 3, "id", now()),
     Attempt(7, 2, ["a", "b"]),
     Parked(7, "it said: \"no\" \n 'ä'", "h", now()),
     Host(4, "0.1", 1, "127.0.0.1:1", now(), draining=True),

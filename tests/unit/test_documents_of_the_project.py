@@ -10,12 +10,12 @@ from pathlib import Path
 import click
 import pytest
 
-from supervisor.cli import ALIASES, COMMANDS, cli
-from supervisor.commands.run import run
-from supervisor.picture import HostView, PartitionView, Picture, State, Worker
-from workers import documents
-from workers.errors import ExitCode
-from workers.model import Partition
+from partition_supervisor.admin.group_view import GroupView, HostView, PartitionState, PartitionView, Worker
+from partition_supervisor.cli import ALIASES, COMMANDS, cli
+from partition_supervisor.commands.run import run
+from partition_workers.errors import ExitCode
+from partition_workers.layout import documents
+from partition_workers.model import Partition
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -140,7 +140,8 @@ def test_the_documented_values_in_etcd_are_what_the_program_reads() -> None:
     """Each example value decodes, has every field of its document, and is written back as it stands there."""
     text = PAGES["docs/etcd-layout.md"]
     kinds: dict[str, type[documents.Document]] = {
-        "locks/<p>": documents.Lock, "offsets/<p>": documents.Offset, "standbys/<p>/<worker>": documents.Standby,
+        "locks/<p>": documents.Lock, "offsets/<p>": documents.StoredOffset,
+        "standbys/<p>/<worker>": documents.Standby,
         "hosts/<host id>": documents.Host, "history/<p>/<token>": documents.History,
         "attempts/<p>": documents.Attempt,
     }  # fmt: skip
@@ -159,8 +160,8 @@ def test_the_documented_values_in_etcd_are_what_the_program_reads() -> None:
 def test_the_documented_json_of_status_has_every_field() -> None:
     """The example in docs/status-json.md has the fields that `status` prints, in the same order."""
     worker = Worker("host-a", 1, "w")
-    partition = PartitionView(Partition("events", 0), State.OWNED, owner=worker, standbys=(worker,))
-    real = Picture((partition,), (HostView("host-a", 1, 0, "0.1.0", "", False),)).as_json()
+    partition = PartitionView(Partition("events", 0), PartitionState.OWNED, owner=worker, standbys=(worker,))
+    real = GroupView((partition,), (HostView("host-a", 1, 0, "0.1.0", "", False),)).as_json()
     (example,) = json_values(PAGES["docs/status-json.md"])
     assert shape(example) == shape(real)
 

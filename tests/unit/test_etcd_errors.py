@@ -5,9 +5,9 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from workers.errors import Compacted, LeaseGone, NoSpace, PartitionSupervisorError, Refused, Unavailable
-from workers.etcd3_messages import rpc
-from workers.etcd_wire import (
+from partition_workers.errors import Compacted, LeaseGone, NoSpace, PartitionSupervisorError, Refused, Unavailable
+from partition_workers.etcd.messages import rpc
+from partition_workers.etcd.wire import (
     LeaseExists,
     LoginNotNeeded,
     Silent,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from workers.errors import Misconfigured
-from workers.etcd import Etcd
-from workers.etcd_options import EtcdOptions, address, parse_endpoints
+from partition_workers.errors import Misconfigured
+from partition_workers.etcd.client import Etcd
+from partition_workers.etcd.options import EtcdOptions, address, parse_endpoints
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,6 @@ def test_a_missing_certificate_file_is_named() -> None:
 
 def test_the_options_are_cheap_to_import() -> None:
     """Whoever only passes the options on does not load gRPC."""
-    script = "import sys, workers.etcd_options; sys.exit('grpc' in sys.modules)"
+    script = "import sys, partition_workers.etcd.options; sys.exit('grpc' in sys.modules)"
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", script], cwd=root).returncode == 0

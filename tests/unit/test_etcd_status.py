@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from workers.errors import Unavailable
-from workers.etcd3_messages import rpc
-from workers.etcd_status import SilentServer, server_status, version_warning
-from workers.kv import ServerStatus
+from partition_workers.errors import Unavailable
+from partition_workers.etcd.messages import rpc
+from partition_workers.etcd.status import SilentServer, server_status, version_warning
+from partition_workers.etcd.store import ServerStatus
 
 
 @pytest.mark.parametrize(

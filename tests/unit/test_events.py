@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from supervisor.events import ClusterChanged, Event, Inbox, SignalArrived
-from workers.kv import Change, KeyValue
+from partition_supervisor.events import ClusterChanged, Event, SignalArrived
+from partition_supervisor.inbox import Inbox
+from partition_workers.etcd.store import Change, KeyValue
 
 
 def changed(revision: int) -> ClusterChanged:

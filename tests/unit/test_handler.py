@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from partition_workers import handler as handler_module
+from partition_workers.errors import ExitCode, Misconfigured
+from partition_workers.handler import Context, Handler, load
+from partition_workers.model import Partition
+from partition_workers.state.mapping import State
 from tests.fakes.kafka import FakeRecord
-from workers import handler as handler_module
-from workers.errors import ExitCode, Misconfigured
-from workers.handler import Context, Handler, load
-from workers.model import Partition
-from workers.state import State
 
 P = Partition("events", 3)
 CONTEXT = Context(P, 17, "here", lambda: None, lambda: False)
@@ -58,7 +58,7 @@ def refusal(name: str) -> str:
 class TestLoaded:
     def test_a_function_in_a_module(self) -> None:
         """Named as package.module:attribute, it is called with the record and the state."""
-        handler = load("workers.samples:count")
+        handler = load("partition_workers.samples:count")
         handler.open(CONTEXT)
         state = State()
         handler.handle_alone(RECORD, state)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from partition_workers.etcd.store import Delete, KeyValue, Put, Txn
+from partition_workers.layout.documents import Ending, History
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition
+from partition_workers.ownership import history
+from partition_workers.ownership.transactions import MAX_STATE_KEYS
 from tests.fakes.etcd import MAX_OPERATIONS, FakeEtcd
-from workers import history
-from workers.documents import Ending, History
-from workers.keys import Keys
-from workers.kv import Delete, KeyValue, Put, Txn
-from workers.model import Partition
-from workers.transactions import MAX_STATE_KEYS
 
 KEYS = Keys.of("/partition-supervisor/", "tests")
 P = Partition("events", 3)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.keys import Keys
-from workers.model import Partition
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition
 
 KEYS = Keys.of("partition-supervisor", "g")
 P = Partition("events", 3)

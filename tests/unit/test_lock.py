@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from partition_workers.etcd.store import Put, Txn, TxnResult
+from partition_workers.layout.documents import Cause, Lock, Standby, now
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition
+from partition_workers.ownership import transactions
+from partition_workers.ownership.lock import PartitionLock
 from tests.fakes.etcd import FakeEtcd
-from workers import transactions
-from workers.documents import Cause, Lock, Standby, now
-from workers.keys import Keys
-from workers.kv import Put, Txn, TxnResult
-from workers.lock import PartitionLock
-from workers.model import Partition
 
 KEYS = Keys.of("/partition-supervisor/", "tests")
 P = Partition("events", 0)

@@ -12,17 +12,23 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from supervisor.departure import STEP
-from supervisor.events import ClusterListed, HostDied, HostLives, LeaseGone, PartitionsChanged, SignalArrived
-from supervisor.loop import TICK
-from supervisor.staffing import CALM, COURTESY, LANDSLIDE_REST, SETTLING
-from supervisor.succession import IMPATIENCE, QUEUE_STEP
-from supervisor.vigil import UNANSWERED
-from tests.fakes.processes import FakeChild, FakeHost
-from workers.documents import Cause, Drain, Lock, Move, Offset, now
-from workers.kv import Put
-from workers.model import Partition
-from workers.protocol import (
+from partition_supervisor.control.failover import IMPATIENCE, QUEUE_STEP
+from partition_supervisor.control.graceful_shutdown import STEP
+from partition_supervisor.control.lease_monitor import UNANSWERED
+from partition_supervisor.control.loop import TICK
+from partition_supervisor.control.reconcile import CALM, LANDSLIDE_REST, SETTLING, YIELD_SECONDS
+from partition_supervisor.events import (
+    ClusterListed,
+    HostDied,
+    HostLives,
+    LeaseGone,
+    PartitionsChanged,
+    SignalArrived,
+)
+from partition_workers.etcd.store import Put
+from partition_workers.layout.documents import Cause, Drain, Lock, Move, StoredOffset, now
+from partition_workers.model import Partition
+from partition_workers.protocol import (
     AnswerPing,
     BecomeOwner,
     Compete,
@@ -34,6 +40,7 @@ from workers.protocol import (
     Suspended,
     WasToldToLeave,
 )
+from tests.fakes.processes import FakeChild, FakeHost
 
 P, Q = Partition("t", 0), Partition("t", 1)
 QUIET = 3.5
@@ -169,18 +176,18 @@ def test_a_dead_owners_lock_goes_to_the_standby_on_the_least_burdened_host(make_
         host.join(name)
     host.owner_on("b", Q)
     host.standby_on("b", P)
-    heir = host.standby_on("c", P)
+    successor = host.standby_on("c", P)
     running(host)
     dead, known = host.owner(P), len(host.children.started)
-    host.errands.held = True
+    host.background.held = True
     host.exit(dead)
     host.settle()
     assert len(host.children.started) == known
-    assert host.lock_of(P) != (heir.worker, 0)
-    host.errands.do_one()
-    assert (host.lock_of(P) or ("",))[0] == heir.worker
+    assert host.lock_of(P) != (successor.worker, 0)
+    host.background.do_one()
+    assert (host.lock_of(P) or ("",))[0] == successor.worker
     assert len(host.children.started) == known
-    host.errands.held = False
+    host.background.held = False
     host.settle()
     assert [child.partition for child in host.children.started[known:]] == [P]
 
@@ -211,7 +218,7 @@ def test_a_dead_hosts_partition_is_left_to_who_should_have_it_for_a_moment(make_
     host.join("b", link="here:1")
     host.join("c")
     host.owner_on("b", P)
-    heir = host.standby_on("c", P)
+    successor = host.standby_on("c", P)
     for other in host.partitions[1:]:
         host.confirm(other, host.owner_on("a", other))  # as if we had enough of our own
     running(host)
@@ -220,7 +227,7 @@ def test_a_dead_hosts_partition_is_left_to_who_should_have_it_for_a_moment(make_
     assert host.plan_of(P) == "c"
     assert host.value(host.keys.lock(P)) == dead
     host.advance(QUEUE_STEP)
-    assert (host.lock_of(P) or ("",))[0] == heir.worker
+    assert (host.lock_of(P) or ("",))[0] == successor.worker
 
 
 def test_a_dead_host_without_heirs_leaves_free_locks(make_host: MakeHost) -> None:
@@ -276,7 +283,7 @@ def test_deaths_are_counted_from_host_to_host(make_host: MakeHost, sequence: int
     there = host.standby_on("b", P).standby
     token = host.put(Put(host.keys.lock(P), Lock.naming(there, Cause.TAKEN_OVER, now(), 2).encode(), there.lease_id))
     if sequence is not None:
-        host.put(Put(host.keys.offset(P), Offset(5, token, sequence, "id", now()).encode()))
+        host.put(Put(host.keys.offset(P), StoredOffset(5, token, sequence, "id", now()).encode()))
     running(host)
     dies(host, "b")
     assert Lock.decode(host.value(host.keys.lock(P))).deaths == deaths
@@ -463,7 +470,7 @@ def test_a_hand_over_by_an_owner_is_watched_in_the_same_way(make_host: MakeHost)
     host.report(host.owner(P), WasToldToLeave())
     host.settle()
     assert (host.lock_of(P) or ("",))[0] == dead.worker
-    host.advance(COURTESY)
+    host.advance(YIELD_SECONDS)
     host.warm_up_all()
     host.advance(2 * IMPATIENCE)
     assert host.owner(P)
@@ -676,7 +683,7 @@ def test_an_owner_that_moves_and_does_not_leave_in_time_is_killed(make_host: Mak
     host = make_host()
     host.join("b")
     child = running(host).owner(P)
-    heir = host.standby_on("b", P)
+    successor = host.standby_on("b", P)
     host.put(Put(host.keys.move(P), Move("b", now()).encode()))
     host.freeze(child)
     host.advance(QUIET)
@@ -685,7 +692,7 @@ def test_an_owner_that_moves_and_does_not_leave_in_time_is_killed(make_host: Mak
     assert not child.killed
     host.advance(1.0 + QUIET)
     assert child.killed
-    assert (host.lock_of(P) or ("",))[0] == heir.worker
+    assert (host.lock_of(P) or ("",))[0] == successor.worker
 
 
 def test_a_worker_that_dies_while_the_host_stops_has_its_lock_given_elsewhere(make_host: MakeHost) -> None:
@@ -693,7 +700,7 @@ def test_a_worker_that_dies_while_the_host_stops_has_its_lock_given_elsewhere(ma
     host = make_host()
     host.join("b")
     running(host)
-    heir = host.standby_on("b", P)
+    successor = host.standby_on("b", P)
     host.settle()
     child = host.owner(P)
     host.freeze(child)
@@ -701,7 +708,7 @@ def test_a_worker_that_dies_while_the_host_stops_has_its_lock_given_elsewhere(ma
     started = len(host.children.started)
     host.exit(child, -9)
     host.settle()
-    assert (host.lock_of(P) or ("",))[0] == heir.worker
+    assert (host.lock_of(P) or ("",))[0] == successor.worker
     assert len(host.children.started) == started
 
 
@@ -850,11 +857,11 @@ def test_while_nothing_may_move_standbys_wait_beside_the_owners_that_are(make_ho
     for partition in host.partitions[4:]:
         host.owner_on("c", partition)
     running(host)
-    staffing = host.supervisor._staffing
-    assert len(staffing._plan.standbys) == 6
-    assert all("b" not in standbys for standbys in staffing._plan.standbys.values()), "it is full"
+    reconciler = host.supervisor._reconciler
+    assert len(reconciler._plan.standbys) == 6
+    assert all("b" not in standbys for standbys in reconciler._plan.standbys.values()), "it is full"
     host.advance(QUIET)
-    assert any("b" in standbys for standbys in staffing._plan.standbys.values())
+    assert any("b" in standbys for standbys in reconciler._plan.standbys.values())
 
 
 def test_nothing_moves_before_the_membership_has_been_quiet(make_host: MakeHost) -> None:
@@ -980,7 +987,7 @@ def test_a_standby_that_is_too_much_for_a_moment_is_not_ended(make_host: MakeHos
     host.join("0", 1)
     host.standby_on("0", before)
     host.settle()
-    assert host.supervisor._staffing._plan.workers_on("a") == {other: 1}
+    assert host.supervisor._reconciler._plan.workers_on("a") == {other: 1}
     host.advance(CALM - 2 * TICK)
     assert host.children.living == [child], "it is all that fits, and it may be wanted again"
     if not stays:
@@ -1031,15 +1038,15 @@ def test_the_replacement_of_an_owner_that_leaves_lets_its_successor_go_first(mak
     host = make_host()
     host.join("b")
     running(host)
-    heir = host.standby_on("b", P)
+    successor = host.standby_on("b", P)
     host.settle()
     started = len(host.children.started)
     host.report(host.owner(P), WasToldToLeave())
     host.settle()
-    assert (host.lock_of(P) or ("",))[0] == heir.worker
+    assert (host.lock_of(P) or ("",))[0] == successor.worker
     assert len(host.children.started) == started
-    host.confirm(P, heir)
-    host.advance(COURTESY)
+    host.confirm(P, successor)
+    host.advance(YIELD_SECONDS)
     assert len(host.children.started) == started + 1
 
 
@@ -1054,7 +1061,7 @@ def test_the_replacement_of_an_owner_that_nobody_can_follow_starts_at_once(make_
 
 def test_workers_start_a_few_at_a_time(make_host: MakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hundreds that start together starve each other until their leases end."""
-    monkeypatch.setattr("supervisor.staffing.STARTING_AT_ONCE", 4)
+    monkeypatch.setattr("partition_supervisor.control.reconcile.STARTING_AT_ONCE", 4)
     host = make_host(10).open()
     for count in (4, 5, 9, 10):
         assert len(host.children.living) == count
@@ -1184,7 +1191,7 @@ def replay(host: FakeHost, history: History, check: Callable[[FakeHost], None]) 
             case "blind":
                 host.watching = not host.watching
             case "hold":
-                host.errands.held = not host.errands.held
+                host.background.held = not host.background.held
             case "pass":
                 host.advance(float(which))
         host.settle()
@@ -1230,7 +1237,7 @@ def test_whatever_happens_there_are_not_more_workers_than_places(workers: int, h
 
     def check(host: FakeHost) -> None:
         staying = Counter(child.leaving for child in host.children.living)[False]
-        assert staying <= host.supervisor._staffing.places + 2
+        assert staying <= host.supervisor._reconciler.places + 2
 
     try:
         replay(host, history, check)

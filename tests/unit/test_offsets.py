@@ -8,17 +8,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.commands.offsets import milliseconds_of
-from supervisor.offsets import Aim, Offsets, ResetRefused, Standing, Stored, To, aim_at, plan, refuse_owned
-from supervisor.orders import Orders
-from supervisor.patience import Patient
-from supervisor.topics import Extent
+from partition_supervisor.admin.control_keys import Orders
+from partition_supervisor.admin.offsets import (
+    Aim,
+    Offsets,
+    ResetRefused,
+    Standing,
+    Stored,
+    To,
+    aim_at,
+    plan,
+    refuse_owned,
+)
+from partition_supervisor.cluster.retry import RetryingStore
+from partition_supervisor.commands.offsets import milliseconds_of
+from partition_supervisor.kafka.end_offsets import Extent
+from partition_workers.errors import ExitCode, Misconfigured, Unreachable
+from partition_workers.etcd.store import Put, Txn
+from partition_workers.layout.documents import Attempt, Document, Drain, Host, Lock, Move, Parked, StoredOffset, now
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition
 from tests.fakes.etcd import FakeEtcd
-from workers.documents import Attempt, Document, Drain, Host, Lock, Move, Offset, Parked, now
-from workers.errors import ExitCode, Misconfigured, Unreachable
-from workers.keys import Keys
-from workers.kv import Put, Txn
-from workers.model import Partition
 
 KEYS = Keys.of("prefix", "group")
 E0, E1 = Partition("events", 0), Partition("events", 1)
@@ -33,12 +43,12 @@ def store() -> FakeEtcd:
 
 @pytest.fixture
 def offsets(store: FakeEtcd) -> Offsets:
-    return Offsets(Patient(store, 1.0, "the fake"), KEYS)
+    return Offsets(RetryingStore(store, 1.0, "the fake"), KEYS)
 
 
 @pytest.fixture
 def orders(store: FakeEtcd) -> Orders:
-    return Orders(Patient(store, 1.0, "the fake"), KEYS)
+    return Orders(RetryingStore(store, 1.0, "the fake"), KEYS)
 
 
 def put(store: FakeEtcd, key: str, value: Document | bytes) -> None:
@@ -46,7 +56,7 @@ def put(store: FakeEtcd, key: str, value: Document | bytes) -> None:
 
 
 def standing(offset: int | None, owner: Lock | None = None) -> Standing:
-    return Standing(E0, Stored(Offset(offset, 7, 3, "", now()), 5) if offset is not None else Stored(), owner)
+    return Standing(E0, Stored(StoredOffset(offset, 7, 3, "", now()), 5) if offset is not None else Stored(), owner)
 
 
 # --- where to
@@ -120,7 +130,7 @@ def test_owners_are_named_with_what_to_do() -> None:
 
 
 def test_a_reset_keeps_the_token_and_forgets_the_attempt_but_not_the_state(store: FakeEtcd, offsets: Offsets) -> None:
-    put(store, KEYS.offset(E0), Offset(50, 7, 3, "old", now()))
+    put(store, KEYS.offset(E0), StoredOffset(50, 7, 3, "old", now()))
     put(store, KEYS.attempt(E0), Attempt(50, 2))
     put(store, KEYS.state(E0) + "count", b"50")
     [step] = plan(Aim(To.EARLIEST), [offsets.look()[E0]], {E0: EXTENT})
@@ -161,9 +171,9 @@ def test_somebody_who_took_the_lock_meanwhile_wins(store: FakeEtcd, offsets: Off
 
 
 def test_a_commit_meanwhile_is_not_overwritten(store: FakeEtcd, offsets: Offsets) -> None:
-    put(store, KEYS.offset(E0), Offset(50, 7, 3, "", now()))
+    put(store, KEYS.offset(E0), StoredOffset(50, 7, 3, "", now()))
     [step] = plan(Aim(To.LATEST), [offsets.look()[E0]], {E0: EXTENT})
-    put(store, KEYS.offset(E0), Offset(60, 9, 1, "", now()))
+    put(store, KEYS.offset(E0), StoredOffset(60, 9, 1, "", now()))
     with pytest.raises(ResetRefused, match="just been changed"):
         offsets.set(step, drop_state=False)
     assert offsets.look()[E0].offset == 60
@@ -190,7 +200,7 @@ def test_what_is_shown_is_null_where_it_is_not_known(store: FakeEtcd, offsets: O
 def test_a_pause_does_not_overwrite_what_a_worker_said(store: FakeEtcd, orders: Orders) -> None:
     said = Parked(3, "a record kills every worker", "host-a", now())
     put(store, KEYS.parked(E0), said)
-    put(store, KEYS.offset(E1), Offset(8, 1, 1, "", now()))
+    put(store, KEYS.offset(E1), StoredOffset(8, 1, 1, "", now()))
 
     first, second = orders.pause([E0, E1], "paused", "me")
 
@@ -200,7 +210,7 @@ def test_a_pause_does_not_overwrite_what_a_worker_said(store: FakeEtcd, orders: 
 
 
 def test_a_pause_whose_answer_was_lost_is_its_own(store: FakeEtcd, orders: Orders) -> None:
-    put(store, KEYS.offset(E0), Offset(8, 1, 1, "", now()))
+    put(store, KEYS.offset(E0), StoredOffset(8, 1, 1, "", now()))
     transact, calls = store.transact, []
 
     def lose_the_write(txn: Txn) -> object:
@@ -261,7 +271,7 @@ def test_a_drain_of_a_host_that_died_can_be_undone(store: FakeEtcd, orders: Orde
 
 
 def test_a_silent_etcd_is_unreachable_at_last(store: FakeEtcd) -> None:
-    patient = Patient(store, 0.1, "here")
+    patient = RetryingStore(store, 0.1, "here")
     for _ in range(10):
         store.fail_next(applied=False)
     with pytest.raises(Unreachable, match=r"etcd does not answer at here .*--etcd-endpoints"):

@@ -8,31 +8,41 @@ from typing import Any, cast
 
 import pytest
 
+from partition_workers.clock import boottime
+from partition_workers.errors import ExitCode, Lost
+from partition_workers.etcd.options import EtcdOptions
+from partition_workers.etcd.store import Delete, Put, Txn
+from partition_workers.handler import Handler
+from partition_workers.interrupt_flag import InterruptFlag
+from partition_workers.layout.documents import Cause, Ending, History, Lock, Parked, Standby, StoredOffset, now
+from partition_workers.layout.keys import Keys
+from partition_workers.lease_watchdog import LeaseWatchdog
+from partition_workers.lifecycle import Lifecycle, LifecycleEvent, LifecycleState
+from partition_workers.model import Partition
+from partition_workers.owner import Owner
+from partition_workers.ownership import transactions
+from partition_workers.ownership.lock import PartitionLock
+from partition_workers.protocol import (
+    HandedOver,
+    Leave,
+    Order,
+    Report,
+    Resumed,
+    Suspended,
+    TookLock,
+    WasParked,
+    WorkerSettings,
+)
+from partition_workers.supervisor_pipe import SupervisorPipe
 from tests.fakes.etcd import FakeEtcd
 from tests.fakes.kafka import FakeReader, FakeRecord
-from workers import transactions
-from workers.attention import Attention
-from workers.clock import boottime
-from workers.documents import Cause, Ending, History, Lock, Offset, Parked, Standby, now
-from workers.errors import ExitCode, Lost
-from workers.etcd_options import EtcdOptions
-from workers.handler import Handler
-from workers.keys import Keys
-from workers.kv import Delete, Put, Txn
-from workers.line import Line
-from workers.lock import PartitionLock
-from workers.model import Partition
-from workers.owner import Owner
-from workers.ownership import OwnLease
-from workers.protocol import HandedOver, Leave, Order, Report, Resumed, Suspended, TookLock, WasParked, WorkerSettings
-from workers.states import Event, Life, State
 
 KEYS = Keys.of("/partition-supervisor/", "tests")
 P = Partition("events", 3)
 TOPIC_ID = "topic-id"
 
 
-class FakeLine:
+class FakeSupervisorPipe:
     """Orders that wait, reports that were made."""
 
     def __init__(self) -> None:
@@ -69,21 +79,21 @@ class Stage:
     """
 
     def __init__(self, records: int = 10) -> None:
-        self.store, self.attention = FakeEtcd(), Attention()
-        self.line, self.lease = FakeLine(), FakeLease()
+        self.store, self.interrupt = FakeEtcd(), InterruptFlag()
+        self.line, self.lease = FakeSupervisorPipe(), FakeLease()
         self.handled: list[int] = []
         self.on_record: Callable[[int], None] = lambda _offset: None
         self.when_idle: Callable[[], None] = lambda: self.tell(Leave(tuple(self.successors)))
         self.successors: Sequence[Standby] = ()
         self.records = [FakeRecord(P, offset, b"x") for offset in range(records)]
-        self.life = Life()
+        self.lifecycle = Lifecycle()
 
     def standby(self, name: str) -> Standby:
         return Standby(name, f"host-of-{name}", 1, f"{self.store.grant(3600).lease:x}", now())
 
     def tell(self, order: Order) -> None:
         self.line.orders.append(order)
-        self.attention.call()
+        self.interrupt.set()
 
     def handle(self, record: Any, state: Any) -> None:
         assert self.lease.started, "a record was handled under a lease that nobody renews"
@@ -105,18 +115,19 @@ class Stage:
             P, me.worker, me.host, me.lease_id, "h:handle", KEYS, EtcdOptions(("etcd:2379",)), {}, topic_id,
             "earliest", 5, 3600.0, 60.0, 0, "stop", None, 3, 0, 20,
         )  # fmt: skip
-        self.life.advance(Event.WARMED_UP)
-        self.life.advance(Event.LOCK_OFFERED)
+        self.lifecycle.advance(LifecycleEvent.WARMED_UP)
+        self.lifecycle.advance(LifecycleEvent.LOCK_OFFERED)
         reader = FakeReader(self.records, P, lambda _seconds: self.when_idle(), sizes=(1,))
         return Owner(
             settings, me, loaded, now(), self.store, reader, Handler(handler or self.handle),
-            cast(OwnLease, self.lease), cast(Line, self.line), self.attention, self.life, boottime,
+            cast(LeaseWatchdog, self.lease), cast(SupervisorPipe, self.line), self.interrupt, self.lifecycle,
+            boottime,
         )  # fmt: skip
 
     def a_predecessor(self, offset: int, state: Any, topic_id: str = TOPIC_ID) -> int:
         """Somebody who committed so far, and died. Its token."""
         loaded = self.acquire(self.standby("predecessor"))
-        stored = Offset(offset, loaded.token, 1, topic_id, now())
+        stored = StoredOffset(offset, loaded.token, 1, topic_id, now())
         began = History(loaded.token, "predecessor", "there", 1, Cause.ACQUIRED, now(), 0)
         extra = (Put(KEYS.history(P, loaded.token), began.encode()),)
         changes = {name: json.dumps(value).encode() for name, value in state.items()}
@@ -138,7 +149,7 @@ class Stage:
     def offset(self) -> tuple[int, int]:
         """The stored offset, and the revision at which it was written."""
         found = self.store.get(KEYS.offset(P))
-        return (Offset.decode(found.value).offset, found.mod_revision) if found else (0, 0)
+        return (StoredOffset.decode(found.value).offset, found.mod_revision) if found else (0, 0)
 
     @property
     def sum(self) -> int:
@@ -195,7 +206,7 @@ def test_a_store_that_went_back_in_time_parks_the_partition() -> None:
     """A stored token that is not smaller than ours: nothing is handled, and a person has to look."""
     stage = Stage()
     stage.a_predecessor(4, {})
-    ahead = Offset(6, stage.store.revision + 100, 1, TOPIC_ID, now())
+    ahead = StoredOffset(6, stage.store.revision + 100, 1, TOPIC_ID, now())
     stage.store.transact(Txn((), (Put(KEYS.offset(P), ahead.encode()),)))
 
     assert stage.owner().work() is ExitCode.HANDLER_GAVE_UP
@@ -276,18 +287,18 @@ def test_its_place_is_watched_from_the_first_record_on() -> None:
 def test_the_last_commit_gives_the_lock_to_the_successor_and_its_lease() -> None:
     """At one revision: no record between the two, and no instant without an owner."""
     stage = Stage()
-    stage.successors = [heir] = [stage.standby("heir")]
+    stage.successors = [successor] = [stage.standby("heir")]
 
     assert stage.owner().work() is ExitCode.OK
 
     assert stage.lock is not None
     lock, token, lease = stage.lock
-    assert (lock.worker, lock.cause, lock.offset, lease) == ("heir", Cause.HANDED_OVER, 10, heir.lease_id)
+    assert (lock.worker, lock.cause, lock.offset, lease) == ("heir", Cause.HANDED_OVER, 10, successor.lease_id)
     assert stage.offset == (10, token)
     assert stage.sum == fold(range(10))
-    assert stage.report(HandedOver) == HandedOver(heir, token, 10)
+    assert stage.report(HandedOver) == HandedOver(successor, token, 10)
     assert (stage.history[-1].ending, stage.history[-1].to_offset) == (Ending.HANDED_OVER, 10)
-    assert stage.life.state is State.STOPPED
+    assert stage.lifecycle.state is LifecycleState.STOPPED
 
 
 def test_what_was_handled_but_not_committed_goes_with_the_hand_over() -> None:
@@ -304,7 +315,7 @@ def test_what_was_handled_but_not_committed_goes_with_the_hand_over() -> None:
     assert stage.offset == (7, stage.lock[1])
     stored = stage.store.get(KEYS.offset(P))
     assert stored is not None
-    assert Offset.decode(stored.value).sequence == 3  # after the entrance, and that of the first record
+    assert StoredOffset.decode(stored.value).sequence == 3  # after the entrance, and that of the first record
     assert stage.sum == fold(range(7))
 
 
@@ -345,17 +356,17 @@ def test_without_a_living_successor_the_lock_is_free_and_everything_stored(named
 def test_a_hand_over_whose_answer_was_lost_is_asked_again(landed: bool) -> None:
     """Whether it had landed or not, the successor is told the token that it has."""
     stage = Stage()
-    stage.successors = [heir] = [stage.standby("heir")]
+    stage.successors = [successor] = [stage.standby("heir")]
 
     def lose_the_answer() -> None:
         stage.store.fail_next(applied=landed)
-        stage.tell(Leave((heir,)))
+        stage.tell(Leave((successor,)))
 
     stage.on_record = lambda offset: lose_the_answer() if offset == 9 else None
     assert stage.owner().work() is ExitCode.OK
 
     assert stage.lock is not None
-    assert stage.report(HandedOver) == HandedOver(heir, stage.lock[1], 10)
+    assert stage.report(HandedOver) == HandedOver(successor, stage.lock[1], 10)
     assert stage.offset == (10, stage.lock[1])
     assert stage.sum == fold(range(10))
 
@@ -391,13 +402,13 @@ def test_while_it_is_late_with_its_lease_it_starts_no_record() -> None:
     def be_late(offset: int) -> None:
         if offset == 3:
             stage.lease.late = True
-            stage.attention.call()
+            stage.interrupt.set()
 
     def hear(report: Report) -> None:
         if isinstance(report, Suspended):
             assert stage.handled == [0, 1, 2, 3]
             stage.lease.late = False
-        FakeLine.tell(stage.line, report)
+        FakeSupervisorPipe.tell(stage.line, report)
 
     stage.on_record = be_late
     stage.line.tell = hear  # type: ignore[method-assign]
@@ -415,13 +426,13 @@ def test_after_it_was_late_a_lock_that_went_elsewhere_ends_it() -> None:
     def be_late(offset: int) -> None:
         if offset == 3:
             stage.lease.late = True
-            stage.attention.call()
+            stage.interrupt.set()
 
     def hear(report: Report) -> None:
         if isinstance(report, Suspended):
             stage.store.transact(Txn((), (Delete(KEYS.lock(P)),)))
             stage.lease.late = False
-        FakeLine.tell(stage.line, report)
+        FakeSupervisorPipe.tell(stage.line, report)
 
     stage.on_record = be_late
     stage.line.tell = hear  # type: ignore[method-assign]
@@ -437,7 +448,7 @@ def test_a_lease_that_is_gone_ends_it_at_once() -> None:
     def lose(offset: int) -> None:
         if offset == 3:
             stage.lease.gone = True
-            stage.attention.call()
+            stage.interrupt.set()
 
     stage.on_record = lose
     with pytest.raises(Lost):

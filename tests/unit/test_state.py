@@ -11,9 +11,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from workers import state as state_module
-from workers.errors import StateInvalid
-from workers.state import State
+from partition_workers.errors import StateInvalid
+from partition_workers.state import mapping as state_module
+from partition_workers.state.mapping import State
 
 SMALL = state_module.SMALL_KEYS, state_module.SMALL_BYTES
 TEXT = st.text(max_size=4)

@@ -7,14 +7,14 @@ from unittest import mock
 
 import pytest
 
-from supervisor import takeover
-from supervisor.takeover import PATIENCE, Death, Named
+from partition_supervisor.cluster import takeover
+from partition_supervisor.cluster.takeover import PATIENCE, Death, Named
+from partition_workers.etcd.store import Put, Txn
+from partition_workers.layout.documents import Cause, History, Lock, Standby, StoredOffset, now
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition
+from partition_workers.ownership import transactions
 from tests.fakes.etcd import FakeEtcd
-from workers import transactions
-from workers.documents import Cause, History, Lock, Offset, Standby, now
-from workers.keys import Keys
-from workers.kv import Put, Txn
-from workers.model import Partition
 
 KEYS = Keys.of("/partition-supervisor/", "tests")
 P = Partition("events", 3)
@@ -100,8 +100,8 @@ class TestTakeOver:
     @pytest.mark.parametrize("token", [None, 12345])
     def test_a_worker_that_had_no_lock_leaves_it_alone(self, stage: Stage, token: int | None) -> None:
         """Somebody else owns the partition, or nobody does."""
-        heir = stage.standby("heir")
-        stage.take_over(heir)
+        successor = stage.standby("heir")
+        stage.take_over(successor)
         held = stage.held()
         assert stage.take_over(stage.standby("late"), token=token) is None
         assert stage.held() == held
@@ -159,7 +159,7 @@ class TestPassOn:
         named = stage.take_over(stage.standby("slow"))
         assert named is not None
         begun = History(named.token, "slow", "h", 1, Cause.TAKEN_OVER, now())
-        first = Offset(0, named.token, 1, "id", now())
+        first = StoredOffset(0, named.token, 1, "id", now())
         entering = transactions.commit(KEYS, P, 0, first, {}, transactions.enter(KEYS, P, begun))
         assert stage.store.transact(entering).succeeded
         assert stage.pass_on(named, stage.standby("next")) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.timers import Timers
+from partition_supervisor.control.timers import Timers
 from tests.fakes.clock import FakeClock
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from partition_workers.etcd.store import Compare, Delete, Get, Put, Target, Txn
+from partition_workers.layout.documents import Attempt, Cause, History, Lock, Parked, Standby, StoredOffset, now
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition
+from partition_workers.ownership import transactions
+from partition_workers.ownership.transactions import MAX_STATE_KEYS, Verdict
 from tests.fakes.etcd import MAX_OPERATIONS, FakeEtcd
-from workers import transactions
-from workers.documents import Attempt, Cause, History, Lock, Offset, Parked, Standby, now
-from workers.keys import Keys
-from workers.kv import Compare, Delete, Get, Put, Target, Txn
-from workers.model import Partition
-from workers.transactions import MAX_STATE_KEYS, Verdict
 
 KEYS = Keys.of("/partition-supervisor/", "tests")
 P = Partition("events", 3)
@@ -24,8 +24,8 @@ def history(token: int, who: Standby) -> History:
     return History(token, who.worker, who.host, who.pid, Cause.ACQUIRED, now(), 0)
 
 
-def offset(number: int, token: int, sequence: int) -> Offset:
-    return Offset(number, token, sequence, "topic-id", now())
+def offset(number: int, token: int, sequence: int) -> StoredOffset:
+    return StoredOffset(number, token, sequence, "topic-id", now())
 
 
 def acquire(store: FakeEtcd, who: Standby) -> transactions.Loaded:
@@ -48,7 +48,7 @@ class TestLoaded:
     def test_everything_that_an_owner_needs_is_in_one_answer(self) -> None:
         """Offset, state under the handler's own keys, and the attempt come with the lock, and with a confirmation."""
         store = FakeEtcd()
-        stored = Offset(7, 1, 2, "topic-id", now())
+        stored = StoredOffset(7, 1, 2, "topic-id", now())
         attempt = Attempt(7, 1, ["a"])
         state = {"a/b": b"1", "": b"2", "ä": b"3"}
         puts = [Put(KEYS.state(P) + key, value) for key, value in state.items()]

@@ -6,21 +6,21 @@ from typing import cast
 
 import pytest
 
+from partition_workers.clock import boottime
+from partition_workers.errors import ExitCode, Unavailable
+from partition_workers.etcd.options import EtcdOptions
+from partition_workers.etcd.store import Grant, Txn, TxnResult
+from partition_workers.handler import Handler
+from partition_workers.interrupt_flag import InterruptFlag
+from partition_workers.layout.documents import Standby, now
+from partition_workers.layout.keys import Keys
+from partition_workers.lifecycle import Lifecycle, LifecycleState
+from partition_workers.model import Partition
+from partition_workers.protocol import BecameReady, BecomeOwner, Leave, MissedLock, Order, Report, WorkerSettings
+from partition_workers.supervisor_pipe import SupervisorPipe
+from partition_workers.worker import Worker
 from tests.fakes.etcd import FakeEtcd
 from tests.fakes.kafka import FakeReader
-from workers.attention import Attention
-from workers.clock import boottime
-from workers.documents import Standby, now
-from workers.errors import ExitCode, Unavailable
-from workers.etcd_options import EtcdOptions
-from workers.handler import Handler
-from workers.keys import Keys
-from workers.kv import Grant, Txn, TxnResult
-from workers.line import Line
-from workers.model import Partition
-from workers.protocol import BecameReady, BecomeOwner, Leave, MissedLock, Order, Report, WorkerSettings
-from workers.states import Life, State
-from workers.worker import Worker
 
 KEYS = Keys.of("/partition-supervisor/", "tests")
 P = Partition("events", 3)
@@ -41,7 +41,7 @@ class Away(FakeEtcd):
         return super().grant(ttl, lease)
 
 
-class Unhurried(Attention):
+class Unhurried(InterruptFlag):
     """Notes how long it should wait, and does not."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Unhurried(Attention):
         self.waited.append(seconds)
 
 
-class FakeLine:
+class FakeSupervisorPipe:
     """To a supervisor that wants it to leave, once it has given these orders, or is gone."""
 
     def __init__(self, orphaned: bool, *orders: Order) -> None:
@@ -81,48 +81,55 @@ class WatchedReader(FakeReader):
 
 
 def worker(
-    me: Standby, etcd: FakeEtcd, line: FakeLine, attention: Attention, life: Life, reader: FakeReader | None = None
+    me: Standby,
+    etcd: FakeEtcd,
+    line: FakeSupervisorPipe,
+    interrupt: InterruptFlag,
+    lifecycle: Lifecycle,
+    reader: FakeReader | None = None,
 ) -> Worker:
     settings = WorkerSettings(
         P, me.worker, me.host, LEASE, "h:handle", KEYS, EtcdOptions(("etcd:2379",)), {}, "topic-id", "earliest",
         5, 0.1, 60.0, 0, "stop", None, 3, 0, 20,
     )  # fmt: skip
     reader = reader or FakeReader([], P, lambda _seconds: None)
-    return Worker(settings, me, etcd, reader, Handler(print), cast(Line, line), attention, life, boottime)
+    return Worker(
+        settings, me, etcd, reader, Handler(print), cast(SupervisorPipe, line), interrupt, lifecycle, boottime
+    )
 
 
 @pytest.mark.parametrize("orphaned", [True, False])
 def test_a_standby_that_ends_is_a_standby_no_more(orphaned: bool) -> None:
     """Its supervisor ends its lease once it has seen it go; without one it does so itself."""
-    etcd, line, life = FakeEtcd(), FakeLine(orphaned), Life()
+    etcd, line, lifecycle = FakeEtcd(), FakeSupervisorPipe(orphaned), Lifecycle()
     me = Standby("me", "here", 1, f"{LEASE:x}", now())
 
-    assert worker(me, etcd, line, Attention(), life).live() is ExitCode.OK
+    assert worker(me, etcd, line, InterruptFlag(), lifecycle).live() is ExitCode.OK
 
     assert line.told == [BecameReady(me)]
-    assert life.state is State.STOPPED
+    assert lifecycle.state is LifecycleState.STOPPED
     assert (etcd.get(KEYS.standby(P, me.worker)) is None) == orphaned
     assert (etcd.renew(LEASE).ttl == 0) == orphaned
 
 
 def test_it_tries_to_get_ready_ever_more_rarely() -> None:
     """A crowd of workers would starve an etcd that is slow already; but none gives up."""
-    line, attention = FakeLine(False), Unhurried()
+    line, interrupt = FakeSupervisorPipe(False), Unhurried()
     me = Standby("me", "here", 1, f"{LEASE:x}", now())
 
-    assert worker(me, Away(6), line, attention, Life()).live() is ExitCode.OK
+    assert worker(me, Away(6), line, interrupt, Lifecycle()).live() is ExitCode.OK
 
     assert line.told == [BecameReady(me)]
-    assert attention.waited == pytest.approx([0.5, 1.0, 2.0, 3.0, 3.0, 3.0], rel=0.2)
+    assert interrupt.waited == pytest.approx([0.5, 1.0, 2.0, 3.0, 3.0, 3.0], rel=0.2)
 
 
 def test_kafka_is_asked_while_etcd_is_and_forgotten_when_the_lock_is_not_ours() -> None:
     """Named, and by the time it asks somebody else is: it is a warm standby as before, with nothing assigned."""
-    etcd, line, life = FakeEtcd(), FakeLine(False, BecomeOwner(99, boottime() + 5.0, 17)), Life()
+    etcd, line, lifecycle = FakeEtcd(), FakeSupervisorPipe(False, BecomeOwner(99, boottime() + 5.0, 17)), Lifecycle()
     me = Standby("me", "here", 1, f"{LEASE:x}", now())
     reader = WatchedReader(etcd)
 
-    assert worker(me, etcd, line, Attention(), life, reader).live() is ExitCode.OK
+    assert worker(me, etcd, line, InterruptFlag(), lifecycle, reader).live() is ExitCode.OK
 
     assert line.told == [BecameReady(me), MissedLock()]
     assert reader.seen[-1] == 17

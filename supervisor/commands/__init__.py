@@ -1,1 +1,0 @@
-"""The commands of partition-supervisor, a module for each."""

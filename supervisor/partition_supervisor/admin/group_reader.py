@@ -1,0 +1,61 @@
+"""Reading the picture of a group: what etcd holds, at one revision, and where Kafka says the partitions end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from partition_supervisor.admin.group_view import Documents, GroupView, decode, draw
+from partition_supervisor.kafka.end_offsets import EndOffsets
+from partition_supervisor.listing import Snapshot, read_all
+from partition_workers.errors import Retry, Unreachable
+from partition_workers.etcd.store import Get, Store, Txn
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition
+
+#: Seconds that Kafka gets to answer, and while it has not answered before. The picture is shown without it, too.
+KAFKA_PATIENCE, KAFKA_PATIENCE_AGAIN = 3.0, 0.5
+
+
+def everything(keys: Keys) -> Txn:
+    """One linearizable reading of all that a picture needs."""
+    return Txn((), (*read_all(keys).success, Get(keys.offsets, prefix=True)))
+
+
+class GroupReader:
+    """Reads pictures, one after the other. `warn` is told once when Kafka stops answering."""
+
+    def __init__(self, store: Store, keys: Keys, ends: EndOffsets, warn: Callable[[str], None]) -> None:
+        self._store, self._keys, self._ends, self._warn = store, keys, ends, warn
+        self._kafka_answers = True
+
+    def read(self, timeout: float) -> GroupView:
+        """Raises Unreachable when etcd does not answer within `timeout` seconds; Kafka may be silent."""
+        documents = self._documents(time.monotonic() + timeout)
+        return draw(documents, self._end_offsets(documents.partitions, timeout))
+
+    def _documents(self, until: float) -> Documents:
+        while True:
+            try:
+                result = self._store.transact(everything(self._keys))
+            except Retry as error:  # the store turns to the next endpoint by itself
+                if time.monotonic() > until:
+                    raise Unreachable(str(error)) from None
+                time.sleep(0.05)  # nothing to wait upon but etcd itself
+            else:
+                items = tuple(item for found in result.answers for item in found)
+                return decode(self._keys, Snapshot(result.revision, items))
+
+    def _end_offsets(self, partitions: frozenset[Partition], timeout: float) -> dict[Partition, int]:
+        if not partitions:
+            return {}
+        patience = KAFKA_PATIENCE if self._kafka_answers else KAFKA_PATIENCE_AGAIN
+        try:
+            ends = self._ends.of({partition.topic for partition in partitions}, min(patience, timeout))
+        except Unreachable as error:
+            if self._kafka_answers:
+                self._warn(f"{error} LOG-END-OFFSET and LAG are not known.")
+            self._kafka_answers = False
+            return {}
+        self._kafka_answers = True
+        return ends

@@ -1,0 +1,200 @@
+"""The picture of a group: who owns which partition, how far it is, and who stands by.
+
+Made from what etcd holds at one revision and where Kafka says the partitions end; drawn by `status` and read by
+machines as JSON, whose form is public.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from partition_supervisor.cluster_state import ClusterState
+from partition_supervisor.listing import Snapshot
+from partition_workers.etcd.store import KeyValue
+from partition_workers.layout.documents import Host, Lock, Parked, Standby, StoredOffset
+from partition_workers.layout.keys import Keys
+from partition_workers.model import JSON, Partition, Token
+
+SCHEMA_VERSION = 1
+
+
+class PartitionState(StrEnum):
+    """`parked`: nobody may own it until a person says so; `unowned`: nobody does at the moment."""
+
+    OWNED = "owned"
+    UNOWNED = "unowned"
+    PARKED = "parked"
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker process; `pid` is its own, the one to kill."""
+
+    host: str
+    pid: int
+    worker: str
+
+    @classmethod
+    def named_in(cls, document: Lock | Standby) -> Worker:
+        return cls(document.host, document.pid, document.worker)
+
+    def as_json(self) -> JSON:
+        return {"host": self.host, "pid": self.pid, "worker": self.worker}
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionView:
+    """One partition. None stands for what is not known."""
+
+    partition: Partition
+    state: PartitionState
+    owner: Worker | None = None
+    token: Token | None = None
+    offset: int | None = None
+    end_offset: int | None = None
+    standbys: tuple[Worker, ...] = ()
+    reason: str | None = None
+    since: str | None = None
+
+    @property
+    def lag(self) -> int | None:
+        """How many records are still to be processed. Never negative: the two numbers are not read at once."""
+        if self.offset is None or self.end_offset is None:
+            return None
+        return max(0, self.end_offset - self.offset)
+
+    def as_json(self) -> JSON:
+        return {
+            "topic": self.partition.topic,
+            "partition": self.partition.number,
+            "owner": self.owner.as_json() if self.owner else None,
+            "token": self.token,
+            "offset": self.offset,
+            "end_offset": self.end_offset,
+            "lag": self.lag,
+            "standbys": [standby.as_json() for standby in self.standbys],
+            "state": self.state.value,
+            "reason": self.reason,
+            "since": self.since,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """One running supervisor. `workers`: how many it may run; 0: one for each partition."""
+
+    host: str
+    pid: int
+    workers: int
+    version: str
+    started: str
+    draining: bool
+
+    @classmethod
+    def of(cls, host: str, document: Host, drained: bool) -> HostView:
+        """`drained`: somebody ordered it; the host's own word is that it stops."""
+        draining = document.draining or drained
+        return cls(host, document.pid, document.workers, document.version, document.started, draining)
+
+    def as_json(self) -> JSON:
+        return {
+            "host": self.host,
+            "pid": self.pid,
+            "workers": self.workers,
+            "version": self.version,
+            "started": self.started,
+            "draining": self.draining,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class GroupView:
+    partitions: tuple[PartitionView, ...] = ()
+    hosts: tuple[HostView, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        return not self.partitions and not self.hosts
+
+    @property
+    def complaints(self) -> tuple[PartitionView, ...]:
+        """The partitions that nobody processes."""
+        return tuple(each for each in self.partitions if each.state is not PartitionState.OWNED)
+
+    def as_json(self) -> dict[str, JSON]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "partitions": [each.as_json() for each in self.partitions],
+            "hosts": [each.as_json() for each in self.hosts],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """What etcd holds of a group, decoded."""
+
+    cluster: ClusterState
+    offsets: Mapping[Partition, StoredOffset]
+
+    @property
+    def partitions(self) -> frozenset[Partition]:
+        """All that any key speaks of."""
+        cluster = self.cluster
+        return frozenset().union(cluster.locks, cluster.standbys, cluster.parked, self.offsets)
+
+
+def decode(keys: Keys, snapshot: Snapshot) -> Documents:
+    """Read the keys of a group; those that are not ours are passed over."""
+    cluster = ClusterState(keys)
+    cluster.list_anew(snapshot)
+    return Documents(cluster, dict(_offsets(keys, snapshot.items)))
+
+
+def draw(documents: Documents, ends: Mapping[Partition, int]) -> GroupView:
+    """The picture. `ends` may know partitions that etcd does not know yet, and lack some, or all."""
+    cluster = documents.cluster
+    return GroupView(
+        tuple(
+            _partition(documents, partition, ends.get(partition))
+            for partition in sorted({*documents.partitions, *ends})
+        ),
+        tuple(HostView.of(name, cluster.hosts[name], name in cluster.drained) for name in sorted(cluster.hosts)),
+    )
+
+
+def _partition(documents: Documents, partition: Partition, end: int | None) -> PartitionView:
+    cluster = documents.cluster
+    held, parked = cluster.locks.get(partition), cluster.parked.get(partition)
+    offset = documents.offsets.get(partition) or parked
+    standbys = tuple(map(Worker.named_in, cluster.ready_standbys(partition)))
+    state = PartitionState.PARKED if parked else PartitionState.OWNED if held else PartitionState.UNOWNED
+    return PartitionView(
+        partition,
+        state,
+        owner=Worker.named_in(held.lock) if held else None,
+        token=held.token if held else None,
+        offset=offset.offset if offset else None,
+        end_offset=end,
+        standbys=standbys,
+        reason=_reason(state, parked, bool(cluster.hosts), bool(standbys)),
+        since=parked.at if parked else held.lock.since if held else None,
+    )
+
+
+def _reason(state: PartitionState, parked: Parked | None, any_host: bool, any_standby: bool) -> str | None:
+    if parked:
+        return parked.reason
+    if state is PartitionState.OWNED or any_standby:
+        return None
+    return "no worker stands by" if any_host else "no supervisor is running"
+
+
+def _offsets(keys: Keys, items: Iterable[KeyValue]) -> Iterable[tuple[Partition, StoredOffset]]:
+    for item in items:
+        if item.key.startswith(keys.offsets):
+            try:
+                yield keys.partition_of(item.key), StoredOffset.decode(item.value)
+            except (ValueError, IndexError):
+                continue  # not ours

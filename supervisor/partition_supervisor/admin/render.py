@@ -1,0 +1,132 @@
+"""How a picture of a group looks: a table for people, lines with tabs for programs."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from partition_supervisor.admin.group_view import GroupView, HostView, PartitionView, Worker
+
+#: From this width on, headings stand in one line, with more space between.
+WIDE = 100
+STYLES = {"owned": "", "unowned": "red", "parked": "yellow"}
+COLUMNS = ("PARTITION", "OWNER", "PID", "TOKEN", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "SINCE", "STANDBYS")
+HOST_COLUMNS = ("HOST", "PID", "WORKERS", "VERSION", "STARTED", "DRAINING")
+NAMES = ("PARTITION", "OWNER", "HOST")
+NUMBERS = ("PID", "TOKEN", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "WORKERS")
+TSV = ("topic", "partition", "state", "host", "pid", "worker", "token", "offset", "end_offset", "lag", "since",
+       "standbys", "reason")  # fmt: skip
+
+
+def tsv(partitions: Iterable[PartitionView]) -> Iterator[str]:
+    """A line of headings and one for each partition. What is not known is empty."""
+    yield "\t".join(TSV)
+    for each in partitions:
+        owner = each.owner
+        cells = (
+            *each.partition, each.state.value,
+            *((owner.host, owner.pid, owner.worker) if owner else (None, None, None)),
+            each.token, each.offset, each.end_offset, each.lag, each.since,
+            ",".join(f"{standby.host}:{standby.pid}" for standby in each.standbys), each.reason,
+        )  # fmt: skip
+        yield "\t".join("" if cell is None else " ".join(str(cell).split()) for cell in cells)
+
+
+def complaints(picture: GroupView) -> Iterator[tuple[str, str]]:
+    """What is wrong, in a line for each thing, with its style."""
+    parked = [each for each in picture.complaints if each.state == "parked"]
+    for each in parked:
+        yield f"{each.partition} is parked at offset {dash(each.offset)}: {each.reason}", STYLES["parked"]
+    unowned = [each for each in picture.complaints if each.state == "unowned"]
+    for reason, group in groupby(sorted(unowned, key=why), key=why):
+        names = [str(each.partition) for each in group]
+        says = f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} no owner"
+        yield f"{says}: {reason}" if reason else says, STYLES["unowned"]
+
+
+def why(each: PartitionView) -> str:
+    return each.reason or ""
+
+
+def pretty(picture: GroupView, width: int) -> RenderableType:
+    """The partitions, what is wrong with them, and the hosts."""
+    partitions = table(COLUMNS, width)
+    for each in picture.partitions:
+        partitions.add_row(*map(Text, row(each, width)), style=STYLES[each.state])
+    hosts = table(HOST_COLUMNS, width)
+    for host in picture.hosts:
+        hosts.add_row(*map(Text, host_row(host)), style="yellow" if host.draining else "")
+    notes = [Text(line, style=style) for line, style in complaints(picture)]
+    return Group(
+        partitions if picture.partitions else Text("no partitions yet"),
+        *([Text(""), *notes] if notes else []),
+        Text(""),
+        hosts if picture.hosts else Text("no supervisor is running"),
+    )
+
+
+def table(columns: Iterable[str], width: int) -> Table:
+    """Columns without lines. Only names fold when room is short; numbers are never cut."""
+    made = Table(box=None, padding=(0, 2 if width >= WIDE else 1, 0, 0), pad_edge=False, header_style="bold")
+    for name in columns:
+        heading = name if width >= WIDE else "-\n".join(name.rsplit("-", 1))
+        made.add_column(
+            heading, justify="right" if name in NUMBERS else "left", overflow="fold", no_wrap=name not in NAMES
+        )  # fmt: skip
+    return made
+
+
+def row(each: PartitionView, width: int) -> tuple[str, ...]:
+    owner = each.owner
+    return (
+        str(each.partition),
+        owner.host if owner else "(parked)" if each.state == "parked" else "(none)",
+        dash(owner.pid if owner else None),
+        dash(each.token),
+        dash(each.offset),
+        dash(each.end_offset),
+        dash(each.lag),
+        moment(each.since),
+        standbys(each.standbys, width),
+    )
+
+
+def host_row(host: HostView) -> tuple[str, ...]:
+    workers = str(host.workers) if host.workers else "all"
+    return host.host, str(host.pid), workers, host.version, moment(host.started), "yes" if host.draining else "no"
+
+
+def standbys(workers: Iterable[Worker], width: int) -> str:
+    """`host:pid, ...` in short lines, broken between them only: a pid is never cut in two."""
+    line, name = (40, 24) if width >= WIDE else (20, 12)
+    listed = ", ".join(address(worker, name) for worker in workers)
+    return "\n".join(textwrap.wrap(listed, line, break_long_words=False, break_on_hyphens=False)) or "-"
+
+
+def address(worker: Worker, longest: int) -> str:
+    """`host:pid`. A long host name loses its middle: names often differ at one end, and the hosts' table has all."""
+    host = worker.host
+    if len(host) > longest:
+        host = f"{host[: longest // 2]}~{host[-(longest - longest // 2 - 1) :]}"
+    return f"{host}:{worker.pid}"
+
+
+def dash(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def moment(written: str | None) -> str:
+    """A time of a document in the reader's time zone: the time of today, the day of others."""
+    try:
+        local = datetime.fromisoformat(written or "").astimezone()
+    except ValueError:
+        return written or "-"
+    return f"{local:%H:%M:%S}" if local.date() == datetime.now().astimezone().date() else f"{local:%Y-%m-%d}"

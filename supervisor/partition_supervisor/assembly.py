@@ -1,0 +1,126 @@
+"""The composition root of a supervisor: everything that it consists of is made here, and ended here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+from setproctitle import setproctitle
+
+from partition_supervisor import __version__
+from partition_supervisor.cluster.background import BackgroundCalls
+from partition_supervisor.cluster.membership import Membership
+from partition_supervisor.cluster.peer_monitor import Listener, PeerMonitor, address_towards
+from partition_supervisor.cluster.watcher import EtcdWatcher
+from partition_supervisor.cluster_state import ClusterState
+from partition_supervisor.config import Config, most_reasonable_workers
+from partition_supervisor.control.loop import Supervisor
+from partition_supervisor.events import (
+    ClusterChanged,
+    ClusterListed,
+    HostDied,
+    HostLives,
+    LeaseGone,
+    PartitionsChanged,
+    SignalArrived,
+)
+from partition_supervisor.inbox import Inbox
+from partition_supervisor.kafka.offset_mirror import OffsetMirror
+from partition_supervisor.kafka.topic_discovery import TopicDiscovery
+from partition_supervisor.processes.children import Children
+from partition_supervisor.processes.forkserver import FOR_THE_SUPERVISOR, ForkServer
+from partition_workers.errors import ExitCode
+from partition_workers.etcd.client import Etcd
+from partition_workers.etcd.options import address
+from partition_workers.etcd.status import version_warning
+from partition_workers.etcd.store import ServerStatus
+from partition_workers.layout.documents import Host, now
+
+log = logging.getLogger(__name__)
+
+
+def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
+    """Make everything that a supervisor consists of, and run it."""
+    setproctitle(f"partition-supervisor: supervisor {config.host_id}")
+    inbox = Inbox()
+    for number in FOR_THE_SUPERVISOR:
+        signal.signal(number, lambda got, _frame: inbox.post(SignalArrived(got)))
+    store = Etcd(config.etcd)
+    topics = TopicDiscovery(config.kafka_client(), config.topics)
+    mirror = OffsetMirror(config.kafka_client(), config.group)
+    membership = Membership(
+        store, config.keys, config.host_id, config.lease_ttl, gone=lambda lease: inbox.post(LeaseGone(lease))
+    )
+    peers = PeerMonitor(
+        config.host_id,
+        died=lambda host, link: inbox.post(HostDied(host, link)),
+        lives=lambda host, link: inbox.post(HostLives(host, link)),
+    )
+    listener: Listener | None = None
+    stopped = threading.Event()
+    background = BackgroundCalls(inbox)
+    eyes = EtcdWatcher(
+        store,
+        config.keys,
+        every=max(1.0, config.lease_ttl / 2),
+        listed=lambda snapshot: inbox.post(ClusterListed(snapshot)),
+        changed=lambda changes: inbox.post(ClusterChanged(changes)),
+    )
+    try:
+        topic_ids = topics.first_look(config.connect_timeout)
+        places = config.workers or len(topic_ids)
+        if places > most_reasonable_workers():
+            log.warning("%d workers on this host: more than 16 for each core; see --workers", places)
+        listener = listen(config)
+        link = listener.link if listener else ""
+        membership.enter(Host(config.workers, __version__, os.getpid(), "", now(), link=link), config.connect_timeout)
+        warn_of_old_servers(store)
+        cluster = ClusterState(config.keys)
+        first = eyes.look()
+        cluster.list_anew(first)
+        eyes.open(first)
+        threading.Thread(
+            target=topics.watch,
+            args=(lambda found: inbox.post(PartitionsChanged(found)), stopped),
+            daemon=True,
+        ).start()
+        log.info("%s: supervisor of %d partitions of %s, with %d places", config.host_id, len(topic_ids),
+                 ", ".join(config.topics), places)  # fmt: skip
+        children = Children(fork_server.context, inbox, listener.socket if listener else None)
+        supervisor = Supervisor(
+            config, fork_server, inbox, children, cluster, store, membership, peers, background, topic_ids,
+            mirror.copy, time.monotonic,
+        )  # fmt: skip
+        return supervisor.run()
+    finally:
+        stopped.set()
+        eyes.close()
+        membership.leave()
+        peers.close()
+        if listener:
+            listener.close()  # after we left, or the others would take us for dead
+        background.close()
+        store.close()
+
+
+def listen(config: Config) -> Listener | None:
+    """Where the other supervisors connect to, if anywhere. Raises Misconfigured for an address that is not ours."""
+    if config.listen == "none":
+        return None
+    found = config.listen or address_towards(address(config.etcd.endpoints[0]))
+    if found is None:
+        log.warning("no way to %s yet: the others will notice this host's death by its lease alone; see --listen",
+                    config.etcd.endpoints[0])  # fmt: skip
+        return None
+    return Listener(found, config.host_id)
+
+
+def warn_of_old_servers(store: Any) -> None:
+    """An etcd that is too old is no reason to refuse, but one to be told."""
+    for server in store.status():
+        if isinstance(server, ServerStatus) and (warning := version_warning(server.version)):
+            log.warning("%s: %s", server.endpoint, warning)

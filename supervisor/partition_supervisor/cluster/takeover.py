@@ -1,0 +1,163 @@
+"""A dead worker's lock goes straight to a warm standby: what is said to etcd, in blocking calls.
+
+This runs in a thread of the supervisor, never in its loop. The worker is known to be gone, its process was reaped;
+should that ever be wrong, its commits are refused all the same, because every write to the lock ends the token.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from partition_workers.backoff import delays
+from partition_workers.errors import LeaseGone, Retry
+from partition_workers.etcd.store import Store, Txn, TxnResult
+from partition_workers.layout import documents
+from partition_workers.layout.documents import Cause, Lock, Standby
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Offset, Partition, Token
+from partition_workers.ownership import transactions
+
+#: Seconds after which etcd's silence ends the attempt; the lease then decides.
+PATIENCE = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The lock is `standby`'s now, under `token`. `offset`: where the owner before has ended, if it said so."""
+
+    standby: Standby
+    token: Token
+    offset: Offset | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A worker's: when it was seen, and the how manieth it was in a row without a commit (see `poison.py`)."""
+
+    worker: str
+    exit_seen: str
+    deaths: int
+
+
+def take_over(
+    store: Store,
+    keys: Keys,
+    partition: Partition,
+    death: Death,
+    standbys: Sequence[Standby],
+    token: Token | None = None,
+    patience: float = PATIENCE,
+) -> Named | None:
+    """Name a successor for the lock of the dead worker, or free it. None: it had no lock, or nobody is ready.
+
+    `token`: the dead worker's, where known; a wrong one costs one more question. `patience`: so many seconds etcd
+    may be silent.
+    """
+    if token is None:
+        token = _token_of(store, keys, partition, death.worker)
+    candidates = list(standbys)
+    until = time.monotonic() + patience
+    pauses = delays(0.02, 0.5)
+    while token is not None and time.monotonic() < until:
+        successor = candidates[0] if candidates else None
+        lock = _successor_lock(successor, death) if successor else None
+        try:
+            result = store.transact(transactions.take_over(keys, partition, token, lock))
+        except LeaseGone:
+            candidates.pop(0)
+            continue
+        except Retry:
+            time.sleep(next(pauses))
+            continue
+        if result.succeeded:
+            return Named(successor, result.revision) if successor else None
+        holder, token = _holder(result)
+        if holder is not None and successor is not None and holder == successor.worker and token is not None:
+            return Named(successor, token)  # an earlier try had landed
+        if holder != death.worker:
+            return None
+    return None
+
+
+def pass_on(
+    store: Store,
+    keys: Keys,
+    partition: Partition,
+    named: Named,
+    standbys: Sequence[Standby],
+    death: Death | None,
+) -> Named | None:
+    """Impatience: if the successor has committed nothing, name the next one. None: it has, or nobody else is ready.
+
+    Safe however wrong it is: the worst case is that the slow successor's first transaction is refused.
+    """
+    for candidate in standbys:
+        lock = _successor_lock(candidate, death)
+        try:
+            result = _insist(store, transactions.pass_on(keys, partition, named.token, lock))
+        except (LeaseGone, Retry):
+            continue
+        return Named(candidate, result.revision) if result.succeeded else None
+    return None
+
+
+def deaths_in_a_row(store: Store, keys: Keys, partition: Partition, token: Token, before: int) -> int:
+    """How many owners died without a commit, the one of `token` included; it began when it were `before`.
+
+    Its host is gone, so only etcd knows whether it has committed more than its entrance. In doubt it has not:
+    care costs a moment, carelessness may cost a host.
+    """
+    if before:
+        with contextlib.suppress(Retry):
+            stored = store.get(keys.offset(partition))
+            offset = documents.StoredOffset.decode(stored.value) if stored is not None else None
+            if offset is not None and offset.token == token and offset.sequence > 1:
+                return 1
+    return before + 1
+
+
+def forget(store: Store, lease: int, logs: logging.Handler) -> None:
+    """What remains of a dead worker: its lease, with its standby key, and the reader of its log."""
+    with contextlib.suppress(Retry, LeaseGone):  # it ends by itself
+        store.revoke(lease)
+    logs.close()
+
+
+def _insist(store: Store, txn: Txn) -> TxnResult:
+    """A few times; then Retry is raised."""
+    for pause in itertools.islice(delays(0.02, 0.5), 5):
+        with contextlib.suppress(Retry):
+            return store.transact(txn)
+        time.sleep(pause)
+    return store.transact(txn)
+
+
+def _successor_lock(standby: Standby, death: Death | None) -> Lock:
+    if death is None:
+        return Lock.naming(standby, Cause.HANDED_OVER)
+    return Lock.naming(standby, Cause.TAKEN_OVER, death.exit_seen, death.deaths)
+
+
+def _token_of(store: Store, keys: Keys, partition: Partition, worker: str) -> Token | None:
+    until = time.monotonic() + PATIENCE
+    for pause in delays(0.02, 0.5):
+        try:
+            found = store.get(keys.lock(partition))
+        except Retry:
+            if time.monotonic() > until:
+                return None
+            time.sleep(pause)
+            continue
+        held = found is not None and Lock.decode(found.value).worker == worker
+        return found.mod_revision if found is not None and held else None
+    raise AssertionError  # the delays have no end
+
+
+def _holder(result: TxnResult) -> tuple[str | None, Token | None]:
+    lock = result.answers[-1]
+    return (Lock.decode(lock[0].value).worker, lock[0].mod_revision) if lock else (None, None)

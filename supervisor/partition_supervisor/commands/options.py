@@ -1,0 +1,78 @@
+"""Options that several commands share. Each may also come from its variable PARTITION_SUPERVISOR_<OPTION>."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from partition_workers.errors import Misconfigured
+from partition_workers.etcd.options import EtcdOptions, parse_endpoints
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+BOOTSTRAP_SERVERS = "127.0.0.1:9092"
+ETCD_ENDPOINTS = "127.0.0.1:2379"
+
+
+def option(*names: str, **settings: Any) -> Callable[[F], F]:
+    """A click option with an environment variable named after it, shown in --help."""
+    long_name = next(name for name in names if name.startswith("--")).split("/")[0]
+    variable = "PARTITION_SUPERVISOR_" + long_name.removeprefix("--").replace("-", "_").upper()
+    envvar = [variable, *settings.pop("also", [])]
+    return click.option(*names, envvar=envvar, show_envvar=True, **settings)
+
+
+def kafka_options(command: F) -> F:
+    command = option("-X", "--kafka-property", "properties", multiple=True, metavar="KEY=VALUE",
+                     help="Any other librdkafka property, e.g. security.protocol=SASL_SSL. Repeatable.",
+                     )(command)  # fmt: skip
+    return option("-b", "--bootstrap-servers", default=BOOTSTRAP_SERVERS, show_default=True, metavar="HOST:PORT,...",
+                  help="Kafka's brokers.")(command)  # fmt: skip
+
+
+def etcd_options(command: F) -> F:
+    """The variables of etcdctl serve as well: a shell in which etcdctl works is a shell in which this works."""
+    for made in reversed((
+        option("-e", "--etcd-endpoints", default=ETCD_ENDPOINTS, show_default=True, metavar="HOST:PORT,...",
+               also=["ETCDCTL_ENDPOINTS"], help="All members of etcd."),
+        option("--etcd-cacert", metavar="FILE", also=["ETCDCTL_CACERT"], help="The CA of etcd's certificate."),
+        option("--etcd-cert", metavar="FILE", also=["ETCDCTL_CERT"], help="Our certificate for etcd."),
+        option("--etcd-key", metavar="FILE", also=["ETCDCTL_KEY"], help="The key of that certificate."),
+        option("--etcd-user", metavar="NAME[:PASSWORD]", also=["ETCDCTL_USER"],
+               help="Our user in etcd; the password may come from ETCDCTL_PASSWORD."),
+        option("--etcd-prefix", default="partition-supervisor", show_default=True,
+               help="The first part of every key in etcd."),
+        option("-g", "--group", default="partition-supervisor", show_default=True,
+               help="Supervisors of one group share their partitions, states and offsets."),
+    )):  # fmt: skip
+        command = made(command)
+    return command
+
+
+def etcd_from(values: dict[str, Any]) -> EtcdOptions:
+    """Take the etcd options out of a command's values."""
+    user = values.pop("etcd_user")
+    password = os.environ.get("PARTITION_SUPERVISOR_ETCD_PASSWORD", os.environ.get("ETCDCTL_PASSWORD"))
+    if user and ":" in user:
+        user, _, password = user.partition(":")
+    return EtcdOptions(
+        parse_endpoints(values.pop("etcd_endpoints")),
+        ca_cert=values.pop("etcd_cacert"),
+        cert=values.pop("etcd_cert"),
+        key=values.pop("etcd_key"),
+        user=user or None,
+        password=password if user else None,
+    )
+
+
+def properties_from(pairs: tuple[str, ...]) -> dict[str, str]:
+    properties = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise Misconfigured(f"-X {pair}: write it as KEY=VALUE")
+        properties[key.strip()] = value
+    return properties

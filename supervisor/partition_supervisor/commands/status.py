@@ -1,0 +1,162 @@
+"""`partition-supervisor status`: who owns which partition, how far it is, and who stands by."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from partition_supervisor.admin.render import complaints, pretty, tsv
+from partition_supervisor.commands.errors import PlainCommand
+from partition_supervisor.commands.options import etcd_from, etcd_options, kafka_options, option, properties_from
+from partition_workers.errors import ExitCode, Unreachable
+from partition_workers.layout.keys import Keys
+
+if TYPE_CHECKING:
+    from partition_supervisor.admin.group_view import GroupView
+
+#: Columns of what is not written to a terminal, unless COLUMNS says otherwise.
+PIPE_WIDTH = 120
+
+
+@click.command(cls=PlainCommand)
+@option("-o", "--output", type=click.Choice(["pretty", "json", "tsv"]), default="pretty", show_default=True,
+        help="A table for people; JSON or tab-separated values for programs.")  # fmt: skip
+@option("-w", "--watch", type=click.FloatRange(min=0.1), is_flag=False, flag_value=1.0, default=None,
+        metavar="[SECONDS]", help="Show it again and again, each second if nothing else is said; Ctrl-C ends it.",
+        )  # fmt: skip
+@option("--check", is_flag=True, help="Exit with 3 if a partition has no owner or is parked, or nothing is there.")
+@kafka_options
+@etcd_options
+@option("--timeout", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True,
+        metavar="SECONDS", help="How long to wait for etcd. Kafka gets 3 seconds, and may be silent.")  # fmt: skip
+def status(
+    output: str, watch: float | None, check: bool, timeout: float, bootstrap_servers: str,
+    properties: tuple[str, ...], etcd_prefix: str, group: str, **values: Any,
+) -> None:  # fmt: skip
+    """Show who owns which partition, how far it is, and who stands by.
+
+    It is read from etcd, at one moment for all partitions, and does not depend on any supervisor; the ends of
+    the partitions are asked of Kafka. PID is the worker process: kill it, and watch a standby go on.
+
+    \b
+    Examples:
+      $ partition-supervisor status
+      $ partition-supervisor status --watch 0.5
+      $ partition-supervisor status -o tsv | column -t -s $'\\t'
+    \b
+      The pid of the worker that owns events[0]:
+      $ partition-supervisor status -o json | jq '.partitions[]
+          | select(.topic == "events" and .partition == 0) | .owner.pid'
+    \b
+      In a script or a probe; what is wrong is said on standard error:
+      $ partition-supervisor status --check >/dev/null || page-somebody
+    \b
+    The JSON: schema_version (1), partitions (topic, partition, owner, token, offset, end_offset, lag,
+    standbys, state, reason, since) and hosts. What is not known is null; with --watch, each line is one reading.
+    Exit codes: 0 fine, 3 --check found something, 69 etcd unreachable, 78 bad configuration.
+    """
+    from partition_supervisor.admin.group_reader import GroupReader
+    from partition_supervisor.kafka.end_offsets import EndOffsets
+    from partition_workers.etcd.client import Etcd
+
+    if check and watch is not None:
+        raise click.UsageError("--check looks once: it cannot be combined with --watch")
+    etcd = etcd_from(values)
+    where = ",".join(etcd.endpoints)
+    ends = EndOffsets({**properties_from(properties), "bootstrap.servers": bootstrap_servers})
+    store = Etcd(etcd)
+    reader = GroupReader(store, Keys.of(etcd_prefix, group), ends, warn=complain)
+
+    def read() -> GroupView:
+        try:
+            return reader.read(timeout)
+        except Unreachable as error:
+            raise Unreachable(
+                f"etcd does not answer at {where} ({error}): is it running, and is --etcd-endpoints right?"
+            ) from None
+
+    try:
+        if watch is not None:
+            show_again_and_again(read, output, watch)
+            return
+        picture = read()
+    finally:
+        store.close()
+    show(picture, output)
+    if picture.empty:
+        complain(f"nothing of the group {group!r} is in etcd at {where}: no supervisor of it has run there yet")
+    if check:
+        sys.exit(int(verdict(picture)))
+
+
+def verdict(picture: GroupView) -> ExitCode:
+    """The answer of --check, with what is wrong on standard error."""
+    if picture.hosts and not picture.partitions:
+        complain("no partition has a worker yet")
+    for line, _ in complaints(picture):
+        complain(line)
+    return ExitCode.OK if picture.partitions and not picture.complaints else ExitCode.CONDITION_NOT_MET
+
+
+def complain(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def show(picture: GroupView, output: str, indent: int | None = 2) -> None:
+    if output == "json":
+        click.echo(json.dumps(picture.as_json(), indent=indent, ensure_ascii=False))
+    elif output == "tsv":
+        click.echo("\n".join(tsv(picture.partitions)))
+    elif not picture.empty:
+        console = to_stdout()
+        with console.capture() as drawn:
+            console.print(pretty(picture, console.width))
+        click.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()), color=True)
+
+
+def show_again_and_again(read: Callable[[], GroupView], output: str, every: float) -> None:
+    """Until Ctrl-C or TERM. Only the first reading must succeed."""
+    ended = threading.Event()
+
+    def end(_number: int, _frame: object) -> None:
+        ended.set()  # the exception may be raised in a finalizer or in a callback of a library, and be lost there
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    console = to_stdout()
+    with suppress(KeyboardInterrupt):
+        if output != "pretty" or not console.is_terminal:
+            for picture in readings(read, every, ended):
+                show(picture, output, indent=None)
+            return
+        with Live(console=console, auto_refresh=False) as live:
+            for picture in readings(read, every, ended):
+                live.update(pretty(picture, console.width), refresh=True)
+
+
+def readings(read: Callable[[], GroupView], every: float, ended: threading.Event) -> Iterator[GroupView]:
+    picture = read()
+    while not ended.is_set():
+        yield picture
+        ended.wait(every)
+        try:
+            picture = read()
+        except Unreachable as error:
+            complain(f"{error} Shown is what was there before.")
+
+
+def to_stdout() -> Console:
+    """Colours and the terminal's width for a terminal; plain text for anything else."""
+    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else PIPE_WIDTH
+    return Console(width=width, highlight=False, markup=False, emoji=False)

@@ -1,0 +1,156 @@
+"""Everything that can be configured for `run`, checked once, each with its unit and the reason for its default."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+from dataclasses import dataclass, field
+
+from partition_workers.errors import Misconfigured
+from partition_workers.etcd.options import EtcdOptions
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition
+from partition_workers.protocol import WorkerSettings
+
+#: librdkafka properties that the promises rest upon, each with the reason why nobody may set it.
+OWNED = {
+    "bootstrap.servers": "use --bootstrap-servers",
+    "group.id": "use --group",
+    "enable.auto.commit": "offsets are stored in etcd, together with the state",
+    "enable.auto.offset.store": "offsets are stored in etcd, together with the state",
+    "auto.offset.reset": "a missing offset stops the partition, nothing is skipped. For the first start: --start",
+    "isolation.level": "records of aborted transactions must not be seen",
+    "group.instance.id": "there is no group to join",
+    "group.protocol": "there is no group to join",
+    "session.timeout.ms": "there is no group to join; see --lease-ttl",
+    "heartbeat.interval.ms": "there is no group to join; see --lease-ttl",
+    "max.poll.interval.ms": "see --handler-timeout",
+    "partition.assignment.strategy": "there is no group to join",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Times in seconds."""
+
+    handler: str
+    topics: tuple[str, ...]
+    bootstrap_servers: str
+    etcd: EtcdOptions
+    group: str = "partition-supervisor"
+    etcd_prefix: str = "partition-supervisor"
+    host_id: str = field(default_factory=socket.gethostname)
+    #: 0: one for each partition.
+    workers: int = 0
+    #: How long a dead *host* goes unnoticed. Shorter means more false alarms when etcd elects a leader (1 to 3 s).
+    lease_ttl: int = 5
+    #: Where the other supervisors connect to. Empty: the address that leads to etcd; "none": nowhere.
+    listen: str = ""
+    #: A commit is a write to every etcd member's disk; ten a second cost little and replay little.
+    commit_interval: float = 0.1
+    #: 0: never. Longer than any record takes; slower handlers call heartbeat().
+    handler_timeout: float = 60.0
+    graceful_timeout: float = 30.0
+    max_retries: int = 3
+    on_error: str = "stop"
+    dlq_topic: str | None = None
+    #: A person with a kill command does not come three times to the same record.
+    max_deaths: int = 3
+    #: 0: no limit. A leak ends the host otherwise.
+    max_worker_memory: int = 0
+    #: 0: no limit.
+    max_records: int = 0
+    #: Membership changes come in crowds: a deployment, a rack. Moving partitions can wait, failover does not.
+    rebalance_delay: float = 3.0
+    mirror_offsets: bool = True
+    start: str = "earliest"
+    connect_timeout: float = 15.0
+    kafka: dict[str, str] = field(default_factory=dict)
+    log_level: int = logging.INFO
+
+    def __post_init__(self) -> None:
+        _at_least("--workers", self.workers, 0)
+        _within("--lease-ttl", self.lease_ttl, 2, 60, "etcd grants no lease shorter than 2 s")
+        _within("--commit-interval", self.commit_interval, 0, 60, "0 commits after every record")
+        _at_least("--handler-timeout", self.handler_timeout, 0)
+        _at_least("--graceful-timeout", self.graceful_timeout, 0)
+        _at_least("--max-retries", self.max_retries, 0)
+        _at_least("--max-deaths", self.max_deaths, 1)
+        _at_least("--max-worker-memory", self.max_worker_memory, 0)
+        _at_least("--max-records", self.max_records, 0)
+        _at_least("--rebalance-delay", self.rebalance_delay, 0)
+        if (self.on_error == "dlq") != (self.dlq_topic is not None):
+            raise Misconfigured("--on-error dlq and --dlq-topic belong together: give both or neither")
+        if not self.topics:
+            raise Misconfigured("no topic: give at least one --topic")
+        for name in (self.group, self.host_id, *self.topics):
+            if not name or "/" in name:
+                raise Misconfigured(f"{name!r} cannot be a name: it must not be empty nor contain '/'")
+        for key in self.kafka:
+            if key in OWNED:
+                raise Misconfigured(f"-X {key}: this property is not yours to set: {OWNED[key]}")
+
+    @property
+    def keys(self) -> Keys:
+        return Keys.of(self.etcd_prefix, self.group)
+
+    def kafka_client(self) -> dict[str, str | int | float | bool]:
+        """For clients that only ask, like the one that looks for new partitions."""
+        return {"bootstrap.servers": self.bootstrap_servers, "log.connection.close": False, **self.kafka}
+
+    def kafka_reader(self, readers: int) -> dict[str, str | int | float | bool]:
+        """For a worker's consumer. What is fetched ahead is bounded by the number of `readers` on this host."""
+        return {
+            "fetch.queue.backoff.ms": 1,
+            "queued.min.messages": max(2_000, 100_000 // max(1, readers)),
+            "queued.max.messages.kbytes": max(4_096, 131_072 // max(1, readers)),
+            "fetch.wait.max.ms": 100,
+            **self.kafka_client(),
+            "group.id": self.group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+        }
+
+    def for_worker(
+        self, partition: Partition, worker: str, lease: int, topic_id: str, readers: int
+    ) -> WorkerSettings:
+        return WorkerSettings(
+            partition=partition,
+            worker=worker,
+            host=self.host_id,
+            lease=lease,
+            handler=self.handler,
+            keys=self.keys,
+            etcd=self.etcd,
+            kafka=self.kafka_reader(readers),
+            topic_id=topic_id,
+            start=self.start,
+            lease_ttl=self.lease_ttl,
+            commit_interval=self.commit_interval,
+            handler_timeout=self.handler_timeout,
+            max_retries=self.max_retries,
+            on_error=self.on_error,
+            dlq_topic=self.dlq_topic,
+            max_deaths=self.max_deaths,
+            max_records=int(self.max_records * random.uniform(0.9, 1.1)),  # or they would all be replaced at once
+            log_level=self.log_level,
+        )
+
+
+def most_reasonable_workers() -> int:
+    """More workers than this on one host deserve a warning."""
+    return 16 * (os.cpu_count() or 1)
+
+
+def _at_least(option: str, value: float, least: float) -> None:
+    if value < least:
+        raise Misconfigured(f"{option} {value}: must be {least} or more")
+
+
+def _within(option: str, value: float, least: float, most: float, why: str) -> None:
+    if not least <= value <= most:
+        raise Misconfigured(f"{option} {value}: must be from {least} to {most}; {why}")

@@ -1,0 +1,44 @@
+"""The workers of a host that stops are told to leave one after the other, owners first.
+
+Hand-overs that come together take the processor from each other, and so does a process that ends. So the next worker
+is told when the one before it is gone, which is a moment after its successor went on; or when it does not go.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+
+from partition_supervisor.control.failover import Failover
+from partition_supervisor.control.timers import Timers
+from partition_supervisor.processes.children import Child, Children
+
+#: Seconds after which the next one is told, whatever became of the one before.
+STEP = 0.1
+
+
+class GracefulShutdown:
+    def __init__(self, children: Children, failover: Failover, timers: Timers, graceful_timeout: float) -> None:
+        self._children, self._failover, self._timers = children, failover, timers
+        self._graceful_timeout = graceful_timeout
+        self._waiting: deque[Child] = deque()
+        self._step = STEP
+
+    def begin(self) -> None:
+        """All are told in the first half of the time that they have."""
+        self._waiting.extend(sorted(self._children, key=lambda child: child.token is None))
+        self._step = min(STEP, self._graceful_timeout / 2 / max(1, len(self._waiting)))
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Somebody is gone: the next."""
+        while self._waiting:
+            child = self._waiting.popleft()
+            if self._children.get(child.worker) is child and not child.leaving:
+                self._failover.leave(child)
+                self._timers.after(self._step, partial(self._insist, len(self._waiting)))
+                return
+
+    def _insist(self, waiting: int) -> None:
+        if len(self._waiting) == waiting:  # nobody was told since
+            self.go_on()

@@ -1,0 +1,90 @@
+"""What can happen to a supervisor, as past-tense facts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from partition_supervisor.listing import Snapshot
+from partition_workers.etcd.store import Change
+from partition_workers.model import Partition
+from partition_workers.protocol import Report
+
+
+@dataclass(frozen=True, slots=True)
+class ChildReported:
+    worker: str
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class ChildExited:
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignalArrived:
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterListed:
+    """All of what etcd knows of the group, as of one revision."""
+
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterChanged:
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionsChanged:
+    """The partitions of our topics, each with its topic's id."""
+
+    topic_ids: dict[Partition, str]
+
+
+@dataclass(frozen=True, slots=True)
+class BackgroundCallDone:
+    """What was to be done over the network is done, or has failed; `then` goes on in the loop."""
+
+    then: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseGone:
+    """etcd says that a lease we renew has ended: a standby's, or our host's."""
+
+    lease: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostDied:
+    """Nobody is left there, neither supervisor nor worker; `link` tells which of several lives it was."""
+
+    host: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostLives:
+    """It had been taken for dead, and was reached again."""
+
+    host: str
+    link: str
+
+
+Event = (
+    ChildReported
+    | ChildExited
+    | SignalArrived
+    | ClusterListed
+    | ClusterChanged
+    | PartitionsChanged
+    | BackgroundCallDone
+    | LeaseGone
+    | HostDied
+    | HostLives
+)

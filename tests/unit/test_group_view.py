@@ -1,0 +1,160 @@
+"""The picture of a group: drawn from what etcd holds and where Kafka says the partitions end."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from partition_supervisor.admin.group_view import GroupView, decode, draw
+from partition_supervisor.listing import Snapshot
+from partition_workers.etcd.store import KeyValue
+from partition_workers.layout.documents import Document, Host, Lock, Parked, Standby, StoredOffset
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition
+
+KEYS = Keys.of("prefix", "group")
+E0, E1, E2 = (Partition("events", number) for number in range(3))
+LOCK = Lock("worker-1", "host-a", 101, "1f", "acquired", "2030-01-01T00:00:00.000000Z")
+OFFSET = StoredOffset(offset=7, token=42, sequence=3, topic_id="", at="2030-01-01T00:00:01.000000Z")
+HOST = Host(4, "1.2.3", 100, "", "2030-01-01T00:00:00.000000Z")
+PARKED = Parked(5, "a record kills every worker", "host-a", "2030-01-01T00:00:02.000000Z")
+
+
+def standby(worker: str, since: str = "", host: str = "host-b", pid: int = 201) -> Standby:
+    return Standby(worker, host, pid, "2f", since)
+
+
+def key_value(key: str, value: Document | bytes, revision: int = 42) -> KeyValue:
+    return KeyValue(key, value if isinstance(value, bytes) else value.encode(), 1, revision, revision)
+
+
+def picture(*items: KeyValue, ends: dict[Partition, int] | None = None) -> GroupView:
+    return draw(decode(KEYS, Snapshot(100, items)), ends or {})
+
+
+def shown(drawn: GroupView) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(json.dumps(drawn.as_json()))
+    return document
+
+
+def test_an_owned_partition_has_every_field() -> None:
+    drawn = picture(
+        key_value(KEYS.lock(E0), LOCK),
+        key_value(KEYS.offset(E0), OFFSET),
+        key_value(KEYS.standby(E0, "worker-2"), standby("worker-2")),
+        key_value(KEYS.host("host-a"), HOST),
+        ends={E0: 10},
+    )
+    assert shown(drawn) == {
+        "schema_version": 1,
+        "partitions": [
+            {
+                "topic": "events",
+                "partition": 0,
+                "owner": {"host": "host-a", "pid": 101, "worker": "worker-1"},
+                "token": 42,
+                "offset": 7,
+                "end_offset": 10,
+                "lag": 3,
+                "standbys": [{"host": "host-b", "pid": 201, "worker": "worker-2"}],
+                "state": "owned",
+                "reason": None,
+                "since": "2030-01-01T00:00:00.000000Z",
+            }
+        ],
+        "hosts": [
+            {
+                "host": "host-a",
+                "pid": 100,
+                "workers": 4,
+                "version": "1.2.3",
+                "started": "2030-01-01T00:00:00.000000Z",
+                "draining": False,
+            }
+        ],
+    }
+
+
+def test_nothing_in_etcd_is_an_empty_picture() -> None:
+    assert shown(picture()) == {"schema_version": 1, "partitions": [], "hosts": []}
+    assert picture().empty
+
+
+def test_a_host_alone_is_not_nothing() -> None:
+    assert not picture(key_value(KEYS.host("host-a"), HOST)).empty
+
+
+def test_what_is_not_known_is_null() -> None:
+    (seen,) = shown(picture(key_value(KEYS.lock(E0), LOCK)))["partitions"]
+    assert (seen["offset"], seen["end_offset"], seen["lag"]) == (None, None, None)
+
+
+@pytest.mark.parametrize(("end", "lag"), [(7, 0), (9, 2), (6, 0), (None, None)])
+def test_the_lag_is_what_is_left_and_never_negative(end: int | None, lag: int | None) -> None:
+    ends = {} if end is None else {E0: end}
+    assert picture(key_value(KEYS.offset(E0), OFFSET), ends=ends).partitions[0].lag == lag
+
+
+def test_an_offset_without_a_lock_is_an_unowned_partition() -> None:
+    (seen,) = shown(picture(key_value(KEYS.offset(E0), OFFSET)))["partitions"]
+    assert (seen["state"], seen["owner"], seen["token"], seen["offset"]) == ("unowned", None, None, 7)
+
+
+@pytest.mark.parametrize(
+    ("others", "reason"),
+    [
+        ([], "no supervisor is running"),
+        ([key_value(KEYS.host("host-a"), HOST)], "no worker stands by"),
+        ([key_value(KEYS.standby(E0, "worker-2"), standby("worker-2"))], None),
+    ],
+)
+def test_why_a_partition_has_no_owner(others: list[KeyValue], reason: str | None) -> None:
+    drawn = picture(key_value(KEYS.offset(E0), OFFSET), *others)
+    assert drawn.partitions[0].reason == reason
+    assert drawn.complaints == drawn.partitions
+
+
+def test_a_parked_partition_says_why_since_when_and_where() -> None:
+    (seen,) = picture(key_value(KEYS.parked(E0), PARKED)).partitions
+    assert (seen.state, seen.reason, seen.since, seen.offset) == ("parked", PARKED.reason, PARKED.at, PARKED.offset)
+
+
+def test_a_parked_partition_is_parked_even_while_its_lock_is_still_there() -> None:
+    drawn = picture(key_value(KEYS.lock(E0), LOCK), key_value(KEYS.parked(E0), PARKED))
+    (seen,) = drawn.partitions
+    assert seen.state == "parked"
+    assert seen.owner is not None
+    assert drawn.complaints == (seen,)
+
+
+def test_the_owner_is_not_among_its_own_standbys_and_the_others_come_in_the_order_they_waited() -> None:
+    drawn = picture(
+        key_value(KEYS.lock(E0), LOCK),
+        *(
+            key_value(KEYS.standby(E0, name), standby(name, since))
+            for name, since in (("worker-1", "1"), ("worker-3", "3"), ("worker-2", "2"))
+        ),
+    )
+    assert [each.worker for each in drawn.partitions[0].standbys] == ["worker-2", "worker-3"]
+
+
+def test_partitions_come_from_etcd_and_from_kafka_in_order_of_their_numbers() -> None:
+    drawn = picture(
+        key_value(KEYS.lock(E2), LOCK),
+        key_value(KEYS.offset(E0), OFFSET),
+        ends={E1: 0, Partition("events", 10): 0},
+    )
+    assert [each.partition for each in drawn.partitions] == [E0, E1, E2, Partition("events", 10)]
+
+
+def test_foreign_keys_and_documents_are_passed_over() -> None:
+    drawn = picture(
+        key_value(f"{KEYS.locks}what/ever", b"{}"),
+        key_value(f"{KEYS.offsets}events", OFFSET),
+        key_value(KEYS.offset(E1), b"no document"),
+        key_value(f"{KEYS.control}paused", b"{}"),
+        key_value(KEYS.offset(E0), OFFSET),
+    )
+    assert [each.partition for each in drawn.partitions] == [E0]

@@ -1,0 +1,208 @@
+"""State and offset on their way to etcd: cut, sent, acknowledged; one transaction in flight at a time.
+
+A *cut* is what changed up to an offset. Cuts that are made while a transaction is under way are merged into the
+next one, so the handler never waits for etcd, unless a transaction would grow past its limits.
+
+An unknown outcome is never "failed": the very same transaction is sent again, for as long as the lock may be ours
+(see `transactions.py`, rule 3). Only etcd's clear answer ends an ownership.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+
+from partition_workers.backoff import delays
+from partition_workers.clock import Clock
+from partition_workers.errors import Bug, LeaseGone, Lost, NoSpace, Retry, StateTooLarge
+from partition_workers.etcd.store import Get, KeyValue, Operation, Store, Txn, TxnResult
+from partition_workers.layout.documents import StoredOffset, now
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition, Token
+from partition_workers.ownership import transactions
+
+log = logging.getLogger(__name__)
+
+Changes = dict[str, bytes | None]
+
+
+class Commits:
+    """All commits of one ownership. Not thread-safe: the record loop drives it with `pump`."""
+
+    def __init__(
+        self,
+        store: Store,
+        keys: Keys,
+        partition: Partition,
+        token: Token,
+        topic_id: str,
+        offset: int,
+        offset_revision: int,
+        clock: Clock,
+    ) -> None:
+        self.token = token
+        self.committed = offset
+        self.count = 0
+        self._store, self._keys, self._partition, self._topic_id = store, keys, partition, topic_id
+        self._clock = clock
+        self._seen = offset_revision
+        self._sequence = 0
+        self.offset = offset
+        self._changes: Changes = {}
+        self._size = 0
+        self._extra: dict[str, Operation] = {}
+        self._dirty = False
+        self._flight: _Flight | None = None
+        self._answer: Future[TxnResult] | None = None
+        self._again_at = 0.0
+        self._delays: Iterator[float] = iter(())
+        self.on_found: Callable[[tuple[KeyValue, ...]], None] = lambda _found: None
+
+    @property
+    def revision(self) -> int:
+        """Of the newest commit that is known to be stored; what else it put was put at the same."""
+        return self._seen
+
+    @property
+    def in_flight(self) -> bool:
+        return self._flight is not None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something is to be sent with the next transaction."""
+        return self._dirty
+
+    @property
+    def idle(self) -> bool:
+        return not self._dirty and self._flight is None
+
+    def has_room_for(self, changes: Changes) -> bool:
+        """Whether one transaction can hold these changes on top of those that wait."""
+        keys = len(self._changes.keys() | changes.keys())
+        size = self._size + self._size_of(changes)
+        return keys <= transactions.MAX_STATE_KEYS and size <= transactions.MAX_STATE_BYTES
+
+    def add(self, offset: int, changes: Changes) -> None:
+        """A cut that goes with the next transaction. Raises StateTooLarge when none could hold it."""
+        if not self.has_room_for(changes):
+            if not self._changes:
+                raise StateTooLarge(
+                    f"one record changes {len(changes)} state keys with {self._size_of(changes):,} bytes;"
+                    f" a transaction holds {transactions.MAX_STATE_KEYS} keys and"
+                    f" {transactions.MAX_STATE_BYTES:,} bytes: keep less state, or spread it over more, smaller keys"
+                )
+            raise Bug("a cut was added without room for it")
+        self.offset = offset
+        self._changes |= changes
+        self._size += self._size_of(changes)
+        self._dirty = True
+
+    def attach(self, *operations: Operation) -> None:
+        """More operations for the next transaction: history, attempts. Of two on one key, the later counts."""
+        self._extra |= {each.key: each for each in operations}
+        self._dirty = True
+
+    def send(self) -> None:
+        """Start the next transaction, if there is anything to say and none is in flight."""
+        if self._dirty and self._flight is None:
+            self._launch(self._next(()))
+
+    def pump(self) -> None:
+        """Look after the transaction in flight. Raises Lost when the lock is not ours any more."""
+        if self._flight is None:
+            return
+        if self._answer is None:
+            if self._clock() >= self._again_at:
+                self._answer = self._store.transact_soon(self._flight.txn)
+        elif self._answer.done():
+            self._settle(self._answer)
+
+    def drain(self, until: float, last_word: tuple[Operation, ...] = ()) -> bool:
+        """Wait until everything is stored, with `last_word` in the last transaction; False: not by `until`.
+
+        Raises Lost; and LeaseGone, with the last transaction undone, when `last_word` names a lease that is gone.
+        """
+        if not self.settle(until):
+            return False
+        if last_word or self._dirty:
+            self._launch(self._next(last_word))
+        return self.settle(until)
+
+    def settle(self, until: float) -> bool:
+        """Wait for the transaction in flight, if there is one; False: not by `until` (seconds, the clock)."""
+        while self._flight is not None:
+            left = until - self._clock()
+            if left <= 0:
+                return False
+            if self._answer is not None:
+                wait([self._answer], timeout=min(left, 0.5))
+            else:
+                time.sleep(min(left, max(0.0, self._again_at - self._clock())))  # the back-off, nothing else
+            self.pump()
+        return True
+
+    def _next(self, last_word: tuple[Operation, ...]) -> _Flight:
+        self._sequence += 1
+        offset = StoredOffset(self.offset, self.token, self._sequence, self._topic_id, now())
+        extra = self._extra | {each.key: each for each in last_word}
+        txn = transactions.commit(
+            self._keys, self._partition, self._seen, offset, self._changes, tuple(extra.values())
+        )
+        flight = _Flight(txn, offset, self._changes, self._extra)
+        self._changes, self._size, self._extra, self._dirty = {}, 0, {}, False
+        return flight
+
+    def _launch(self, flight: _Flight) -> None:
+        self._flight = flight
+        self._delays = delays(0.02, 0.5)
+        self._answer = self._store.transact_soon(flight.txn)
+
+    def _settle(self, answer: Future[TxnResult]) -> None:
+        flight = self._flight
+        assert flight is not None
+        try:
+            result = answer.result()
+        except LeaseGone:
+            self._changes, self._size = flight.changes, self._size_of(flight.changes)
+            self._extra, self._dirty = flight.extra, True
+            self._flight = self._answer = None
+            raise
+        except Retry as error:
+            if isinstance(error, NoSpace):
+                log.error("%s: cannot commit: %s; the lock is kept", self._partition, error)
+            self._answer, self._again_at = None, self._clock() + next(self._delays)
+            return
+        if result.succeeded:
+            self._seen = result.revision
+            for operation, found in zip(flight.txn.success, result.answers, strict=True):
+                if isinstance(operation, Get):
+                    self.on_found(found)
+        else:
+            self._seen = self._on_end(result, flight.offset)
+        self.committed = flight.offset.offset
+        self.count += 1
+        self._flight = self._answer = None
+
+    def _size_of(self, changes: Changes) -> int:
+        """In bytes, as etcd counts them: keys whole, and something for each operation."""
+        each_key = len(self._keys.state(self._partition).encode()) + 32
+        return sum(each_key + len(key.encode()) + len(value or b"") for key, value in changes.items())
+
+    def _on_end(self, result: TxnResult, sent: StoredOffset) -> int:
+        verdict, revision = transactions.decide(result, sent)
+        if verdict is transactions.Verdict.LOST:
+            raise Lost(f"{self._partition} has another owner by now: a commit under token {self.token} was refused")
+        if verdict is transactions.Verdict.IMPOSSIBLE:
+            raise Bug(f"{self._partition}: the lock is ours, the last commit is not: {result.answers!r}")
+        return revision
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    txn: Txn
+    offset: StoredOffset
+    changes: Changes
+    extra: dict[str, Operation]

@@ -1,0 +1,47 @@
+"""What becomes of a record that cannot be handled: the partition stops there, or the record is passed over.
+
+`stop` is the default, because passing over a record changes what the state means, and that is not ours to decide.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from partition_workers.errors import HandlerFailed, Unavailable
+from partition_workers.kafka.dead_letters import DeadLetters
+from partition_workers.kafka.reader import Record
+
+log = logging.getLogger(__name__)
+
+
+class OnError(StrEnum):
+    STOP = "stop"
+    SKIP = "skip"
+    DLQ = "dlq"
+
+
+class ErrorPolicy:
+    def __init__(self, on_error: str, dlq_topic: str | None, kafka: Mapping[str, Any]) -> None:
+        self._on_error = OnError(on_error)
+        self._dead_letters = DeadLetters(kafka, dlq_topic) if dlq_topic and self._on_error is OnError.DLQ else None
+
+    def give_up(self, record: Record, reason: str) -> None:
+        """Pass the record over, or raise HandlerFailed.
+
+        A dead letter is acknowledged before this returns, so before the commit that passes the record over; after
+        a crash in between it is sent again.
+        """
+        place = f"{record.topic()}[{record.partition()}] offset {record.offset()}"
+        if self._on_error is OnError.STOP:
+            raise HandlerFailed(f"{reason} at {place}")
+        if self._dead_letters is not None:
+            try:
+                self._dead_letters.send(record, reason)
+            except Unavailable as error:
+                raise HandlerFailed(f"{reason} at {place}; and no dead letter could be sent: {error}") from error
+            log.error("%s was sent to %s: %s", place, self._dead_letters.topic, reason)
+        else:
+            log.error("%s was skipped: %s", place, reason)

@@ -1,0 +1,77 @@
+"""How to reach etcd: plain values, cheap to import and to send to another process; no gRPC is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from partition_workers.errors import Misconfigured
+
+_TLS = "https://"
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdOptions:
+    """Where etcd is and who we are to it. `timeout` is the deadline of every single call, in seconds.
+
+    The first endpoint is used first, the others only after it failed: give every process another order to
+    spread the load. Raises Misconfigured when options contradict each other.
+    """
+
+    endpoints: tuple[str, ...]
+    ca_cert: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    timeout: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.endpoints:
+            raise Misconfigured("no etcd endpoint is given: name at least one as host:port")
+        if (self.cert is None) != (self.key is None):
+            raise Misconfigured("etcd's client certificate and its key belong together: give both or neither")
+        if (self.user is None) != (self.password is None):
+            raise Misconfigured("etcd's user and password belong together: give both or neither")
+        if self.timeout <= 0:
+            raise Misconfigured(f"the etcd timeout must be more than 0 seconds, not {self.timeout}")
+
+    def secure(self, endpoint: str) -> bool:
+        """Whether `endpoint` is spoken to over TLS: it says https, or certificates are given."""
+        return endpoint.startswith(_TLS) or self.ca_cert is not None or self.cert is not None
+
+
+def parse_endpoints(text: str) -> tuple[str, ...]:
+    """Read `host:port,host:port`, each with http:// or https:// before it if one likes.
+
+    Answers with `host:port`, or `https://host:port` where TLS was asked for. Raises Misconfigured.
+    """
+    endpoints = tuple(_endpoint(part.strip()) for part in text.split(",") if part.strip())
+    if not endpoints:
+        raise Misconfigured(f"{text!r} names no etcd endpoint: write host:port, several with commas between")
+    return tuple(dict.fromkeys(endpoints))
+
+
+def address(endpoint: str) -> str:
+    """The `host:port` of an endpoint."""
+    return endpoint.removeprefix(_TLS)
+
+
+def _endpoint(text: str) -> str:
+    scheme, found, rest = text.rpartition("://")
+    if found and scheme not in ("http", "https"):
+        raise _unreadable(text, f"{scheme}:// is not spoken by etcd")
+    rest = rest.removesuffix("/")
+    host, _, port = rest.rpartition(":")
+    if not host:
+        raise _unreadable(text, "host or port is missing")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise _unreadable(text, "an IPv6 address stands in brackets")
+    if any(character in host for character in "/@?# "):
+        raise _unreadable(text, "only a host and a port can be given")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise _unreadable(text, f"{port!r} is no port")
+    return f"{_TLS if scheme == 'https' else ''}{rest}"
+
+
+def _unreadable(text: str, why: str) -> Misconfigured:
+    return Misconfigured(f"{text!r} is no etcd endpoint ({why}): write it as host:2379 or https://host:2379")

@@ -1,0 +1,51 @@
+"""What an etcd server says of itself, and whether it is one to rely on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from partition_workers.errors import PartitionSupervisorError
+from partition_workers.etcd.messages import rpc
+from partition_workers.etcd.store import ServerStatus
+
+_ALARMS = {1: "NOSPACE", 2: "CORRUPT"}
+
+#: The first sound patch of each line that was repaired; lines after these are sound from their start.
+_SOUND = {(3, 5): 28, (3, 6): 9}
+
+
+@dataclass(frozen=True, slots=True)
+class SilentServer:
+    """An endpoint that could not be asked for its status, and why."""
+
+    endpoint: str
+    error: str
+
+
+def server_status(ask: Callable[[str, Any], Any], endpoint: str) -> ServerStatus | SilentServer:
+    """What one server says; `ask(method, request)` makes a call to it."""
+    try:
+        answer = ask("Status", rpc.StatusRequest())
+        alarms = ask("Alarm", rpc.AlarmRequest(action=rpc.AlarmRequest.GET)).alarms
+    except PartitionSupervisorError as error:
+        return SilentServer(endpoint, str(error))
+    header = answer.header
+    own = tuple(_ALARMS.get(each.alarm, str(each.alarm)) for each in alarms if each.memberID == header.member_id)
+    return ServerStatus(endpoint, answer.version, header.cluster_id, answer.dbSize, own)
+
+
+def version_warning(version: str) -> str | None:
+    """One sentence for people when this etcd's promises are known to be broken, else None."""
+    numbers = re.match(r"v?(\d+)\.(\d+)\.(\d+)", version)
+    if numbers is None:
+        return f"cannot tell whether etcd {version!r} is recent enough: 3.5.28, 3.6.9 or newer is needed"
+    major, minor, patch = map(int, numbers.groups())
+    if (major, minor) > max(_SOUND) or patch >= _SOUND.get((major, minor), patch + 1):
+        return None
+    return (
+        f"etcd {version} is older than 3.5.28 / 3.6.9: after one of its members was paused it may answer"
+        " linearizable reads with stale values, and older ones also lose delete events of a watch; upgrade it"
+    )

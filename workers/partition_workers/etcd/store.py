@@ -1,0 +1,178 @@
+"""The words in which we speak to etcd: values, comparisons, operations, transactions.
+
+Plain frozen values, so that a transaction can be built, shown and tested without any etcd; the real client
+(`client.py`) and the fake of the tests both understand exactly these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValue:
+    """One key as etcd holds it. `lease` is 0 when none is attached; the revisions are etcd's own."""
+
+    key: str
+    value: bytes
+    version: int
+    create_revision: int
+    mod_revision: int
+    lease: int = 0
+
+
+class Target(Enum):
+    """What of a key a comparison looks at. A key that is not there has version 0 and mod_revision 0."""
+
+    VERSION = "version"
+    MOD_REVISION = "mod_revision"
+    VALUE = "value"
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """Holds when the target of `key` equals `value` (an int, or bytes for `Target.VALUE`)."""
+
+    key: str
+    target: Target
+    value: int | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write a value. A put without a lease detaches the key from the one it had."""
+
+    key: str
+    value: bytes
+    lease: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete one key; or, with `prefix`, every key that begins with it."""
+
+    key: str
+    prefix: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Read one key; or, with `prefix`, every key that begins with it, in key order."""
+
+    key: str
+    prefix: bool = False
+
+
+Operation = Put | Delete | Get
+
+
+@dataclass(frozen=True, slots=True)
+class Txn:
+    """If all comparisons hold, `success` is done, otherwise `failure`: atomically, at one revision.
+
+    `serializable`, for one that only reads: the member that is asked answers at once with what it knows, without
+    asking the others whether that is the newest.
+    """
+
+    compare: tuple[Compare, ...]
+    success: tuple[Operation, ...]
+    failure: tuple[Operation, ...] = ()
+    serializable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TxnResult:
+    """`answers` has one entry for each operation of the branch that ran: what a Get found, () for the others.
+
+    `revision` is the store's revision after the transaction: that of its own writes, if it made any.
+    """
+
+    succeeded: bool
+    revision: int
+    answers: tuple[tuple[KeyValue, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All keys under a prefix, as of one revision: a watch from `revision + 1` misses nothing."""
+
+    revision: int
+    items: tuple[KeyValue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A lease as etcd granted it; `ttl` (seconds) may be more than was asked for."""
+
+    lease: int
+    ttl: int
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """An answer to one keepalive. `ttl` (seconds) of 0 or less: the lease is gone."""
+
+    lease: int
+    ttl: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One event of a watch. `item.value` is empty for a deletion."""
+
+    item: KeyValue
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """What one endpoint says of itself. `db_bytes` is the size of its database file."""
+
+    endpoint: str
+    version: str
+    cluster_id: int
+    db_bytes: int
+    alarms: tuple[str, ...] = ()
+
+
+#: Leases to be renewed, as many at once as a list names.
+Lists: TypeAlias = Iterator[Sequence[int]]
+
+
+class KeepaliveStream(Protocol):
+    """Answers to keepalives, in the order they were asked; `cancel` (from any thread) ends the iteration."""
+
+    def __iter__(self) -> Iterator[Renewal]: ...
+    def cancel(self) -> None: ...
+
+
+class WatchStream(Protocol):
+    """Changes under the watched prefixes, in revision order within each prefix.
+
+    Iterating raises Compacted when history is gone and Unavailable when the stream broke or lost its leader:
+    in both cases list again. `cancel` (from any thread) ends the iteration without an error.
+    """
+
+    def __iter__(self) -> Iterator[Change]: ...
+    def cancel(self) -> None: ...
+
+
+class Store(Protocol):
+    """What we need of etcd. Every call has a deadline and raises only the errors of `errors.py`:
+
+    Unavailable (outcome unknown), NoSpace, LeaseGone, Refused, Compacted.
+    """
+
+    def transact(self, txn: Txn) -> TxnResult: ...
+    def transact_soon(self, txn: Txn) -> Future[TxnResult]: ...
+    def get(self, key: str) -> KeyValue | None: ...
+    def list(self, prefix: str) -> Listing: ...
+    def watch(self, prefixes: tuple[str, ...], start_revision: int) -> WatchStream: ...
+    def grant(self, ttl: int, lease: int = 0) -> Grant: ...
+    def revoke(self, lease: int) -> None: ...
+    def keepalive(self, lists: Lists) -> KeepaliveStream: ...
+    def close(self) -> None: ...

@@ -1,0 +1,211 @@
+"""Our words in etcd's: messages built and read, errors told apart. Pure functions; nothing here waits.
+
+Messages are filled in place, never nested in constructors: protobuf would copy every value once per level.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from partition_workers.errors import Compacted, LeaseGone, NoSpace, PartitionSupervisorError, Refused, Unavailable
+from partition_workers.etcd.messages import rpc
+from partition_workers.etcd.store import (
+    Change,
+    Compare,
+    Delete,
+    Get,
+    KeyValue,
+    Operation,
+    Put,
+    Target,
+    Txn,
+    TxnResult,
+)
+
+_COMPARED = {
+    Target.VERSION: rpc.Compare.VERSION,
+    Target.MOD_REVISION: rpc.Compare.MOD,
+    Target.VALUE: rpc.Compare.VALUE,
+}
+
+
+class Silent(Unavailable):
+    """Raised when a server let a deadline pass: whatever else is open to it may be dead too."""
+
+
+class StaleToken(Refused):
+    """Raised when etcd does not accept our auth token (any more): it has not looked at the call itself."""
+
+
+class LoginNotNeeded(Refused):
+    """Raised when we log in to an etcd that asks nobody for a name."""
+
+
+class LeaseExists(Refused):
+    """Raised when the lease id asked for is taken: by ourselves, if an earlier answer was lost."""
+
+
+# --- messages
+
+
+def txn_request(txn: Txn) -> Any:
+    request = rpc.TxnRequest()
+    for compare in txn.compare:
+        _fill_compare(request.compare.add(), compare)
+    for operation in txn.success:
+        _fill_operation(request.success.add(), operation, txn.serializable)
+    for operation in txn.failure:
+        _fill_operation(request.failure.add(), operation, txn.serializable)
+    return request
+
+
+def txn_result(answer: Any) -> TxnResult:
+    return TxnResult(
+        succeeded=answer.succeeded,
+        revision=answer.header.revision,
+        answers=tuple(tuple(map(key_value, each.response_range.kvs)) for each in answer.responses),
+    )
+
+
+def range_request(key: str, prefix: bool = False, limit: int = 0) -> Any:
+    """A linearizable read, in key order. A `limit` of 0 is none."""
+    request = rpc.RangeRequest(key=raw(key), limit=limit)
+    if prefix:
+        _widen(request, key)
+    return request
+
+
+def watch_request(prefix: str, start_revision: int) -> Any:
+    request = rpc.WatchRequest()
+    create = request.create_request
+    create.key = raw(prefix)
+    _widen(create, prefix)
+    create.start_revision = start_revision
+    create.progress_notify = True
+    return request
+
+
+def key_value(kv: Any) -> KeyValue:
+    return KeyValue(
+        key=kv.key.decode("utf-8", "surrogateescape"),
+        value=kv.value,
+        version=kv.version,
+        create_revision=kv.create_revision,
+        mod_revision=kv.mod_revision,
+        lease=kv.lease,
+    )
+
+
+def change(event: Any) -> Change:
+    return Change(key_value(event.kv), deleted=event.type == event.DELETE)
+
+
+def raw(key: str) -> bytes:
+    """A key's bytes. Keys of others need not be text; those come and go unharmed."""
+    return key.encode("utf-8", "surrogateescape")
+
+
+def prefix_end(prefix: bytes) -> bytes:
+    """The first key after all that begin with `prefix`; a zero byte, "to the end", when there is none."""
+    trimmed = prefix.rstrip(b"\xff")
+    return trimmed[:-1] + bytes([trimmed[-1] + 1]) if trimmed else b"\0"
+
+
+def _widen(request: Any, prefix: str) -> None:
+    request.range_end = prefix_end(raw(prefix))
+    if not prefix:
+        request.key = b"\0"  # how etcd spells the first of all keys
+
+
+def _fill_compare(message: Any, compare: Compare) -> None:
+    message.target = _COMPARED[compare.target]
+    message.key = raw(compare.key)
+    setattr(message, compare.target.value, compare.value)
+
+
+def _fill_operation(message: Any, operation: Operation, serializable: bool) -> None:
+    match operation:
+        case Put(key, value, lease):
+            put = message.request_put
+            put.key, put.value, put.lease = raw(key), value, lease
+        case Delete(key, prefix):
+            _fill_range(message.request_delete_range, key, prefix)
+        case Get(key, prefix):
+            _fill_range(message.request_range, key, prefix)
+            message.request_range.serializable = serializable
+
+
+def _fill_range(message: Any, key: str, prefix: bool) -> None:
+    message.key = raw(key)
+    if prefix:
+        _widen(message, key)
+
+
+# --- errors
+
+_PASSING_CODES = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.ABORTED,
+}
+
+# Said under various codes (UNKNOWN, INTERNAL, RESOURCE_EXHAUSTED), by etcd or by gRPC on its behalf.
+_PASSING_WORDS = (
+    "not a primary lessor",
+    "leader changed",
+    "too many requests",
+    "raft proposal dropped",
+    "server stopped",
+    "context canceled",
+    "context deadline exceeded",
+    "rst_stream",
+    "rst stream",
+    "stream removed",
+)
+
+_TOKEN_WORDS = ("invalid auth token", "auth store is old", "user name is empty")
+
+
+def translate(error: grpc.RpcError, method: str, endpoint: str, revision: int = 0) -> PartitionSupervisorError:
+    """Our error for gRPC's. `revision` is the one that was asked for, to be named if it is compacted."""
+    code, details = error.code(), error.details() or ""
+    words = details.lower()
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "database space exceeded" in words:
+        return NoSpace(f"etcd at {endpoint} takes no more writes, its database quota is used up: {details}")
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return Silent(f"etcd at {endpoint} did not answer {method} in time")
+    if code in _PASSING_CODES or any(each in words for each in _PASSING_WORDS):
+        return Unavailable(f"etcd at {endpoint} did not answer {method}: {details or code.name}")
+    if code is grpc.StatusCode.NOT_FOUND and "requested lease not found" in words:
+        return LeaseGone(f"etcd at {endpoint} does not know the lease named in {method}")
+    if code is grpc.StatusCode.OUT_OF_RANGE and "compacted" in words:
+        return Compacted(revision)
+    if code is grpc.StatusCode.UNAUTHENTICATED or is_stale_token(words):
+        return StaleToken(_refusal(endpoint, method, details))
+    if "authentication is not enabled" in words:
+        return LoginNotNeeded(_refusal(endpoint, method, details))
+    if "lease already exists" in words:
+        return LeaseExists(_refusal(endpoint, method, details))
+    return Refused(_refusal(endpoint, method, f"{details} ({code.name})"))
+
+
+def translate_cancelled_watch(answer: Any, endpoint: str) -> PartitionSupervisorError:
+    """Why etcd ended a watch: lost history, a token or a permission it did not like, or a passing state."""
+    reason = answer.cancel_reason
+    if answer.compact_revision:
+        return Compacted(answer.compact_revision)
+    if is_stale_token(reason.lower()):
+        return StaleToken(_refusal(endpoint, "Watch", reason))
+    if "permission denied" in reason.lower().replace("permissiondenied", "permission denied"):
+        return Refused(_refusal(endpoint, "Watch", reason))
+    return Unavailable(f"etcd at {endpoint} ended a watch: {reason or 'no reason given'}")
+
+
+def is_stale_token(words: str) -> bool:
+    return any(each in words for each in _TOKEN_WORDS)
+
+
+def _refusal(endpoint: str, method: str, why: str) -> str:
+    return f"etcd at {endpoint} refused {method}: {why}"

@@ -1,0 +1,191 @@
+"""The handler: the user's code, as a function or a class.
+
+    def handle(record, state):                     # record: confluent_kafka.Message
+        state["count"] = state.get("count", 0) + 1
+
+or a class with `handle(record, state)` or `handle_batch(records, state)`, and, if it likes, `open(context)` and
+`close()`. Named as `package.module:attribute` or `path/to/file.py:attribute`.
+
+What is promised: for every partition, the stored state is the fold of the handler over the records in order, each
+exactly once, whatever dies. What is NOT promised: anything the handler does outside `state` can happen again after
+a crash. `context.token` grows with every owner; a target that refuses smaller tokens, or a (partition, offset) it
+has seen, is safe from a stale or repeated write. Import freely at the top of the module, but connect in `open`:
+the module is imported once, before the workers are forked.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from partition_workers.errors import Misconfigured
+from partition_workers.model import Partition, Token
+from partition_workers.state.mapping import State
+
+if TYPE_CHECKING:
+    from partition_workers.kafka.reader import Record
+
+HandleOne = Callable[["Record", State], object]
+HandleBatch = Callable[["list[Record]", State], object]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a handler class gets in `open`: where and under which token it works.
+
+    `heartbeat()` says, from within a long record, that all is well; `stopping()` is true once the worker was asked
+    to leave.
+    """
+
+    partition: Partition
+    token: Token
+    host: str
+    heartbeat: Callable[[], None]
+    stopping: Callable[[], bool]
+    logger: logging.Logger = field(default_factory=lambda: logging.getLogger("handler"))
+
+
+class Handler:
+    """The user's code behind one shape. Exactly one of `one` and `batch` is set once it is open."""
+
+    def __init__(self, target: Any) -> None:
+        self._target = target
+        self._instance: Any = None
+        self.one: HandleOne | None = None
+        self.batch: HandleBatch | None = None
+
+    @property
+    def takes_time_to_open(self) -> bool:
+        """Whether that runs code of the user's, for as long as it likes."""
+        return isinstance(self._target, type)
+
+    def open(self, context: Context) -> None:
+        if isinstance(self._target, type):
+            self._instance = self._target()
+            if hasattr(self._instance, "open"):
+                self._instance.open(context)
+            self.batch = getattr(self._instance, "handle_batch", None)
+            self.one = None if self.batch else self._instance.handle
+        else:
+            self.one = self._target
+
+    def close(self) -> None:
+        if hasattr(self._instance, "close"):
+            self._instance.close()
+
+    def handle_alone(self, record: Record, state: State) -> None:
+        if self.batch:
+            self.batch([record], state)
+        elif self.one:
+            self.one(record, state)
+
+
+#: How a supervisor tells its fork server which handler to import.
+PRELOAD = "PARTITION_SUPERVISOR_PRELOAD"
+
+_loaded: dict[str, Handler | Misconfigured] = {}
+
+
+def load(name: str) -> Handler:
+    """Import the handler called `name`, once in the life of a process and those forked from it.
+
+    Raises Misconfigured, in words for its author, when that cannot be.
+    """
+    if name not in _loaded:
+        try:
+            _loaded[name] = Handler(_find(name))
+        except Misconfigured as error:
+            _loaded[name] = error
+    found = _loaded[name]
+    if isinstance(found, Misconfigured):
+        raise found
+    return found
+
+
+def _find(name: str) -> Any:
+    where, separator, attribute = name.rpartition(":")
+    if not separator or not where or not attribute:
+        raise Misconfigured(f"handler {name!r}: write package.module:attribute or path/to/file.py:attribute")
+    module = _import(name, where)
+    target = module
+    for part in attribute.split("."):
+        if not hasattr(target, part):
+            near = ", ".join(sorted(n for n in vars(module) if not n.startswith("_"))) or "nothing"
+            raise Misconfigured(f"handler {name!r}: {where} has no {attribute!r} (it has: {near})")
+        target = getattr(target, part)
+    if isinstance(target, type):
+        if not (hasattr(target, "handle") or hasattr(target, "handle_batch")):
+            raise Misconfigured(
+                f"handler {name!r}: the class needs handle(record, state) or handle_batch(records, state)"
+            )
+        target_code = getattr(target, "handle_batch", None) or getattr(target, "handle", None)
+    else:
+        target_code = target
+    if inspect.iscoroutinefunction(target_code) or inspect.isgeneratorfunction(target_code):
+        raise Misconfigured(
+            f"handler {name!r}: it is async or a generator, so calling it would do nothing: use plain def"
+        )
+    if not callable(target):
+        raise Misconfigured(f"handler {name!r}: {attribute} is {type(target).__name__}, not a function or a class")
+    return target
+
+
+def _import(name: str, where: str) -> Any:
+    try:
+        if where.endswith(".py") or "/" in where:
+            return _import_file(name, Path(where))
+        return importlib.import_module(where)
+    except Misconfigured:
+        raise
+    except ModuleNotFoundError as error:
+        if error.name and (where == error.name or where.startswith(error.name + ".")):
+            raise Misconfigured(
+                f"handler {name!r}: there is no module {error.name!r} (looked in the current folder and where"
+                " Python finds modules): check the spelling, or give the file as path/to/file.py:attribute"
+            ) from None
+        raise Misconfigured(f"handler {name!r} cannot be imported: {error}{_place_of(error)}") from error
+    except (Exception, SystemExit) as error:
+        place = _place_of(error)
+        raise Misconfigured(f"handler {name!r} cannot be imported: {type(error).__name__}: {error}{place}") from error
+
+
+def _import_file(name: str, path: Path) -> Any:
+    path = path.absolute()
+    if not path.is_file():
+        raise Misconfigured(f"handler {name!r}: there is no file {path}")
+    if path.suffix != ".py":
+        raise Misconfigured(f"handler {name!r}: {path.name} is not a Python file (.py)")
+    module_name = path.stem
+    if module_name in sys.modules and getattr(sys.modules[module_name], "__file__", None) == str(path):
+        return sys.modules[module_name]
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[module_name]  # half made; whoever asks again gets the error again
+        raise
+    return module
+
+
+def _place_of(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        return ""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None:
+        return ""
+    return f" ({last.tb_frame.f_code.co_filename}, line {last.tb_lineno})"

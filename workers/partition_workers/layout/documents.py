@@ -1,0 +1,197 @@
+"""The JSON documents that we keep in etcd, one class for each kind of key.
+
+Readers ignore fields they do not know, so that two versions can share a cluster while hosts are upgraded.
+Times in documents are wall clock, for people; nothing is decided by them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Self
+
+VERSION = 1
+
+
+def now() -> str:
+    """The wall clock as documents show it, UTC with microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def milliseconds(start: str, end: str) -> float:
+    """From one document time to another, in milliseconds."""
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() * 1000
+
+
+class Cause(StrEnum):
+    """How a lock came to its owner."""
+
+    ACQUIRED = "acquired"
+    HANDED_OVER = "handed-over"
+    TAKEN_OVER = "taken-over"
+
+
+class Ending(StrEnum):
+    """How an ownership ended."""
+
+    STOPPED = "stopped"
+    HANDED_OVER = "handed-over"
+    PARKED = "parked"
+    DIED = "died"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    def encode(self) -> bytes:
+        fields = {"v": VERSION} | dataclasses.asdict(self)
+        text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
+        return text.encode(errors="backslashreplace")
+
+    @classmethod
+    def decode(cls, value: bytes) -> Self:
+        """Raises ValueError for a value that is no document of this kind."""
+        try:
+            fields = json.loads(value)
+            known = {f.name for f in dataclasses.fields(cls)}
+            return cls(**{name: each for name, each in fields.items() if name in known})
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"not a {cls.__name__} document: {value!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Standby(Document):
+    """`standbys/<p>/<worker>`: a warm worker. `lease` in hexadecimal, as etcdctl shows it."""
+
+    worker: str
+    host: str
+    pid: int
+    lease: str
+    since: str = ""
+
+    @property
+    def lease_id(self) -> int:
+        return int(self.lease, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Lock(Document):
+    """`locks/<p>`: the owner. `exit_seen`: when the predecessor's death was seen, if it died; `deaths`: how many
+    owners in a row have died without a commit; `offset`: the predecessor's next record, if it handed over."""
+
+    worker: str
+    host: str
+    pid: int
+    lease: str
+    cause: str
+    since: str
+    exit_seen: str | None = None
+    deaths: int = 0
+    offset: int | None = None
+
+    @classmethod
+    def naming(
+        cls,
+        standby: Standby,
+        cause: Cause,
+        exit_seen: str | None = None,
+        deaths: int = 0,
+        offset: int | None = None,
+    ) -> Lock:
+        return cls(
+            standby.worker, standby.host, standby.pid, standby.lease, cause, now(), exit_seen, deaths, offset
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOffset(Document):
+    """`offsets/<p>`: the next offset, and the token and sequence of the commit that wrote it."""
+
+    offset: int
+    token: int
+    sequence: int
+    topic_id: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt(Document):
+    """`attempts/<p>`: a record that is being tried, how many workers it has killed, and where it was tried."""
+
+    offset: int
+    deaths: int
+    hosts: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Parked(Document):
+    """`control/parked/<p>`: nobody may own this partition until a person says so."""
+
+    offset: int
+    reason: str
+    host: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move(Document):
+    """`control/moves/<p>`: somebody wants the partition to be on this host, whatever the balance says."""
+
+    to: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drain(Document):
+    """`control/drains/<host>`: the host gives everything away, as soon as others are ready, and takes nothing."""
+
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Host(Document):
+    """`hosts/<id>`: a running supervisor. `workers`: how many it may run; 0: one for each partition. `link`: where
+    the others connect to, to notice its death; empty: nowhere."""
+
+    workers: int
+    version: str
+    pid: int
+    address: str
+    started: str
+    draining: bool = False
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class History(Document):
+    """`history/<p>/<token>`: one ownership. `gap`: milliseconds from `last_commit`, the last one under the previous
+    token, to each phase of the takeover; empty when nobody owned the partition before."""
+
+    token: int
+    worker: str
+    host: str
+    pid: int
+    cause: str
+    since: str
+    from_offset: int | None = None
+    last_commit: str | None = None
+    gap: dict[str, float] = field(default_factory=dict)
+    until: str | None = None
+    to_offset: int | None = None
+    ending: str | None = None
+    reason: str | None = None
+
+    def closed(
+        self, ending: Ending, to_offset: int | None, reason: str | None = None, at: str | None = None
+    ) -> History:
+        return dataclasses.replace(self, until=at or now(), to_offset=to_offset, ending=ending, reason=reason)
+
+
+def describe(value: bytes) -> Any:
+    """Any document as plain JSON, for messages."""
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value.decode(errors="replace")

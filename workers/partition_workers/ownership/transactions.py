@@ -1,0 +1,207 @@
+"""The exact etcd transactions by which partitions change hands and state is stored.
+
+Why they are safe
+-----------------
+For a partition, let L be its lock key and O its offset key. etcd gives every transaction a revision of its own,
+and every key remembers the revision that wrote it last (`mod_revision`). The *token* of an ownership is L's
+`mod_revision`.
+
+1. *Any* write to L changes its `mod_revision`, so it ends the ownership that it wrote over, whoever wrote it and
+   for whatever reason. Revisions only grow, so tokens only grow.
+2. Every write to O and to the state compares `mod_revision(L) == token` in the same transaction. A worker that
+   was paused, cut off, or declared dead too early can therefore still *try*; etcd refuses it. Clocks, leases and
+   processes may do what they like: they decide how *soon* somebody takes over, never whether two can commit.
+3. It also compares `mod_revision(O)` with what this owner saw last. So a transaction can be sent twice: when the
+   first copy had landed, the second fails, and the else branch shows our own token and sequence in O. That is
+   why an unknown outcome is answered by running the very same transaction again (see `decide`).
+4. State and offset are put by one transaction. There is no instant at which they disagree.
+5. A hand-over writes the last commit and the successor's name at one revision: no instant without an owner,
+   no record between the two.
+
+What this does not protect: anything a handler does outside its state. Holding the lock does not stop a paused
+process from acting; a target that checks the token does.
+
+Rejected: a lock key of its own for each contender (as etcd's recipes do), because naming a successor would then
+need two keys; `create_revision` as token, because a hand-over would have to delete and create; leases shared by
+several partitions, because one stuck worker would take its neighbours along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from partition_workers.etcd.store import Compare, Delete, Get, KeyValue, Operation, Put, Target, Txn, TxnResult
+from partition_workers.layout.documents import Attempt, History, Lock, Parked, StoredOffset
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition, Token
+
+#: etcd's limits are 128 operations and 1.5 MiB; the rest is left for the lock, the offset and the history.
+MAX_STATE_KEYS = 100
+MAX_STATE_BYTES = 1024 * 1024
+
+
+def acquire(keys: Keys, partition: Partition, lock: Lock) -> Txn:
+    """Take a lock that nobody holds, and load everything in the same answer.
+
+    Refused while the partition is parked. The token is the revision of the result.
+    """
+    return Txn(
+        compare=(
+            Compare(keys.lock(partition), Target.VERSION, 0),
+            Compare(keys.parked(partition), Target.VERSION, 0),
+        ),
+        success=(
+            Put(keys.lock(partition), lock.encode(), int(lock.lease, 16)),
+            Delete(keys.standby(partition, lock.worker)),
+            *_load(keys, partition),
+        ),
+        failure=(Get(keys.lock(partition)), Get(keys.parked(partition))),
+    )
+
+
+def confirm(keys: Keys, partition: Partition, token: Token, serializable: bool = True) -> Txn:
+    """A standby that was named makes sure that it is the owner, and loads everything.
+
+    It writes nothing, and no member asks another: somebody waits for the next record. A member that shows the lock
+    at `token` knows everything up to that revision, so every commit that was ever let through before; and what came
+    after it can only be our own. It may not know that the lock was since given to somebody else. Nor would the
+    newest answer, by the time it arrives: every commit compares the token.
+    """
+    return Txn((_mine(keys, partition, token),), _load(keys, partition), (Get(keys.lock(partition)),), serializable)
+
+
+def enter(keys: Keys, partition: Partition, begun: History) -> tuple[Operation, ...]:
+    """Part of an owner's first commit, which goes out before its first record: it is here, and a standby no more."""
+    return Put(keys.history(partition, begun.token), begun.encode()), Delete(keys.standby(partition, begun.worker))
+
+
+def commit(
+    keys: Keys,
+    partition: Partition,
+    seen: int,
+    offset: StoredOffset,
+    changes: Mapping[str, bytes | None],
+    extra: tuple[Operation, ...] = (),
+) -> Txn:
+    """Store state changes (None: delete) and offset; `seen` is the mod_revision of O that we know (0: none).
+
+    `extra` goes into the same success branch: history, an attempt, or the last word on the lock.
+    """
+    state = keys.state(partition)
+    return Txn(
+        compare=(
+            _mine(keys, partition, offset.token),
+            Compare(keys.offset(partition), Target.MOD_REVISION, seen),
+        ),
+        success=(
+            Put(keys.offset(partition), offset.encode()),
+            *(Delete(state + name) if value is None else Put(state + name, value) for name, value in changes.items()),
+            *extra,
+        ),
+        failure=(Get(keys.lock(partition)), Get(keys.offset(partition))),
+    )
+
+
+def give_to(keys: Keys, partition: Partition, successor: Lock) -> tuple[Operation, ...]:
+    """The end of a commit that hands the lock over."""
+    return (Put(keys.lock(partition), successor.encode(), int(successor.lease, 16)),)
+
+
+def let_go(keys: Keys, partition: Partition) -> tuple[Operation, ...]:
+    """The end of a commit that releases the lock."""
+    return (Delete(keys.lock(partition)),)
+
+
+def park(keys: Keys, partition: Partition, parked: Parked) -> tuple[Operation, ...]:
+    """The end of a commit that releases the lock and lets nobody take it until a person said so."""
+    return (Put(keys.parked(partition), parked.encode()), *let_go(keys, partition))
+
+
+def take_over(keys: Keys, partition: Partition, token: Token, successor: Lock | None) -> Txn:
+    """A supervisor gives a dead worker's lock to a standby, or frees it when there is none.
+
+    `token` is the dead worker's. The result's revision is the successor's token.
+    """
+    last_word = give_to(keys, partition, successor) if successor else let_go(keys, partition)
+    return Txn((_mine(keys, partition, token),), last_word, (Get(keys.lock(partition)),))
+
+
+def pass_on(keys: Keys, partition: Partition, token: Token, successor: Lock | None) -> Txn:
+    """Impatience: the successor named under `token` has not entered; name another, unless it just did."""
+    txn = take_over(keys, partition, token, successor)
+    absent = Compare(keys.history(partition, token), Target.VERSION, 0)
+    return Txn((*txn.compare, absent), txn.success, txn.failure)
+
+
+def still_mine(keys: Keys, partition: Partition, token: Token) -> Txn:
+    """Asked by an owner that was late with its lease, before it handles another record."""
+    return Txn((_mine(keys, partition, token),), (), (Get(keys.lock(partition)),))
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a partition looked like when its lock became ours."""
+
+    token: Token
+    lock: Lock
+    offset: StoredOffset | None
+    offset_revision: int
+    state: dict[str, bytes]
+    attempt: Attempt | None
+
+
+def loaded(keys: Keys, partition: Partition, result: TxnResult) -> Loaded:
+    """Read the answer of a successful `acquire` or `confirm`."""
+    (lock,), offsets, state, attempts = result.answers[-4:]
+    prefix = len(keys.state(partition))
+    return Loaded(
+        token=lock.mod_revision,
+        lock=Lock.decode(lock.value),
+        offset=StoredOffset.decode(offsets[0].value) if offsets else None,
+        offset_revision=offsets[0].mod_revision if offsets else 0,
+        state={each.key[prefix:]: each.value for each in state},
+        attempt=Attempt.decode(attempts[0].value) if attempts else None,
+    )
+
+
+class Verdict(Enum):
+    """What a refused commit means."""
+
+    LANDED = auto()
+    LOST = auto()
+    IMPOSSIBLE = auto()
+
+
+def decide(result: TxnResult, sent: StoredOffset) -> tuple[Verdict, int]:
+    """Judge a commit that etcd refused, from its else branch; the number is O's mod_revision when it LANDED.
+
+    O is looked at first: a hand-over that had landed leaves a lock that is no longer ours *and* our own sequence
+    in O. If O does not show it, a lock that changed means lost; an unchanged one is a bug of ours.
+    """
+    lock, offset = result.answers[-2:]
+    if offset:
+        stored = StoredOffset.decode(offset[0].value)
+        if (stored.token, stored.sequence) == (sent.token, sent.sequence):
+            return Verdict.LANDED, offset[0].mod_revision
+    if not _written_at(lock, sent.token):
+        return Verdict.LOST, 0
+    return Verdict.IMPOSSIBLE, 0
+
+
+def _mine(keys: Keys, partition: Partition, token: Token) -> Compare:
+    return Compare(keys.lock(partition), Target.MOD_REVISION, token)
+
+
+def _written_at(lock: tuple[KeyValue, ...], token: Token) -> bool:
+    return bool(lock) and lock[0].mod_revision == token
+
+
+def _load(keys: Keys, partition: Partition) -> tuple[Operation, ...]:
+    return (
+        Get(keys.lock(partition)),
+        Get(keys.offset(partition)),
+        Get(keys.state(partition), prefix=True),
+        Get(keys.attempt(partition)),
+    )

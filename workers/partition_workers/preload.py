@@ -1,0 +1,32 @@
+"""Imported by the forkserver, once: whatever is imported here is shared by all workers, at no cost to each.
+
+That includes what others import at first use. Such an import in each worker costs milliseconds before it is ready
+and memory of its own: `make bench` would show it.
+
+The garbage collector is told to leave everything alone that exists by now, because looking at an object writes to
+its page and ends the sharing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import multiprocessing.popen_forkserver
+import multiprocessing.queues
+import multiprocessing.synchronize  # noqa: F401  (these three: for the queue of a worker's log)
+import os
+import sys
+
+import partition_workers.process  # noqa: F401  (everything that a worker needs)
+from partition_workers.allocator import allow_an_arena_for_each_thread
+from partition_workers.errors import Misconfigured
+from partition_workers.handler import PRELOAD, load
+
+allow_an_arena_for_each_thread()
+if name := os.environ.get(PRELOAD):
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    with contextlib.suppress(Misconfigured):  # remembered, and told to whoever asks for the handler
+        load(name)
+    gc.collect()
+    gc.freeze()

@@ -1,0 +1,193 @@
+"""All that crosses the boundary between a supervisor and its workers.
+
+Settings go down once, when a worker is made. Orders go down the pipe, imperative; reports come up it, in the past
+tense. Small frozen values; nothing here is truth between hosts, that is only in etcd.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from partition_workers.etcd.options import EtcdOptions
+from partition_workers.layout.documents import Standby
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Offset, Partition, Token
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """Everything a worker needs to know, for life. Times in seconds."""
+
+    partition: Partition
+    worker: str
+    host: str
+    lease: int
+    handler: str
+    keys: Keys
+    etcd: EtcdOptions
+    kafka: dict[str, str | int | float | bool]
+    topic_id: str
+    start: str
+    lease_ttl: int
+    commit_interval: float
+    handler_timeout: float
+    max_retries: int
+    on_error: str
+    dlq_topic: str | None
+    max_deaths: int
+    max_records: int
+    log_level: int
+
+
+# --- orders: from the supervisor to a worker ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BecomeOwner:
+    """The lock is yours under `token`: confirm it. The lease is good until `deadline` (seconds, CLOCK_BOOTTIME).
+
+    `offset`: where the owner before has ended, if it said so. Only etcd's answer counts; but Kafka can be asked for
+    the records from there on while etcd is asked.
+    """
+
+    token: Token
+    deadline: float
+    offset: Offset | None
+
+
+@dataclass(frozen=True, slots=True)
+class Compete:
+    """The lock is free: try to take it, after `delay` seconds. The lease is good until `deadline` at least.
+
+    `deaths`: how many owners in a row have died without a commit, as far as is known here.
+    """
+
+    delay: float
+    deadline: float
+    deaths: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPing:
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Finish the record in hand, commit, and end. An owner gives its lock to the first of `successors` that can
+    take it; if there is none it releases it."""
+
+    successors: tuple[Standby, ...] = ()
+
+
+Order = BecomeOwner | Compete | AnswerPing | Leave
+
+
+# --- reports: from a worker to its supervisor -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BecameReady:
+    """A warm standby; its key is in etcd."""
+
+    standby: Standby
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredPing:
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class TookLock:
+    """Owner under `token`; from now on it renews its lease itself."""
+
+    token: Token
+    offset: Offset
+    deaths: int
+
+
+@dataclass(frozen=True, slots=True)
+class MissedLock:
+    """Somebody else was faster; still a standby."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenewedLease:
+    """Good until `deadline` (seconds, CLOCK_BOOTTIME)."""
+
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """Late with the lease: no record is started until the lock is known to be ours again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class GotStuck:
+    """The record loop has not come round for `seconds`; the lease is no longer renewed."""
+
+    seconds: float
+    stack: str
+
+
+@dataclass(frozen=True, slots=True)
+class MadeProgress:
+    """The offset and the number of records (since TookLock) that are committed; at most one a second."""
+
+    offset: Offset
+    records: int
+    commits: int
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """`successor` has the lock under `token`, if it is alive, and goes on at `offset`."""
+
+    successor: Standby
+    token: Token
+    offset: Offset
+
+
+@dataclass(frozen=True, slots=True)
+class WasParked:
+    """The partition is parked: nobody may own it until a person says so."""
+
+    offset: Offset
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WasToldToLeave:
+    """Somebody sent it a TERM. It goes on until its supervisor says who comes after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp:
+    """The last word of a worker that ends for a reason that has a name."""
+
+    exit_code: int
+    reason: str
+
+
+Report = (
+    BecameReady
+    | AnsweredPing
+    | TookLock
+    | MissedLock
+    | RenewedLease
+    | Suspended
+    | Resumed
+    | GotStuck
+    | MadeProgress
+    | HandedOver
+    | WasParked
+    | WasToldToLeave
+    | GaveUp
+)

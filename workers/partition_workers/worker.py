@@ -1,0 +1,149 @@
+"""A worker: warm up, stand by, and, when the lock is ours, become an owner (`owner.py`).
+
+`lifecycle.py` has the table of its life.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+
+from partition_workers.backoff import delays
+from partition_workers.clock import Clock
+from partition_workers.errors import ExitCode, LeaseGone, Lost, Retry
+from partition_workers.etcd.store import Put, Store, Txn
+from partition_workers.handler import Handler
+from partition_workers.interrupt_flag import InterruptFlag
+from partition_workers.kafka.reader import Reader
+from partition_workers.layout.documents import Standby, now
+from partition_workers.lease_watchdog import LeaseWatchdog
+from partition_workers.lifecycle import Lifecycle, LifecycleEvent
+from partition_workers.owner import Owner
+from partition_workers.ownership.lock import PartitionLock
+from partition_workers.ownership.transactions import Loaded
+from partition_workers.protocol import BecameReady, BecomeOwner, Compete, GaveUp, Leave, MissedLock, WorkerSettings
+from partition_workers.supervisor_pipe import SupervisorPipe
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two attempts to get ready, at the most: hundreds that try twice a second starve those they try.
+LONGEST_PAUSE = 3.0
+
+
+class Worker:
+    """One process for one partition, for life."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        me: Standby,
+        store: Store,
+        reader: Reader,
+        handler: Handler,
+        pipe: SupervisorPipe,
+        interrupt: InterruptFlag,
+        lifecycle: Lifecycle,
+        clock: Clock,
+    ) -> None:
+        self._settings, self._partition, self._keys = settings, settings.partition, settings.keys
+        self._me, self._store, self._reader, self._handler = me, store, reader, handler
+        self._pipe, self._interrupt, self._lifecycle, self._clock = pipe, interrupt, lifecycle, clock
+        self._lease = LeaseWatchdog(
+            store, settings.lease, settings.lease_ttl, pipe, interrupt, clock, settings.handler_timeout
+        )
+        self._lock = PartitionLock(store, self._keys, self._partition, me, self._lease.is_over)
+
+    def live(self) -> ExitCode:
+        """From the cradle to the grave. The exit code says why it ended."""
+        try:
+            self._warm_up()
+            taken_at, loaded = self._stand_by()
+            if loaded is None:
+                self._lifecycle.advance(LifecycleEvent.LEFT)
+                return ExitCode.OK
+            owner = Owner(
+                self._settings, self._me, loaded, taken_at, self._store, self._reader, self._handler,
+                self._lease, self._pipe, self._interrupt, self._lifecycle, self._clock,
+            )  # fmt: skip
+            return owner.work()
+        except (Lost, LeaseGone) as error:
+            self._lifecycle.advance(LifecycleEvent.LOCK_LOST)
+            self._pipe.tell(GaveUp(ExitCode.LOCK_LOST, str(error)))
+            log.warning("%s", error)
+            return ExitCode.LOCK_LOST
+        finally:
+            self._lease.stop()
+            if self._pipe.orphaned:
+                self._end_lease()
+
+    def _warm_up(self) -> None:
+        """The lease on one side, Kafka on the other, at the same time; then say in etcd that we are ready."""
+        warming = threading.Thread(target=self._insist, args=(self._warm_reader,), name="warm-up", daemon=True)
+        warming.start()
+        self._insist(lambda: self._store.grant(self._settings.lease_ttl, self._settings.lease))
+        self._insist(self._lock.rehearse)
+        while warming.is_alive() and not self._interrupt.raised:
+            warming.join(0.2)
+        if warming.is_alive():
+            return  # told to leave before Kafka answered
+        standby = Put(self._keys.standby(self._partition, self._me.worker), self._me.encode(), self._settings.lease)
+        self._insist(lambda: self._store.transact(Txn((), (standby,))))
+        self._lifecycle.advance(LifecycleEvent.WARMED_UP)
+        self._pipe.tell(BecameReady(self._me))
+
+    def _warm_reader(self) -> None:
+        self._reader.warm_up(timeout=5.0)
+
+    def _insist(self, call: Callable[[], object]) -> None:
+        """Until it succeeds, or we are told to leave."""
+        for pause in delays(0.5, LONGEST_PAUSE):
+            try:
+                call()
+                return
+            except Retry as error:
+                log.warning("%s: not ready yet: %s", self._partition, error)
+                self._interrupt.wait(pause)
+                if self._interrupt.raised:
+                    return
+
+    def _end_lease(self) -> None:
+        """Nobody is left to do it for us, and until it ran out we would be taken for a standby."""
+        with contextlib.suppress(Retry, LeaseGone):
+            self._store.revoke(self._settings.lease)
+
+    def _stand_by(self) -> tuple[str, Loaded | None]:
+        """Wait for the lock, and say when it came; None: told to leave."""
+        compete_at: float | None = None
+        deaths = 0
+        while True:
+            wait = None if compete_at is None else max(0.0, compete_at - self._clock())
+            order = self._pipe.next_order(wait)
+            self._interrupt.clear()
+            taken_at, loaded = now(), None
+            match order:
+                case Leave():
+                    self._lifecycle.advance(LifecycleEvent.TOLD_TO_LEAVE)
+                    return taken_at, None
+                case Compete(delay, deadline, deaths):
+                    self._lease.deadline = deadline
+                    compete_at = self._clock() + delay
+                    continue
+                case BecomeOwner(token, deadline, offset):
+                    self._lease.deadline = deadline
+                    if offset is not None:
+                        self._reader.assign(offset)  # Kafka answers while etcd does
+                    self._lifecycle.advance(LifecycleEvent.LOCK_OFFERED)
+                    loaded = self._lock.confirm(token)
+                case None if compete_at is None or self._clock() < compete_at:
+                    continue  # woken for something else
+                case None:
+                    self._lifecycle.advance(LifecycleEvent.LOCK_OFFERED)
+                    loaded = self._lock.acquire(deaths)
+            if loaded:
+                return taken_at, loaded
+            compete_at = None
+            self._reader.unassign()
+            self._lifecycle.advance(LifecycleEvent.LOCK_MISSED)
+            self._pipe.tell(MissedLock())
