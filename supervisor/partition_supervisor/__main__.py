@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 
 def main() -> None:
+    _look_here_last()
     from partition_supervisor.cli import cli
 
     cli(prog_name="partition-supervisor")
+
+
+def _look_here_last() -> None:
+    """`python -m` and PYTHONPATH=. put the current folder first, where a user may have a `queue.py`."""
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:  # it was removed
+        return
+    sys.path.sort(key=lambda entry: os.path.abspath(entry) == here)
 
 
 if __name__ == "__main__":

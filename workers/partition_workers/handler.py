@@ -15,17 +15,15 @@ the module is imported once, before the workers are forked.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
 import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partition_workers.errors import Misconfigured
+from partition_workers.handler_import import import_handler_module, what_hides
 from partition_workers.model import Partition, Token
 from partition_workers.state.mapping import State
 
@@ -89,8 +87,12 @@ class Handler:
 
 #: How a supervisor tells its fork server which handler to import.
 PRELOAD = "PARTITION_SUPERVISOR_PRELOAD"
+#: PYTHONSAFEPATH in the fork server, if it is the supervisor that wants it.
+SAFE_PATH = "partition-supervisor"
 
 _loaded: dict[str, Handler | Misconfigured] = {}
+#: Where modules are looked for since the handler was imported.
+_path: dict[str, list[str]] = {}
 
 
 def load(name: str) -> Handler:
@@ -103,6 +105,8 @@ def load(name: str) -> Handler:
             _loaded[name] = Handler(_find(name))
         except Misconfigured as error:
             _loaded[name] = error
+        _path[name] = sys.path.copy()
+    sys.path[:] = _path[name]  # multiprocessing gives each worker the supervisor's; handlers import at any time
     found = _loaded[name]
     if isinstance(found, Misconfigured):
         raise found
@@ -113,12 +117,13 @@ def _find(name: str) -> Any:
     where, separator, attribute = name.rpartition(":")
     if not separator or not where or not attribute:
         raise Misconfigured(f"handler {name!r}: write package.module:attribute or path/to/file.py:attribute")
-    module = _import(name, where)
+    module = import_handler_module(name, where)
     target = module
     for part in attribute.split("."):
         if not hasattr(target, part):
             near = ", ".join(sorted(n for n in vars(module) if not n.startswith("_"))) or "nothing"
-            raise Misconfigured(f"handler {name!r}: {where} has no {attribute!r} (it has: {near})")
+            hint = what_hides(where, module.__name__)
+            raise Misconfigured(f"handler {name!r}: {where} has no {attribute!r} (it has: {near}){hint}")
         target = getattr(target, part)
     if isinstance(target, type):
         if not (hasattr(target, "handle") or hasattr(target, "handle_batch")):
@@ -135,57 +140,3 @@ def _find(name: str) -> Any:
     if not callable(target):
         raise Misconfigured(f"handler {name!r}: {attribute} is {type(target).__name__}, not a function or a class")
     return target
-
-
-def _import(name: str, where: str) -> Any:
-    try:
-        if where.endswith(".py") or "/" in where:
-            return _import_file(name, Path(where))
-        return importlib.import_module(where)
-    except Misconfigured:
-        raise
-    except ModuleNotFoundError as error:
-        if error.name and (where == error.name or where.startswith(error.name + ".")):
-            raise Misconfigured(
-                f"handler {name!r}: there is no module {error.name!r} (looked in the current folder and where"
-                " Python finds modules): check the spelling, or give the file as path/to/file.py:attribute"
-            ) from None
-        raise Misconfigured(f"handler {name!r} cannot be imported: {error}{_place_of(error)}") from error
-    except (Exception, SystemExit) as error:
-        place = _place_of(error)
-        raise Misconfigured(f"handler {name!r} cannot be imported: {type(error).__name__}: {error}{place}") from error
-
-
-def _import_file(name: str, path: Path) -> Any:
-    path = path.absolute()
-    if not path.is_file():
-        raise Misconfigured(f"handler {name!r}: there is no file {path}")
-    if path.suffix != ".py":
-        raise Misconfigured(f"handler {name!r}: {path.name} is not a Python file (.py)")
-    module_name = path.stem
-    if module_name in sys.modules and getattr(sys.modules[module_name], "__file__", None) == str(path):
-        return sys.modules[module_name]
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[module_name]  # half made; whoever asks again gets the error again
-        raise
-    return module
-
-
-def _place_of(error: BaseException) -> str:
-    if isinstance(error, SyntaxError):
-        return ""
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    if last is None:
-        return ""
-    return f" ({last.tb_frame.f_code.co_filename}, line {last.tb_lineno})"

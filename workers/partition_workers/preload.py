@@ -15,17 +15,16 @@ import multiprocessing.popen_forkserver
 import multiprocessing.queues
 import multiprocessing.synchronize  # noqa: F401  (these three: for the queue of a worker's log)
 import os
-import sys
 
 import partition_workers.process  # noqa: F401  (everything that a worker needs)
 from partition_workers.allocator import allow_an_arena_for_each_thread
 from partition_workers.errors import Misconfigured
-from partition_workers.handler import PRELOAD, load
+from partition_workers.handler import PRELOAD, SAFE_PATH, load
 
+if os.environ.get("PYTHONSAFEPATH") == SAFE_PATH:
+    del os.environ["PYTHONSAFEPATH"]  # what the handler starts is the user's
 allow_an_arena_for_each_thread()
 if name := os.environ.get(PRELOAD):
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     with contextlib.suppress(Misconfigured):  # remembered, and told to whoever asks for the handler
         load(name)
     gc.collect()

@@ -14,14 +14,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 
 from partition_workers import process
 from partition_workers.errors import Misconfigured
-from partition_workers.handler import PRELOAD
+from partition_workers.handler import PRELOAD, SAFE_PATH
 
 FOR_THE_SUPERVISOR = (
     signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU,
@@ -33,11 +32,16 @@ class ForkServer:
 
     def __init__(self, handler: str) -> None:
         """Start it with `handler` preloaded. Raises Misconfigured when the handler cannot be imported."""
+        try:
+            os.getcwd()
+        except FileNotFoundError:
+            raise Misconfigured("the current folder was removed: go to one that is there") from None
         if multiprocessing.get_start_method(allow_none=True) != "forkserver":
             multiprocessing.set_start_method("forkserver", force=True)
-        if os.getcwd() not in sys.path:
-            sys.path.insert(0, os.getcwd())
         os.environ[PRELOAD] = handler
+        # multiprocessing starts its own processes by `python -c`, for which the current folder comes first of all:
+        # a `signal.py` there would be theirs. Now it is looked into when the handler is imported, and not before.
+        os.environ.setdefault("PYTHONSAFEPATH", SAFE_PATH)
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["partition_workers.preload"])
         self._start()
