@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from partition_workers import Record, State
 
 
-def handle(record: Any, state: Any) -> None:
+def handle(record: Record, state: State) -> None:
     value = (record.value() or b"").decode()
     state["records"] = state.get("records", 0) + 1
     state["last"] = value

@@ -28,7 +28,7 @@ def run(services: Services, *arguments: str, handler: str = "partition_workers.s
         ("/nosuch/file.py:handle", "there is no file"),
         ("/etc/passwd:handle", "is not a Python file"),
         ("partition_workers.samples", "write package.module:attribute"),
-        ("partition_workers.lifecycle:LIFE", "not a function or a class"),
+        ("partition_workers.lifecycle:TRANSITIONS", "not a function or a class"),
     ],
 )
 def test_a_handler_that_is_not_there(services: Services, topic: str, handler: str, words: str) -> None:

@@ -128,6 +128,39 @@ class TestLoaded:
         """Dots after the colon go inwards."""
         assert load(f"{write('class A:' + chr(10) + '    def b(record, state): ...')}:A.b")
 
+    @pytest.mark.parametrize(
+        ("function", "gets"),
+        [
+            ("def handle(record, state, context): got.append(context)", True),
+            ("def handle(record, state, context=None): got.append(context)", True),
+            ("def handle(record, state, where, /): got.append(where)", True),
+            ("handle = lambda r, s, c: got.append(c)", True),
+            ("class Call:\n  def __call__(self, r, s, c): got.append(c)\nhandle = Call()", True),
+            ("class Box:\n  def on(self, r, s, c): got.append(c)\nhandle = Box().on", True),
+            ("from functools import partial\nhandle = partial(lambda n, r, s, c: got.append(c), 1)", True),
+            ("def handle(record, state): got.append(None)", False),
+            ("def handle(record, state, verbose=None): got.append(verbose)", False),
+            ("def handle(record, state, *more): got.append(more or None)", False),
+            ("def handle(record, state, *, context=None, **more): got.append(context)", False),
+            ("from functools import partial\nhandle = partial(lambda r, s, c: got.append(c), c=None)", False),
+        ],
+    )
+    def test_a_function_gets_the_context_if_it_has_a_place_for_it(
+        self, write: Write, function: str, gets: bool
+    ) -> None:
+        """A third parameter that must be given, or that is called so."""
+        handler = load(f"{write('got = []' + chr(10) + function)}:handle")
+        handler.open(CONTEXT)
+        handler.handle_alone(RECORD, State())
+        assert sys.modules["mine"].got == [CONTEXT if gets else None]
+
+    def test_a_function_that_does_not_say_what_it_takes_gets_what_all_get(self) -> None:
+        """One that is written in C, say."""
+        of_c: Any = max
+        handler = Handler(of_c)
+        handler.open(CONTEXT)
+        assert handler.one is of_c
+
     def test_a_function_needs_no_closing(self) -> None:
         """close() of a plain function is nothing."""
         Handler(lambda record, state: None).close()

@@ -1,10 +1,13 @@
 """The handler: the user's code, as a function or a class.
 
-    def handle(record, state):                     # record: confluent_kafka.Message
+    from partition_workers import Context, Record, State
+
+    def handle(record: Record, state: State) -> None:
         state["count"] = state.get("count", 0) + 1
 
-or a class with `handle(record, state)` or `handle_batch(records, state)`, and, if it likes, `open(context)` and
-`close()`. Named as `package.module:attribute` or `path/to/file.py:attribute`.
+A function may take the context as a third parameter. A class has `handle(record, state)` or
+`handle_batch(records, state)`, and, if it likes, `open(context)` and `close()`. Named as `package.module:attribute`
+or `path/to/file.py:attribute`.
 
 What is promised: for every partition, the stored state is the fold of the handler over the records in order, each
 exactly once, whatever dies. What is NOT promised: anything the handler does outside `state` can happen again after
@@ -33,20 +36,25 @@ if TYPE_CHECKING:
 HandleOne = Callable[["Record", State], object]
 HandleBatch = Callable[["list[Record]", State], object]
 
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
 
 @dataclass(frozen=True)
 class Context:
-    """What a handler class gets in `open`: where and under which token it works.
+    """Where, and under which token, a handler works: the same from `open` to `close`."""
 
-    `heartbeat()` says, from within a long record, that all is well; `stopping()` is true once the worker was asked
-    to leave.
-    """
-
+    #: The Kafka topic (`partition.topic`, text) and number (`partition.number`); shown as `events[3]`.
     partition: Partition
+    #: The fencing token: a whole number that grows with each owner of the partition, for ever. A target that refuses
+    #: smaller ones is safe from an owner that does not know yet that it is none.
     token: Token
+    #: The `--host-id` of this host.
     host: str
+    #: Says, from within a long record, that all is well: `--handler-timeout` counts from here. Raises nothing.
     heartbeat: Callable[[], None]
+    #: True once the worker was asked to leave: a long record may look, and hurry.
     stopping: Callable[[], bool]
+    #: The logger `handler`. What it and all others log reaches the supervisor's log.
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("handler"))
 
 
@@ -72,7 +80,7 @@ class Handler:
             self.batch = getattr(self._instance, "handle_batch", None)
             self.one = None if self.batch else self._instance.handle
         else:
-            self.one = self._target
+            self.one = _bound(self._target, context)
 
     def close(self) -> None:
         if hasattr(self._instance, "close"):
@@ -83,6 +91,19 @@ class Handler:
             self.batch([record], state)
         elif self.one:
             self.one(record, state)
+
+
+def _bound(function: Any, context: Context) -> HandleOne:
+    """The function, with the context if it has a third parameter for it."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # it is not written in Python, and does not say
+        parameters = {}.values()
+    third = [each for each in parameters if each.kind in _POSITIONAL][2:3]
+    if not third or (third[0].default is not inspect.Parameter.empty and third[0].name != "context"):
+        bound: HandleOne = function
+        return bound
+    return lambda record, state: function(record, state, context)
 
 
 #: How a supervisor tells its fork server which handler to import.

@@ -33,7 +33,16 @@ _SIMPLE = (str, int, float, bool, type(None))
 
 
 class State(dict[str, Any]):
-    """The `MutableMapping[str, JSON]` given to handlers. Iterates stored keys first, then new ones."""
+    """The state of one partition: a `MutableMapping[str, JSON]`: text, numbers, booleans, None, lists and dicts.
+
+    It is used like a dict, and a list or dict inside it may be changed in place. It is stored with the offset, in
+    one transaction, and is there as it was when the partition moves or its owner dies. Iterates stored keys first,
+    then new ones.
+
+    Reading raises KeyError as a dict does. Writing raises nothing; but a key that is not text, or a value that is
+    not JSON, is the error StateInvalid of the record whose handler left it there, and more changes by one record
+    than fit a transaction are StateTooLarge. Both go the way of an exception of the handler's.
+    """
 
     __slots__ = ("_gone", "_stored")
     __hash__ = None
