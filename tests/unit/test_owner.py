@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, cast
+from unittest import mock
 
 import pytest
 
-from partition_workers.clock import boottime
+from partition_workers import commits as commits_module
 from partition_workers.errors import ExitCode, Lost
 from partition_workers.etcd.options import EtcdOptions
 from partition_workers.etcd.store import Delete, Put, Txn
@@ -34,12 +35,15 @@ from partition_workers.protocol import (
     WorkerSettings,
 )
 from partition_workers.supervisor_pipe import SupervisorPipe
+from tests.fakes.clock import FakeClock
 from tests.fakes.etcd import FakeEtcd
 from tests.fakes.kafka import FakeReader, FakeRecord
 
 KEYS = Keys.of("/partition-supervisor/", "tests")
 P = Partition("events", 3)
 TOPIC_ID = "topic-id"
+#: Seconds between two commits: none is due by itself.
+INTERVAL = 3600.0
 
 
 class FakeSupervisorPipe:
@@ -78,8 +82,9 @@ class Stage:
     The first record comes alone, and its commit goes at once; what follows waits for the last one.
     """
 
-    def __init__(self, records: int = 10) -> None:
+    def __init__(self, records: int = 10, up_for: float = 10 * INTERVAL) -> None:
         self.store, self.interrupt = FakeEtcd(), InterruptFlag()
+        self.clock = FakeClock(up_for)
         self.line, self.lease = FakeSupervisorPipe(), FakeLease()
         self.handled: list[int] = []
         self.on_record: Callable[[int], None] = lambda _offset: None
@@ -113,7 +118,7 @@ class Stage:
         self.token = loaded.token
         settings = WorkerSettings(
             P, me.worker, me.host, me.lease_id, "h:handle", KEYS, EtcdOptions(("etcd:2379",)), {}, topic_id,
-            "earliest", 5, 3600.0, 60.0, 0, "stop", None, 3, 0, 20,
+            "earliest", 5, INTERVAL, 60.0, 0, "stop", None, 3, 0, 20,
         )  # fmt: skip
         self.lifecycle.advance(LifecycleEvent.WARMED_UP)
         self.lifecycle.advance(LifecycleEvent.LOCK_OFFERED)
@@ -121,7 +126,7 @@ class Stage:
         return Owner(
             settings, me, loaded, now(), self.store, reader, Handler(handler or self.handle),
             cast(LeaseWatchdog, self.lease), cast(SupervisorPipe, self.line), self.interrupt, self.lifecycle,
-            boottime,
+            self.clock,
         )  # fmt: skip
 
     def a_predecessor(self, offset: int, state: Any, topic_id: str = TOPIC_ID) -> int:
@@ -301,10 +306,11 @@ def test_the_last_commit_gives_the_lock_to_the_successor_and_its_lease() -> None
     assert stage.lifecycle.state is LifecycleState.STOPPED
 
 
-def test_what_was_handled_but_not_committed_goes_with_the_hand_over() -> None:
+@pytest.mark.parametrize("up_for", [1.0, 10 * INTERVAL], ids=["machine just started", "machine up for long"])
+def test_what_was_handled_but_not_committed_goes_with_the_hand_over(up_for: float) -> None:
     """Told to leave in the middle of a list: the rest is the successor's, and nothing is between the two: what was
     not committed yet goes in the very transaction that names the successor."""
-    stage = Stage()
+    stage = Stage(up_for=up_for)
     stage.successors = [stage.standby("heir")]
     stage.on_record = lambda offset: stage.tell(Leave(tuple(stage.successors))) if offset == 6 else None
 
@@ -353,9 +359,12 @@ def test_without_a_living_successor_the_lock_is_free_and_everything_stored(named
 
 
 @pytest.mark.parametrize("landed", [True, False])
-def test_a_hand_over_whose_answer_was_lost_is_asked_again(landed: bool) -> None:
+def test_a_hand_over_whose_answer_was_lost_is_asked_again(landed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether it had landed or not, the successor is told the token that it has."""
     stage = Stage()
+    monkeypatch.setattr(
+        commits_module, "time", mock.Mock(sleep=lambda seconds: stage.clock.advance(max(seconds, 0.001)))
+    )
     stage.successors = [successor] = [stage.standby("heir")]
 
     def lose_the_answer() -> None:

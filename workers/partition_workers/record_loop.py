@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterator
 from operator import length_hint
 
@@ -85,7 +86,7 @@ class RecordLoop:
         self._attempt_key, self._host = attempt_key, host
         self._clock = clock
         self._uncut = 0
-        self._cut_at = 0.0
+        self._cut_at = -math.inf  # the first cut is due at once, also on a machine that has just started
         self._alone_until = 0
         self._rest: list[Record] = []
         self._at_work: Iterator[Record] = iter([])
