@@ -1,7 +1,7 @@
 # Everything a newcomer needs: "make demo" shows it, "make test" proves it. "make help" lists the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test storm versions bench bench-compare timeline lint clean
+.PHONY: help setup demo test test-busy storm versions bench bench-compare timeline lint clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -41,6 +41,9 @@ demo: setup  ## see partitions fail over, with everything it needs
 
 test: setup lint  ## lint, then all tests
 	@PARTITION_SUPERVISOR_TEST_SERVICES=$(SERVICES) $(BIN)/python -m pytest $(ARGS)
+
+test-busy: setup  ## unit and contract tests five times, beside a busy loop on every processor (20 minutes)
+	@PARTITION_SUPERVISOR_TEST_SERVICES=$(SERVICES) $(BIN)/python -m tests.busy $(ARGS)
 
 storm: setup  ## many faults under load: a hundred kills, moves, rolling restarts (about six minutes)
 	$(BIN)/python -m tests.faults.storm kills

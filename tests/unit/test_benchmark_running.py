@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import subprocess
 import sys
 import time
@@ -112,10 +113,11 @@ def test_a_benchmark_that_takes_too_long_is_cut_off_between_trials_and_cleans_up
 def test_a_benchmark_that_hangs_is_ended_wherever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even one that expects all exceptions."""
     limited = running.limited
-    monkeypatch.setattr(running, "limited", lambda _seconds: limited(0.1))
+    monkeypatch.setattr(running, "limited", lambda _seconds: limited(60.0))
 
     def body() -> Generator[Trial, None, None]:
         yield trial(1.0)
+        signal.setitimer(signal.ITIMER_REAL, 0.01, 10.0)  # its time is over, now that it hangs
         while True:
             try:
                 time.sleep(60.0)

@@ -96,10 +96,15 @@ class Keeper:
         )  # fmt: skip
 
     def pass_time(self, seconds: float) -> None:
-        """Its waits are by the real clock, so it is woken to look at ours."""
+        """Its waits are by the real clock, so it is woken to look at ours; but not before all that is due is done."""
+        eventually("two of its threads wait for time to pass", lambda: len(self._waiters()) == 2)
         self.clock.advance(seconds)
         with self.it._changed:
             self.it._changed.notify_all()
+
+    def _waiters(self) -> Sequence[object]:
+        """Who looks for late leases, and who paces the rounds, or waits for something to renew."""
+        return self.it._changed._waiters  # type: ignore[attr-defined,no-any-return]
 
     def until(self, what: str, check: Callable[[], object]) -> None:
         """Let time pass in small steps until it is so."""
