@@ -14,6 +14,7 @@ COMMANDS = {
     "run": "Run one supervisor: a worker process for each Kafka partition.",
     "status": "Show who owns which partition, how far it is, and who stands by.",
     "history": "Tell who owned a partition, since when, why it moved, and how long the gap was.",
+    "ui": "Show the group in a browser, live.",
     "pause": "Pause partitions: their owners commit and let go, and nobody takes them.",
     "resume": "Resume partitions that were paused, or parked by a worker.",
     "drain": "Have a host hand everything over to others.",

@@ -20,6 +20,7 @@ from partition_workers.etcd.store import (
     Delete,
     Get,
     Grant,
+    KeyRange,
     KeyValue,
     Listing,
     Lists,
@@ -178,10 +179,10 @@ class FakeEtcd:
             self._begin()
             return Listing(self.revision, self._found(prefix, prefix=True))
 
-    def watch(self, prefixes: tuple[str, ...], start_revision: int) -> FakeWatch:
+    def watch(self, places: tuple[str | KeyRange, ...], start_revision: int) -> FakeWatch:
         with self._changed:
             self._begin()
-            watch = FakeWatch(self, prefixes, start_revision or self.revision + 1)
+            watch = FakeWatch(self, places, start_revision or self.revision + 1)
             self._streams.append(watch)
             return watch
 
@@ -278,9 +279,9 @@ class _FakeStream:
 class FakeWatch(_FakeStream):
     """Waits for changes. Like the real one it says what went wrong when iterated, not when made."""
 
-    def __init__(self, etcd: FakeEtcd, prefixes: tuple[str, ...], start_revision: int) -> None:
+    def __init__(self, etcd: FakeEtcd, places: tuple[str | KeyRange, ...], start_revision: int) -> None:
         super().__init__(etcd)
-        self._prefixes = prefixes
+        self._places = places
         self._next = start_revision
         self._items = self._iterate()
 
@@ -312,8 +313,16 @@ class FakeWatch(_FakeStream):
         return [
             change
             for change in self._etcd._history
-            if change.item.mod_revision >= self._next and change.item.key.startswith(self._prefixes)
+            if change.item.mod_revision >= self._next and self._is_watched(change.item.key)
         ]
+
+    def _is_watched(self, key: str) -> bool:
+        return any(
+            place.first.encode() <= key.encode() < place.end.encode()
+            if isinstance(place, KeyRange)
+            else key.startswith(place)
+            for place in self._places
+        )
 
 
 class FakeKeepalive(_FakeStream):

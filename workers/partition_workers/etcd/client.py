@@ -26,7 +26,7 @@ from partition_workers.etcd.messages import rpc
 from partition_workers.etcd.options import EtcdOptions
 from partition_workers.etcd.server import Cluster, Server
 from partition_workers.etcd.status import SilentServer, server_status
-from partition_workers.etcd.store import Grant, KeyValue, Listing, Lists, ServerStatus, Txn, TxnResult
+from partition_workers.etcd.store import Grant, KeyRange, KeyValue, Listing, Lists, ServerStatus, Txn, TxnResult
 from partition_workers.etcd.streams import Keepalive, Watch
 from partition_workers.etcd.wire import (
     LeaseExists,
@@ -143,13 +143,13 @@ class Etcd:
                 return Listing(request.revision, tuple(items))
             request.key = page.kvs[-1].key + b"\0"
 
-    def watch(self, prefixes: tuple[str, ...], start_revision: int) -> Watch:
-        """Changes under prefixes (that must not overlap) from `start_revision` on; 0 means from now on.
+    def watch(self, places: tuple[str | KeyRange, ...], start_revision: int) -> Watch:
+        """Changes under prefixes and ranges (that must not overlap) from `start_revision` on; 0 means from now on.
 
         Almost everything that goes wrong, Refused included, is raised by iterating.
         """
         who = self._stream_metadata()
-        return self._server.opened(lambda on: Watch(on.calls["Watch"], on, who, prefixes, start_revision))
+        return self._server.opened(lambda on: Watch(on.calls["Watch"], on, who, places, start_revision))
 
     # --- leases
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +139,13 @@ class ServerStatus:
     alarms: tuple[str, ...] = ()
 
 
+class KeyRange(NamedTuple):
+    """All keys from `first` up to `end`, which is not one of them."""
+
+    first: str
+    end: str
+
+
 #: Leases to be renewed, as many at once as a list names.
 Lists: TypeAlias = Iterator[Sequence[int]]
 
@@ -151,7 +158,7 @@ class KeepaliveStream(Protocol):
 
 
 class WatchStream(Protocol):
-    """Changes under the watched prefixes, in revision order within each prefix.
+    """Changes under the watched prefixes and ranges, in revision order within each of them.
 
     Iterating raises Compacted when history is gone and Unavailable when the stream broke or lost its leader:
     in both cases list again. `cancel` (from any thread) ends the iteration without an error.
@@ -171,7 +178,7 @@ class Store(Protocol):
     def transact_soon(self, txn: Txn) -> Future[TxnResult]: ...
     def get(self, key: str) -> KeyValue | None: ...
     def list(self, prefix: str) -> Listing: ...
-    def watch(self, prefixes: tuple[str, ...], start_revision: int) -> WatchStream: ...
+    def watch(self, places: tuple[str | KeyRange, ...], start_revision: int) -> WatchStream: ...
     def grant(self, ttl: int, lease: int = 0) -> Grant: ...
     def revoke(self, lease: int) -> None: ...
     def keepalive(self, lists: Lists) -> KeepaliveStream: ...

@@ -28,7 +28,7 @@ import grpc
 
 from partition_workers.errors import PartitionSupervisorError, Unavailable
 from partition_workers.etcd.messages import rpc
-from partition_workers.etcd.store import Change, Lists, Renewal
+from partition_workers.etcd.store import Change, KeyRange, Lists, Renewal
 from partition_workers.etcd.wire import (
     Silent,
     StaleToken,
@@ -134,7 +134,7 @@ class Stream(Generic[_Item]):
 
 
 class Watch(Stream[Change]):
-    """One watch for each prefix, all on one stream."""
+    """One watch for each prefix or range, all on one stream."""
 
     method = "Watch"
 
@@ -143,18 +143,18 @@ class Watch(Stream[Change]):
         call: Any,
         owner: Owner,
         metadata: tuple[tuple[str, str], ...],
-        prefixes: tuple[str, ...],
+        places: tuple[str | KeyRange, ...],
         start_revision: int,
     ) -> None:
-        self._prefixes = prefixes
+        self._places = places
         self._start_revision = start_revision
-        self._uncreated = len(prefixes)
+        self._uncreated = len(places)
         # A member that lost its leader would keep the watch open and say nothing.
         super().__init__(call, owner, (("hasleader", "true"), *metadata))
 
     def _requests(self) -> Iterator[Any]:
-        for prefix in self._prefixes:
-            yield watch_request(prefix, self._start_revision)
+        for place in self._places:
+            yield watch_request(place, self._start_revision)
         if not self._silent():
             self._over.wait()  # the end of the requests would be the end of the stream
 

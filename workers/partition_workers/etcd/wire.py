@@ -16,6 +16,7 @@ from partition_workers.etcd.store import (
     Compare,
     Delete,
     Get,
+    KeyRange,
     KeyValue,
     Operation,
     Put,
@@ -77,11 +78,15 @@ def range_request(key: str, prefix: bool = False, limit: int = 0) -> Any:
     return request
 
 
-def watch_request(prefix: str, start_revision: int) -> Any:
+def watch_request(place: str | KeyRange, start_revision: int) -> Any:
+    """`place`: a prefix or a range."""
     request = rpc.WatchRequest()
     create = request.create_request
-    create.key = raw(prefix)
-    _widen(create, prefix)
+    if isinstance(place, KeyRange):
+        create.key, create.range_end = raw(place.first), raw(place.end)
+    else:
+        create.key = raw(place)
+        _widen(create, place)
     create.start_revision = start_revision
     create.progress_notify = True
     return request

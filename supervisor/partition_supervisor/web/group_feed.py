@@ -1,0 +1,141 @@
+"""Threads that follow a group in etcd and Kafka, and tell the page's server what they see.
+
+One watches; one reads, each second, what is not watched because every commit changes it. Both go on for ever: when
+etcd is silent they ask ever more rarely, and say so once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from partition_supervisor.kafka.end_offsets import EndOffsets
+from partition_supervisor.listing import Snapshot, read_all
+from partition_supervisor.web import changes
+from partition_workers.backoff import delays
+from partition_workers.errors import Compacted, PartitionSupervisorError, Unreachable
+from partition_workers.etcd.store import Change, Get, KeyValue, Store, Txn, WatchStream
+from partition_workers.layout.documents import Document, Standby, StoredOffset
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition
+
+log = logging.getLogger(__name__)
+
+_D = TypeVar("_D", bound=Document)
+
+#: Seconds between two readings of offsets, and the time that Kafka gets to say where partitions end.
+EVERY, KAFKA_PATIENCE = 1.0, 3.0
+#: Revisions before the listing from which changes are asked for, for browsers that come from another server. Each
+#: commit is one: 64 partitions make some 600 a second.
+REVISIONS_BEFORE = 50_000
+#: Readings without the ends of partitions after Kafka did not say them.
+KAFKA_REST = 10
+
+
+class GroupFeed:
+    """`loaded(snapshot, history, watched_from)`, `changed(change)` and `measured(offsets, standbys, ends)` are called
+    from its threads; `answers(which, error)` when etcd or Kafka stops or begins to answer."""
+
+    def __init__(
+        self,
+        store: Store,
+        keys: Keys,
+        ends: EndOffsets,
+        loaded: Callable[[Snapshot, tuple[KeyValue, ...], int], None],
+        changed: Callable[[Change], None],
+        measured: Callable[
+            [Mapping[Partition, StoredOffset], Mapping[Partition, list[Standby]], Mapping[Partition, int]], None
+        ],
+        answers: Callable[[str, str | None], None],
+    ) -> None:
+        self._store, self._keys, self._ends = store, keys, ends
+        self._loaded, self._changed, self._measured, self._answers = loaded, changed, measured, answers
+        self._stopped = threading.Event()
+        self._stream: WatchStream | None = None
+        self._kafka_rests = 0
+        self._found: dict[Partition, int] = {}
+        self._silent: set[str] = set()
+
+    def start(self) -> None:
+        threading.Thread(target=self._follow, name="group-watch", daemon=True).start()
+        threading.Thread(target=self._measure, name="group-offsets", daemon=True).start()
+
+    def close(self) -> None:
+        self._stopped.set()
+        if self._stream is not None:
+            self._stream.cancel()
+
+    def list(self) -> tuple[Snapshot, tuple[KeyValue, ...]]:
+        """Everything at one revision, and the history. Raises Retry."""
+        result = self._store.transact(read_all(self._keys))
+        snapshot = Snapshot(result.revision, tuple(item for found in result.answers for item in found))
+        return snapshot, self._store.list(self._keys.every_history).items
+
+    def _follow(self) -> None:
+        pauses = delays(0.1, 5.0)
+        oldest = 0
+        while not self._stopped.is_set():
+            try:
+                snapshot, history = self.list()
+                watched_from = max(1, oldest, snapshot.revision - REVISIONS_BEFORE)
+                self._stream = self._store.watch((changes.watched(self._keys),), watched_from)
+                self._loaded(snapshot, history, watched_from)
+                self._say("etcd", None)
+                for change in self._stream:
+                    pauses = delays(0.1, 5.0)
+                    self._changed(change)
+            except Compacted as error:
+                oldest = error.revision
+                continue
+            except PartitionSupervisorError as error:
+                self._say("etcd", str(error))
+            self._stopped.wait(next(pauses))
+
+    def _measure(self) -> None:
+        while not self._stopped.wait(EVERY):
+            try:
+                read = Txn((), (Get(self._keys.offsets, prefix=True), Get(self._keys.standbys, prefix=True)))
+                offsets_found, standbys_found = self._store.transact(read).answers[:2]
+            except PartitionSupervisorError as error:
+                self._say("etcd", str(error))
+                continue
+            offsets = dict(_decoded(self._keys, offsets_found, StoredOffset))
+            standbys: dict[Partition, list[Standby]] = {}
+            for partition, standby in _decoded(self._keys, standbys_found, Standby):
+                standbys.setdefault(partition, []).append(standby)
+            self._measured(offsets, standbys, self._where_they_end({*offsets, *standbys}))
+
+    def _where_they_end(self, partitions: set[Partition]) -> Mapping[Partition, int]:
+        if self._kafka_rests > 0:
+            self._kafka_rests -= 1
+        elif partitions:
+            try:
+                self._found = self._ends.of({each.topic for each in partitions}, KAFKA_PATIENCE)
+                self._say("kafka", None)
+            except Unreachable as error:
+                self._found, self._kafka_rests = {}, KAFKA_REST
+                self._say("kafka", str(error))
+        return self._found
+
+    def _say(self, which: str, error: str | None) -> None:
+        if (error is not None) == (which in self._silent):
+            return
+        if error is None:
+            self._silent.discard(which)
+            log.info("%s answers again", which)
+        else:
+            self._silent.add(which)
+            log.warning("%s", error)
+        self._answers(which, error)
+
+
+def _decoded(keys: Keys, items: tuple[KeyValue, ...], kind: type[_D]) -> list[tuple[Partition, _D]]:
+    found: list[tuple[Partition, _D]] = []
+    for item in items:
+        try:
+            found.append((keys.partition_of(item.key), kind.decode(item.value)))
+        except (ValueError, IndexError):
+            continue  # not ours
+    return found
