@@ -6,6 +6,7 @@ from typing import IO, Any
 
 import click
 
+from partition_supervisor.commands.settings import settings_options
 from partition_workers.errors import PartitionSupervisorError
 
 
@@ -19,7 +20,20 @@ class Failure(click.ClickException):
 
 
 class PlainCommand(click.Command):
-    """A command whose foreseen errors end it without a traceback: `@click.command(cls=PlainCommand)`."""
+    """A command whose foreseen errors end it without a traceback: `@click.command(cls=PlainCommand)`.
+
+    One that talks to Kafka or etcd takes its settings from files, too.
+    """
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        settings_options(self)
+
+    def make_context(self, *arguments: Any, **settings: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **settings)
+        except PartitionSupervisorError as error:  # of a file that is read with the options
+            raise Failure(error) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -12,7 +12,7 @@ import click
 
 from partition_supervisor.admin.render import dash, moment, table
 from partition_supervisor.commands.errors import PlainGroup
-from partition_supervisor.commands.options import etcd_options, kafka_options, properties_from
+from partition_supervisor.commands.options import etcd_options, kafka_options
 from partition_supervisor.commands.order_options import (
     must_be_known,
     opened,
@@ -21,6 +21,7 @@ from partition_supervisor.commands.order_options import (
     print_pretty,
     timeout_option,
 )
+from partition_supervisor.commands.settings import properties_from
 from partition_supervisor.commands.status import complain
 from partition_workers.errors import Misconfigured, Unreachable
 from partition_workers.model import Partition

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import click
 
-from partition_workers.errors import Misconfigured
 from partition_workers.etcd.options import EtcdOptions, parse_endpoints
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -66,13 +65,3 @@ def etcd_from(values: dict[str, Any]) -> EtcdOptions:
         user=user or None,
         password=password if user else None,
     )
-
-
-def properties_from(pairs: tuple[str, ...]) -> dict[str, str]:
-    properties = {}
-    for pair in pairs:
-        key, separator, value = pair.partition("=")
-        if not separator or not key:
-            raise Misconfigured(f"-X {pair}: write it as KEY=VALUE")
-        properties[key.strip()] = value
-    return properties

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from partition_supervisor.commands.errors import PlainCommand
-from partition_supervisor.commands.options import kafka_options, option, properties_from
+from partition_supervisor.commands.options import kafka_options, option
+from partition_supervisor.commands.settings import properties_from
 
 #: Seconds after which waiting for the end deserves a progress bar.
 LONG = 1.0

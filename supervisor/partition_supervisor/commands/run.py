@@ -11,7 +11,8 @@ import click
 
 from partition_supervisor.assembly import supervise
 from partition_supervisor.commands.errors import PlainCommand
-from partition_supervisor.commands.options import etcd_from, etcd_options, kafka_options, option, properties_from
+from partition_supervisor.commands.options import etcd_from, etcd_options, kafka_options, option
+from partition_supervisor.commands.settings import properties_from
 from partition_supervisor.config import Config
 from partition_supervisor.processes import log_receiver
 from partition_supervisor.processes.forkserver import ForkServer

@@ -17,7 +17,8 @@ from rich.live import Live
 
 from partition_supervisor.admin.render import complaints, pretty, tsv
 from partition_supervisor.commands.errors import PlainCommand
-from partition_supervisor.commands.options import etcd_from, etcd_options, kafka_options, option, properties_from
+from partition_supervisor.commands.options import etcd_from, etcd_options, kafka_options, option
+from partition_supervisor.commands.settings import properties_from
 from partition_workers.errors import ExitCode, Unreachable
 from partition_workers.layout.keys import Keys
 

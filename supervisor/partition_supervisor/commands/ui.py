@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from partition_supervisor.commands.errors import PlainCommand
-from partition_supervisor.commands.options import etcd_from, etcd_options, kafka_options, option, properties_from
+from partition_supervisor.commands.options import etcd_from, etcd_options, kafka_options, option
+from partition_supervisor.commands.settings import properties_from
 from partition_supervisor.commands.status import complain
 from partition_workers.errors import Misconfigured, Retry, Unreachable
 from partition_workers.layout.keys import Keys

@@ -1,0 +1,152 @@
+"""Settings from files: one TOML file for everything, Java properties for Kafka, and values that live elsewhere.
+
+Pure but for reading what is named. Errors say which file, which key, and the nearest right one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import javaproperties
+
+from partition_workers.errors import Misconfigured
+
+FILE_NAME = "partition-supervisor.toml"
+#: What stands for a secret wherever settings are shown.
+MASK = "********"
+
+_SECRET = re.compile(r"password|passwd|secret|token|jaas|credential|\.key$|key\.pem|keystore|private", re.IGNORECASE)
+#: Java's properties that librdkafka does not have, with what it has instead.
+_JAVA = {
+    "sasl.jaas.config": "sasl.username and sasl.password",
+    "ssl.truststore.location": "ssl.ca.location, a PEM file",
+    "ssl.truststore.password": "ssl.ca.location, a PEM file",
+    "ssl.truststore.type": "ssl.ca.location, a PEM file",
+    "ssl.keystore.type": "ssl.keystore.location takes PKCS#12, ssl.certificate.location and ssl.key.location PEM",
+    "key.deserializer": "nothing: a handler gets bytes",
+    "value.deserializer": "nothing: a handler gets bytes",
+    "key.serializer": "nothing: a handler gives bytes",
+    "value.serializer": "nothing: a handler gives bytes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FileSettings:
+    """What a TOML file says. `options`: as written, with dashes; `kafka`: librdkafka properties, values as text."""
+
+    path: Path
+    options: dict[str, Any] = field(default_factory=dict)
+    kafka: dict[str, str] = field(default_factory=dict)
+
+
+def find_file(named: str | None, environment: Mapping[str, str], folder: Path) -> Path | None:
+    """The file to read: the one that is `named`, else the first that is there. Raises Misconfigured."""
+    if named:
+        path = Path(named)
+        if not path.is_file():
+            raise Misconfigured(f"--config {named}: there is no such file")
+        return path
+    user = Path(environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME", "/")) / ".config")
+    places = (folder / FILE_NAME, *(each / "partition-supervisor" / "config.toml" for each in (user, Path("/etc"))))
+    return next((place for place in places if place.is_file()), None)
+
+
+def read_file(path: Path, known: Collection[str]) -> FileSettings:
+    """`known`: every option of any command as written, as in `lease-ttl`.
+
+    Keys may be written with dashes or underscores. Raises Misconfigured.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Misconfigured(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"{path}: is not TOML: {error}") from None
+    kafka = content.pop("kafka", {})
+    if not isinstance(kafka, dict):
+        raise Misconfigured(f"{path}: kafka must be a table of librdkafka properties: [kafka]")
+    options = {}
+    for key, value in content.items():
+        written = key.replace("_", "-")
+        if written not in known:
+            raise Misconfigured(f"{path}: there is no option {key!r}{nearest(written, known)}")
+        if isinstance(value, dict):
+            raise Misconfigured(f"{path}: {key} must be a value, not a table")
+        options[written] = _resolved(f"{path}: {key}", value) if isinstance(value, str) else value
+    return FileSettings(path, options, dict(_properties(path, kafka)))
+
+
+def _properties(path: Path, table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    """`security.protocol = "SSL"` is nested tables to TOML; to librdkafka it is one name."""
+    for key, value in table.items():
+        name = prefix + key
+        if isinstance(value, dict):
+            yield from _properties(path, value, f"{name}.")
+        elif isinstance(value, bool):
+            yield name, str(value).lower()
+        elif isinstance(value, str | int | float):
+            yield name, _resolved(f"{path}: [kafka] {name}", str(value))
+        else:
+            raise Misconfigured(f"{path}: [kafka] {name} must be text, a number or true or false")
+
+
+def read_properties(path: Path) -> dict[str, str]:
+    """A file of Java's properties, continued lines and escapes included. Raises Misconfigured."""
+    try:
+        found = javaproperties.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Misconfigured(f"-F {path}: cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, javaproperties.InvalidUEscapeError) as error:
+        raise Misconfigured(f"-F {path}: is no file of properties: {error}") from None
+    for key in found:
+        if key in _JAVA:
+            raise Misconfigured(f"-F {path}: {key} is a property of Java's client. Here it is: {_JAVA[key]}")
+    return {key: _resolved(f"-F {path}: {key}", value) for key, value in found.items()}
+
+
+def read_pairs(pairs: Iterable[str]) -> dict[str, str]:
+    """`KEY=VALUE` of -X. An error names the key alone: what is behind it may be half a password."""
+    properties = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key.strip():
+            shown = key.strip() if separator or re.fullmatch(r"[a-z0-9.]+", key.strip()) else MASK
+            raise Misconfigured(f"-X {shown}: write it as KEY=VALUE")
+        properties[key.strip()] = _resolved(f"-X {key.strip()}", value)
+    return properties
+
+
+def _resolved(where: str, value: str) -> str:
+    """`file:/path` is what the file holds, without the newline at its end; `env:NAME` a variable's value."""
+    if value.startswith("file:/"):
+        try:
+            return Path(value.removeprefix("file:")).read_text(encoding="utf-8").rstrip("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise Misconfigured(f"{where}: {value} cannot be read: {reason}") from None
+    if value.startswith("env:"):
+        name = value.removeprefix("env:")
+        if name not in os.environ:
+            raise Misconfigured(f"{where}: there is no variable {name} in the environment")
+        return os.environ[name]
+    return value
+
+
+def nearest(written: str, known: Collection[str]) -> str:
+    """`: did you mean ...?`, or nothing."""
+    near = difflib.get_close_matches(written, known, n=1)
+    return f": did you mean {near[0]!r}?" if near else f". There are: {', '.join(sorted(known))}"
+
+
+def masked(name: str, value: str) -> str:
+    """The value, unless its name says that it is a secret; of a user with a password, the user."""
+    if name in ("etcd-user", "etcd_user") and ":" in value:
+        return f"{value.partition(':')[0]}:{MASK}"
+    return MASK if value and _SECRET.search(name) else value

@@ -1,0 +1,160 @@
+"""Settings from files: what is read, what wins, and what is said of a mistake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from partition_supervisor.admin.settings import MASK, masked, read_pairs, read_properties
+from partition_supervisor.cli import cli
+from partition_workers.errors import Misconfigured
+
+
+def invoke(*arguments: str, env: dict[str, str] | None = None) -> Result:
+    return CliRunner().invoke(cli, arguments, env=env or {}, catch_exceptions=False)
+
+
+def shown(*arguments: str, env: dict[str, str] | None = None) -> dict[str, tuple[str, str]]:
+    done = invoke("config", "show", "-o", "json", *arguments, env=env)
+    assert done.exit_code == 0, done.output
+    return {row["name"]: (row["value"], row["from"]) for row in json.loads(done.stdout)["settings"]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    return tmp_path
+
+
+def write(folder: Path, text: str, name: str = "partition-supervisor.toml") -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode(errors="surrogatepass"))
+    return path
+
+
+def test_flag_then_environment_then_file_then_default(folder: Path) -> None:
+    path = write(folder, "lease-ttl = 7\n")
+    assert shown()["lease-ttl"] == ("7", str(path))
+    environment = {"PARTITION_SUPERVISOR_LEASE_TTL": "8"}
+    assert shown(env=environment)["lease-ttl"] == ("8", "environment")
+    assert shown("--lease-ttl", "9", env=environment)["lease-ttl"] == ("9", "flag")
+    path.unlink()
+    assert shown()["lease-ttl"] == ("5", "default")
+
+
+def test_the_first_file_that_is_there_is_read(folder: Path) -> None:
+    """Named, in the folder, in the user's: in this order."""
+    users = write(folder, "lease-ttl = 3", "home/.config/partition-supervisor/config.toml")
+    assert shown()["lease-ttl"] == ("3", str(users))
+    here = write(folder, "lease-ttl = 4")
+    assert shown()["lease-ttl"] == ("4", str(here))
+    named = write(folder, "lease-ttl = 6", "other.toml")
+    assert shown("-c", str(named))["lease-ttl"] == ("6", str(named))
+    assert shown(env={"PARTITION_SUPERVISOR_CONFIG": str(named)})["lease-ttl"] == ("6", str(named))
+
+
+def test_a_file_serves_all_commands(folder: Path) -> None:
+    """Each takes what is its own; one that takes a single topic is not troubled by two."""
+    write(folder, 'handler = "app:handle"\ntopic = ["a", "b"]\nlease_ttl = 7\ngroup = "g"\ncheck = true\n')
+    run = shown()
+    assert (run["handler"][0], run["topic"][0], run["group"][0]) == ("app:handle", "a,b", "g")
+    assert shown("--of", "status")["check"][0] == "True"
+    assert shown("--of", "produce")["topic"][0] == "events"
+
+
+def test_kafka_properties_of_file_properties_file_and_flags(folder: Path) -> None:
+    """The later ones win; nested tables are names with dots; bootstrap.servers is the option."""
+    write(
+        folder,
+        '[kafka]\nsecurity.protocol = "SSL"\nclient.id = "file"\nbootstrap.servers = "k:1"\n'
+        "queued.min.messages = 7\n",
+    )
+    write(folder, "client.id=props\\\n  -more\nsasl.username : u\n", "k.properties")
+    found = shown("-F", "k.properties", "-X", "sasl.username=x")
+    assert found["bootstrap-servers"][0] == "k:1"
+    assert found["kafka: security.protocol"][0] == "SSL"
+    assert found["kafka: queued.min.messages"][0] == "7"
+    assert found["kafka: client.id"] == ("props-more", "-F")
+    assert found["kafka: sasl.username"][0] == "x"
+
+
+def test_values_that_live_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder, "s3cret\n", "password")
+    monkeypatch.setenv("WHO", "orders")
+    pairs = read_pairs([f"sasl.password=file:{folder}/password", "sasl.username=env:WHO", "client.id=file-like"])
+    assert pairs == {"sasl.password": "s3cret", "sasl.username": "orders", "client.id": "file-like"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("leasettl = 3", ["leasettl", "'lease-ttl'"]),
+        ("lease-ttl = ", ["is not TOML"]),
+        ("lease-ttl = 'x'", ["lease-ttl", "integer"]),
+        ("[lease-ttl]\na=1", ["must be a value"]),
+        ("kafka = 3", ["[kafka]"]),
+        ("[kafka]\na = [1]", ["a must be text"]),
+        ("[kafka]\nsasl.password = 'env:NO_SUCH_VARIABLE'", ["sasl.password", "NO_SUCH_VARIABLE"]),
+        ("[kafka]\nsasl.password = 'file:/no/such/file'", ["sasl.password", "/no/such/file"]),
+        ("host-id = 'env:NO_SUCH_VARIABLE'", ["host-id", "NO_SUCH_VARIABLE"]),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_message(folder: Path, text: str, words: list[str]) -> None:
+    """It names the file, the key and what to do, whichever command reads it."""
+    path = write(folder, text)
+    done = invoke("run", "app:handle", "-t", "events")
+    assert done.exit_code in (2, 78)
+    for word in words:
+        assert word in done.output
+    if done.exit_code == 78:
+        assert str(path) in done.output
+        assert done.output.count("\n") == 1
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("key", ["sasl.jaas.config", "ssl.truststore.location", "value.deserializer"])
+def test_a_property_of_javas_client_alone_is_answered_with_ours(folder: Path, key: str) -> None:
+    path = write(folder, f"{key}=x", "k.properties")
+    with pytest.raises(Misconfigured, match=key):
+        read_properties(path)
+
+
+@pytest.mark.parametrize("written", ["half a password", "=value", "", "p4ssw0rd!"])
+def test_a_pair_that_is_none_is_not_shown_whole(written: str) -> None:
+    """What a shell tore apart may be half a password."""
+    with pytest.raises(Misconfigured) as refused:
+        read_pairs([written])
+    assert "p4ss" not in str(refused.value)
+    assert "half" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["sasl.password", "ssl.key.password", "ssl.key.pem", "sasl.oauthbearer.client.secret", "http-token"]
+)
+def test_secrets_are_masked(name: str) -> None:
+    assert masked(name, "x") == MASK
+    assert masked(name, "") == ""
+
+
+def test_of_a_user_with_a_password_the_user_is_shown() -> None:
+    assert masked("etcd-user", "orders:s3cret") == f"orders:{MASK}"
+    assert masked("etcd-user", "orders") == "orders"
+
+
+@given(st.text(), st.text())
+def test_whatever_is_in_the_files_nothing_but_a_refusal_comes_of_it(text: str, properties: str) -> None:
+    """Any text is settings or an error with a name."""
+    with TemporaryDirectory() as folder:
+        write(Path(folder), text, "c.toml")
+        write(Path(folder), properties, "k.properties")
+        done = CliRunner().invoke(cli, ["config", "show", "-c", f"{folder}/c.toml", "-F", f"{folder}/k.properties"])
+        assert done.exit_code in (0, 2, 78), done.output
