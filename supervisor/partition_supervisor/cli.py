@@ -21,6 +21,7 @@ COMMANDS = {
     "move": "Move a partition to a certain host.",
     "offsets": "Show the offsets in etcd, or set them.",
     "produce": "Fill a topic with sample records.",
+    "check": "Look at etcd, Kafka, this host and the group, and say what is wrong and how to mend it.",
     "config": "Show settings, and where each came from.",
     "services": "Run Kafka and etcd for development.",
     "demo": "Watch a failover: a cluster on this machine, and processes to kill.",

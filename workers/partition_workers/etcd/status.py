@@ -7,11 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from google.protobuf.unknown_fields import UnknownFieldSet
+
 from partition_workers.errors import PartitionSupervisorError
 from partition_workers.etcd.messages import rpc
 from partition_workers.etcd.store import ServerStatus
 
 _ALARMS = {1: "NOSPACE", 2: "CORRUPT"}
+
+#: Numbers of fields in StatusResponse that are newer than the messages of etcd3 0.12.
+_IS_LEARNER, _QUOTA = 10, 12
 
 #: The first sound patch of each line that was repaired; lines after these are sound from their start.
 _SOUND = {(3, 5): 28, (3, 6): 9}
@@ -34,7 +39,18 @@ def server_status(ask: Callable[[str, Any], Any], endpoint: str) -> ServerStatus
         return SilentServer(endpoint, str(error))
     header = answer.header
     own = tuple(_ALARMS.get(each.alarm, str(each.alarm)) for each in alarms if each.memberID == header.member_id)
-    return ServerStatus(endpoint, answer.version, header.cluster_id, answer.dbSize, own)
+    newer = _newer_fields(answer)
+    return ServerStatus(
+        endpoint, answer.version, header.cluster_id, answer.dbSize, own, leader=answer.leader,
+        raft_index=answer.raftIndex, is_learner=bool(newer.get(_IS_LEARNER)), quota_bytes=newer.get(_QUOTA, 0),
+    )  # fmt: skip
+
+
+def _newer_fields(message: Any) -> dict[int, int]:
+    """The numbers in fields that our messages do not know, by the number of the field."""
+    fields = UnknownFieldSet(message)
+    found = (fields[index] for index in range(len(fields)))
+    return {each.field_number: each.data for each in found if each.wire_type == 0}
 
 
 def version_warning(version: str) -> str | None:

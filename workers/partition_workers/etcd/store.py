@@ -130,13 +130,18 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
-    """What one endpoint says of itself. `db_bytes` is the size of its database file."""
+    """What one endpoint says of itself. `db_bytes` is the size of its database file; `quota_bytes` its limit, 0 where
+    the server does not say (before 3.6); `leader` a member's id, 0: none; `raft_index` how far its log is."""
 
     endpoint: str
     version: str
     cluster_id: int
     db_bytes: int
     alarms: tuple[str, ...] = ()
+    leader: int = 0
+    raft_index: int = 0
+    is_learner: bool = False
+    quota_bytes: int = 0
 
 
 class KeyRange(NamedTuple):

@@ -1,0 +1,111 @@
+"""`partition-supervisor check`: what is wrong before it hurts, each with its fix."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from partition_supervisor.commands.errors import PlainCommand
+from partition_supervisor.commands.options import etcd_from
+from partition_supervisor.commands.run import run
+from partition_supervisor.commands.settings import properties_from
+from partition_workers.errors import ExitCode, PartitionSupervisorError
+from partition_workers.layout.keys import Keys
+
+if TYPE_CHECKING:
+    from partition_supervisor.admin.check.findings import Finding
+    from partition_workers.etcd.client import Etcd
+
+#: Seconds that Kafka gets for each answer.
+PATIENCE = 5.0
+
+
+@click.command(cls=PlainCommand)
+@click.option("-o", "--output", type=click.Choice(["pretty", "json"]), default="pretty", show_default=True,
+              help="A line for each finding, or JSON for programs.")  # fmt: skip
+def check(output: str, **values: Any) -> None:
+    """Look at etcd, Kafka, this host and the group, and say what is wrong and how to mend it.
+
+    It takes the arguments of `run`, or its settings from the same file. HANDLER and topics may be left out. It writes
+    one small key to etcd and takes it away again; nothing else is changed.
+
+    \b
+    Examples:
+      $ partition-supervisor check
+      $ partition-supervisor check app.py:handle --topic events -b kafka:9092 -e etcd-1:2379,etcd-2:2379
+    \b
+    Exit codes: 0 fine or warnings only, 3 something is not ok, 78 bad configuration.
+    """
+    found = list(findings(values))
+    if output == "json":
+        shown = {"schema_version": 1, "findings": [each.as_json() for each in found]}
+        click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    else:
+        for each in found:
+            colour = {"ok": "green", "warning": "yellow", "not ok": "red"}[each.level]
+            click.echo(f"{click.style(f'{each.level:<8}', fg=colour)} {each.name}: {each.words}")
+            if each.fix:
+                click.echo(f"{'':8}   {each.fix}")
+    if any(each.level == "not ok" for each in found):
+        sys.exit(int(ExitCode.CONDITION_NOT_MET))
+
+
+for parameter in run.params:
+    if parameter.name not in {each.name for each in check.params}:
+        optional = copy.copy(parameter)
+        optional.required = False
+        check.params.append(optional)
+
+
+def findings(values: dict[str, Any]) -> Iterator[Finding]:
+    """One after the other, so that what is slow is seen to be."""
+    from partition_supervisor.admin.check import etcd, host, kafka
+    from partition_supervisor.kafka.inspection import inspect
+    from partition_workers.etcd.client import Etcd
+
+    topics, dead_letters = tuple(values["topics"] or ()), values["dlq_topic"]
+    properties = {**properties_from(values["properties"] or ()), "bootstrap.servers": values["bootstrap_servers"]}
+    options = etcd_from(values)
+    keys = Keys.of(values["etcd_prefix"], values["group"])
+    if values["handler"]:
+        yield host.handler(values["handler"])
+    facts = inspect(properties, topics, dead_letters, PATIENCE)
+    yield from kafka.kafka(facts)
+    partitions = sum(topic.partitions for topic in facts.topics)
+    workers = values["workers"] or partitions
+    yield from host.limits(workers, host.descriptors(), host.processes(), os.cpu_count() or 1)
+    yield etcd.lease(values["lease_ttl"])
+    store = Etcd(options)
+    try:
+        yield from etcd.servers(store.status())
+        yield from written(store, keys, partitions)
+    finally:
+        store.close()
+
+
+def written(store: Etcd, keys: Keys, partitions: int) -> Iterator[Finding]:
+    from partition_supervisor.admin.check import etcd, group
+    from partition_supervisor.admin.group_reader import everything
+    from partition_supervisor.admin.group_view import decode
+    from partition_supervisor.listing import Snapshot
+
+    try:
+        measured = etcd.measure(store, keys)
+    except PartitionSupervisorError as error:
+        yield etcd.writes(error)
+        return
+    yield etcd.writes(measured)
+    try:
+        yield etcd.memory(etcd.oldest_revision(store, keys, measured.revision), measured.revision)
+        result = store.transact(everything(keys))
+    except PartitionSupervisorError as error:
+        yield etcd.writes(error)
+        return
+    items = tuple(item for found in result.answers for item in found)
+    yield from group.group(decode(keys, Snapshot(result.revision, items)), partitions, group.clock())
