@@ -7,19 +7,20 @@ import sys
 
 
 def main() -> None:
-    _look_here_last()
+    _do_not_look_here()
     from partition_supervisor.cli import cli
 
     cli(prog_name="partition-supervisor")
 
 
-def _look_here_last() -> None:
+def _do_not_look_here() -> None:
     """`python -m` and PYTHONPATH=. put the current folder first, where a user may have a `queue.py`."""
     try:
         here = os.getcwd()
     except FileNotFoundError:  # it was removed
         return
-    sys.path.sort(key=lambda entry: os.path.abspath(entry) == here)
+    if here != os.path.dirname(os.path.dirname(os.path.abspath(__file__))):
+        sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != here]
 
 
 if __name__ == "__main__":

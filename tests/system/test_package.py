@@ -178,7 +178,7 @@ assert queue.Queue and types.ModuleType and supervisor.MINE
 
 def handle(record: Record, state: State, context: Context) -> None:
     import colorsys  # the standard library's, and at a record, in a worker
-    from workers.late import LATE
+    from late_in_the_project import LATE
     state["total"] = state.get("total", 0) + PRICE + LATE
     with open("handled", "a") as file:
         file.write(f"{context.partition} {record.offset()}\\n")
@@ -196,7 +196,7 @@ def test_a_project_may_have_modules_of_any_name(
         (tmp_path / f"{name}.py").write_text(TRAP)
     project = {
         "workers/__init__.py": "", "workers/orders.py": ORDERS, "workers/prices.py": "PRICE = 3",
-        "workers/late.py": "LATE = 4", "supervisor/__init__.py": "MINE = True",
+        "late_in_the_project.py": "LATE = 4", "supervisor/__init__.py": "MINE = True",
     }  # fmt: skip
     for file, text in project.items():
         (tmp_path / file).parent.mkdir(exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import os
 import queue
 import random
 import subprocess
@@ -223,6 +224,9 @@ def test_a_name_that_means_another_module_is_told_as_such(
     assert "\n" not in str(caught.value)
 
 
+TRAP = "import os; os.write(2, f'imported by mistake: {__name__}\\n'.encode()); os._exit(9)"
+
+
 def hostile() -> set[str]:
     """Every name under which something can be imported here: the standard library's, and what is installed."""
     return {
@@ -243,13 +247,32 @@ def hostile() -> set[str]:
 @pytest.mark.parametrize("name", ["app.py", "app"])
 def test_nothing_of_ours_takes_a_users_file_for_something_else(command: tuple[str, ...], name: str) -> None:
     """The supervisor, the fork server, multiprocessing's resource tracker and a worker, in a folder full of traps."""
-    trap = "import os; os.write(2, f'imported by mistake: {__name__}\\n'.encode()); os._exit(9)"
-    write(dict.fromkeys(hostile(), trap))
+    write(dict.fromkeys(hostile(), TRAP))
     write({"app": HANDLE})
 
     ended = subprocess.run([*command, "run", f"{name}:nothing", "-t", "events"], capture_output=True, text=True)
 
     assert ended.stderr == f"error: handler '{name}:nothing': {name} has no 'nothing' (it has: handle)\n"
+    assert ended.returncode == 78
+
+
+@pytest.mark.parametrize("name", ["json", "logging", "multiprocessing", "queue", "random", "signal", "socket"])
+@pytest.mark.parametrize("environment", [{}, {"PYTHONPATH": "."}, {"PYTHONPATH": "/nowhere::{cwd}"}])
+def test_python_is_told_to_look_into_the_current_folder_first(
+    name: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """By `python -m` and by PYTHONPATH. The handler, and what it starts, has the environment that was given."""
+    expected = {key: value.format(cwd=tmp_path) for key, value in environment.items()}
+    shown = "{key: os.environ.get(key) for key in ('PYTHONPATH', 'PYTHONSAFEPATH')}"
+    write({name: TRAP, "app": f"import os\nraise RuntimeError({shown})"})
+    env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")} | expected
+
+    ended = subprocess.run(
+        [*COMMAND, "run", "app.py:handle", "-t", "events"], env=env, capture_output=True, text=True
+    )
+
+    wanted = {"PYTHONPATH": None, "PYTHONSAFEPATH": None} | expected
+    assert f"error: handler 'app.py:handle' cannot be imported: RuntimeError: {wanted} (" in ended.stderr
     assert ended.returncode == 78
 
 

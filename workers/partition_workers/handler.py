@@ -108,8 +108,8 @@ def _bound(function: Any, context: Context) -> HandleOne:
 
 #: How a supervisor tells its fork server which handler to import.
 PRELOAD = "PARTITION_SUPERVISOR_PRELOAD"
-#: PYTHONSAFEPATH in the fork server, if it is the supervisor that wants it.
-SAFE_PATH = "partition-supervisor"
+#: What the supervisor has changed in the fork server's environment: a JSON object of what was there (null: nothing).
+ENVIRONMENT = "PARTITION_SUPERVISOR_PRELOAD_ENVIRONMENT"
 
 _loaded: dict[str, Handler | Misconfigured] = {}
 #: Where modules are looked for since the handler was imported.

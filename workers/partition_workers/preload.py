@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import multiprocessing.popen_forkserver
 import multiprocessing.queues
 import multiprocessing.synchronize  # noqa: F401  (these three: for the queue of a worker's log)
@@ -19,10 +20,14 @@ import os
 import partition_workers.process  # noqa: F401  (everything that a worker needs)
 from partition_workers.allocator import allow_an_arena_for_each_thread
 from partition_workers.errors import Misconfigured
-from partition_workers.handler import PRELOAD, SAFE_PATH, load
+from partition_workers.handler import ENVIRONMENT, PRELOAD, load
 
-if os.environ.get("PYTHONSAFEPATH") == SAFE_PATH:
-    del os.environ["PYTHONSAFEPATH"]  # what the handler starts is the user's
+for _name, _value in json.loads(os.environ.pop(ENVIRONMENT, "{}")).items():
+    # What the handler starts is the user's, with the user's environment.
+    if _value is None:
+        os.environ.pop(_name, None)
+    else:
+        os.environ[_name] = _value
 allow_an_arena_for_each_thread()
 if name := os.environ.get(PRELOAD):
     with contextlib.suppress(Misconfigured):  # remembered, and told to whoever asks for the handler

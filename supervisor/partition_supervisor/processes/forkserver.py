@@ -11,6 +11,7 @@ of a worker is seen by its pidfd (`children.py`); only its exit code is lost.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -20,7 +21,7 @@ from multiprocessing.context import ForkServerContext
 
 from partition_workers import process
 from partition_workers.errors import Misconfigured
-from partition_workers.handler import PRELOAD, SAFE_PATH
+from partition_workers.handler import ENVIRONMENT, PRELOAD
 
 FOR_THE_SUPERVISOR = (
     signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU,
@@ -33,15 +34,13 @@ class ForkServer:
     def __init__(self, handler: str) -> None:
         """Start it with `handler` preloaded. Raises Misconfigured when the handler cannot be imported."""
         try:
-            os.getcwd()
+            here = os.getcwd()
         except FileNotFoundError:
             raise Misconfigured("the current folder was removed: go to one that is there") from None
         if multiprocessing.get_start_method(allow_none=True) != "forkserver":
             multiprocessing.set_start_method("forkserver", force=True)
         os.environ[PRELOAD] = handler
-        # multiprocessing starts its own processes by `python -c`, for which the current folder comes first of all:
-        # a `signal.py` there would be theirs. Now it is looked into when the handler is imported, and not before.
-        os.environ.setdefault("PYTHONSAFEPATH", SAFE_PATH)
+        _do_not_look_in(here)
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["partition_workers.preload"])
         self._start()
@@ -67,6 +66,18 @@ class ForkServer:
         finally:
             for number, handler_before in before.items():
                 signal.signal(number, handler_before)
+
+
+def _do_not_look_in(here: str) -> None:
+    """multiprocessing starts its own processes by `python -c`, which looks for modules in the current folder first.
+
+    A `signal.py` there would be theirs. Now it is looked into when the handler is imported, and not before.
+    """
+    changed = ("PYTHONPATH", "PYTHONSAFEPATH")
+    os.environ.setdefault(ENVIRONMENT, json.dumps({name: os.environ.get(name) for name in changed}))
+    os.environ["PYTHONSAFEPATH"] = "1"
+    places = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join(each for each in places if each and os.path.abspath(each) != here)
 
 
 def _try(context: ForkServerContext, handler: str) -> None:
