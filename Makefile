@@ -1,7 +1,7 @@
 # Everything a newcomer needs: "make demo" shows it, "make test" proves it. "make help" lists the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-busy storm versions bench bench-compare timeline lint clean
+.PHONY: help stale setup demo test test-busy storm versions bench bench-compare timeline lint clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -10,6 +10,11 @@ SERVICES ?= auto
 ARGS ?=
 QUICK ?=
 BASE ?=
+# Whether what .venv has installed is this checkout: not another layout of it from before, nor one in another place.
+HERE = import os, sys, partition_supervisor as s, partition_workers as w; \
+ at = [os.path.dirname(os.path.dirname(each.__file__)) for each in (s, w)]; \
+ sys.exit(at != [os.path.join(os.getcwd(), each) for each in ("supervisor", "workers")])
+STALE := $(shell $(BIN)/python -P -c '$(HERE)' 2>/dev/null || echo stale)
 PREPARED := $(addprefix --kind ,$(filter local docker embedded,$(SERVICES)))
 BENCHED = $(addprefix --kind ,$(filter-out auto,$(SERVICES))) $(ARGS)
 
@@ -20,7 +25,10 @@ help:  ## show this list
 
 setup: $(READY)  ## install into .venv, and fetch Kafka and etcd once
 
-$(READY): pyproject.toml
+stale:
+
+$(READY): pyproject.toml $(STALE)
+	@if [ -n "$(STALE)" ] && [ -e $@ ]; then echo 'setup: .venv is of another layout or place of this checkout'; fi
 	@set -e; python=; \
 	for candidate in $(or $(PYTHON),python3.13 python3.12 python3.11 python3.14 python3 python); do \
 	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; \

@@ -256,15 +256,13 @@ def test_nothing_of_ours_takes_a_users_file_for_something_else(command: tuple[st
     assert ended.returncode == 78
 
 
-@pytest.mark.parametrize("name", ["json", "logging", "multiprocessing", "queue", "random", "signal", "socket"])
 @pytest.mark.parametrize("environment", [{}, {"PYTHONPATH": "."}, {"PYTHONPATH": "/nowhere::{cwd}"}])
-def test_python_is_told_to_look_into_the_current_folder_first(
-    name: str, environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_python_is_told_to_look_into_the_current_folder_first(environment: dict[str, str], tmp_path: Path) -> None:
     """By `python -m` and by PYTHONPATH. The handler, and what it starts, has the environment that was given."""
     expected = {key: value.format(cwd=tmp_path) for key, value in environment.items()}
     shown = "{key: os.environ.get(key) for key in ('PYTHONPATH', 'PYTHONSAFEPATH')}"
-    write({name: TRAP, "app": f"import os\nraise RuntimeError({shown})"})
+    write(dict.fromkeys(["json", "logging", "multiprocessing", "queue", "random", "signal", "socket"], TRAP))
+    write({"app": f"import os\nraise RuntimeError({shown})"})
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")} | expected
 
     ended = subprocess.run(
