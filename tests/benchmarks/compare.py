@@ -104,10 +104,11 @@ def _git(*arguments: str) -> None:
 def _measured(name: str, bench: Bench, seconds: float, folder: Path) -> list[Trial]:
     """In a process of its own, which ends what it started."""
     settings = {field: value for field, value in asdict(bench).items() if field != "say"}
+    packages = os.pathsep.join(str(folder / each) for each in ("supervisor", "workers"))
     order = json.dumps(settings | {"seconds": seconds, "quick": True, "only_ours": True})
     with subprocess.Popen(
         [sys.executable, "-m", "tests.benchmarks.compare", name, order],
-        cwd=folder, env=os.environ | {"PYTHONPATH": str(folder)}, stdout=subprocess.PIPE, text=True,
+        cwd=folder, env=os.environ | {"PYTHONPATH": packages}, stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         try:
             told, _ = process.communicate()

@@ -8,7 +8,7 @@ top nothing is imported, because each spawned process imports this module again.
 def main() -> None:
     import multiprocessing
 
-    from partition_supervisor.__main__ import main as supervisor_main
+    from partition_supervisor.cli import cli
     from partition_supervisor.commands import run as command
 
     class Spawn:
@@ -20,7 +20,7 @@ def main() -> None:
             """A spawned process loads its code anew anyway."""
 
     vars(command)["ForkServer"] = Spawn
-    supervisor_main()
+    cli(prog_name="partition-supervisor")  # not by its main(), after which nothing is found in the current folder
 
 
 if __name__ == "__main__":
