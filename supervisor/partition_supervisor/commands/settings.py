@@ -70,7 +70,11 @@ def option_names(ctx: click.Context) -> set[str]:
 
 
 def _read_file(ctx: click.Context, _parameter: click.Parameter, named: str | None) -> None:
-    path = find_file(named, os.environ, Path.cwd())
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it was removed, and has no file
+        here = Path()
+    path = find_file(named, os.environ, here)
     if path is None:
         return
     settings = read_file(path, option_names(ctx))
