@@ -73,13 +73,17 @@ class GroupFeed:
         snapshot = Snapshot(result.revision, tuple(item for found in result.answers for item in found))
         return snapshot, self._store.list(self._keys.every_history).items
 
+    def begin_before(self, revision: int) -> int:
+        """From which revision on changes are asked for when the listing is of `revision`."""
+        return max(1, revision - REVISIONS_BEFORE)
+
     def _follow(self) -> None:
         pauses = delays(0.1, 5.0)
         oldest = 0
         while not self._stopped.is_set():
             try:
                 snapshot, history = self.list()
-                watched_from = max(1, oldest, snapshot.revision - REVISIONS_BEFORE)
+                watched_from = max(oldest, self.begin_before(snapshot.revision))
                 self._stream = self._store.watch((changes.watched(self._keys),), watched_from)
                 self._loaded(snapshot, history, watched_from)
                 self._say("etcd", None)

@@ -55,7 +55,7 @@ def serve(
         answers=answers,
     )  # fmt: skip
     snapshot, history = feed.list()
-    model.load(snapshot, history, snapshot.revision + 1)
+    model.load(snapshot, history, feed.begin_before(snapshot.revision))
     server: uvicorn.Server
 
     def ended() -> None:
