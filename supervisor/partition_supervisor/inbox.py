@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -37,10 +36,10 @@ class Inbox:
         with contextlib.suppress(KeyError):
             self._selector.unregister(fd)
 
-    def wait(self, until: float) -> list[Event]:
-        """What happened, in order; an empty list when nothing did until `until` (time.monotonic)."""
+    def wait(self, seconds: float | None) -> list[Event]:
+        """What happened, in order; an empty list when nothing did in so many seconds (None: wait for ever)."""
         if not self._events:
-            for key, _ in self._selector.select(max(0.0, until - time.monotonic())):
+            for key, _ in self._selector.select(seconds):
                 self._events.extend(key.data())
         happened: list[Event] = []
         while self._events:

@@ -224,11 +224,15 @@ class PacedInbox(Inbox):
 
     paced = True
 
-    def wait(self, until: float) -> list[Event]:
+    happened = 0
+
+    def wait(self, seconds: float | None) -> list[Event]:
         if self.paced:
             self.paced = False
             raise _RunIsReady
-        return super().wait(0.0)
+        events = super().wait(0.0)
+        self.happened += len(events)
+        return events
 
 
 @dataclass(frozen=True)
@@ -310,11 +314,9 @@ class FakeHost:
             self.post_changes()
         if not self.background.held:
             self.background.do_one()
-        events = self.inbox.wait(0.0)
-        for event in events:
-            self.supervisor._handle(event)
-        self.supervisor._timers.run_due()
-        return bool(events)
+        self.inbox.happened = 0
+        self.supervisor._turn()
+        return self.inbox.happened > 0
 
     def settle(self) -> None:
         """Until nothing happens any more at this moment; workers that are ready and not frozen obey meanwhile."""
@@ -327,7 +329,7 @@ class FakeHost:
     def advance(self, seconds: float) -> None:
         """Let time pass, with every timer on its time."""
         end = self.clock() + seconds
-        while (due := self.supervisor._timers.next_at()) <= end:
+        while (due := self.supervisor._timers.queue[0].time) <= end:
             self.jump(max(0.0, due - self.clock()) + 1e-6)  # the sum of floats may fall short of `due`
             self.settle()
         self.jump(max(0.0, end - self.clock()))

@@ -10,6 +10,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
+from sched import scheduler
 
 from partition_supervisor.cluster import takeover
 from partition_supervisor.cluster.background import BackgroundCalls
@@ -19,7 +20,6 @@ from partition_supervisor.config import Config
 from partition_supervisor.control.lease_monitor import LeaseMonitor
 from partition_supervisor.control.placement import Plan
 from partition_supervisor.control.stopping import Stopping
-from partition_supervisor.control.timers import Timers
 from partition_supervisor.processes.children import Child, Children
 from partition_workers.errors import ExitCode
 from partition_workers.etcd.store import Store
@@ -49,7 +49,7 @@ class Failover:
         cluster: ClusterState,
         store: Store,
         background: BackgroundCalls,
-        timers: Timers,
+        timers: scheduler,
         lease_monitor: LeaseMonitor,
         stopping: Stopping,
         on_end: Callable[[Child, int], None],
@@ -92,7 +92,7 @@ class Failover:
     def leave(self, child: Child, successors: tuple[Standby, ...] | None = None) -> tuple[Standby, ...]:
         """Tell it to end, and see that it does; None: any ready standby may come after it. Returns who may."""
         child.leaving = True
-        self._timers.after(self._config.graceful_timeout, lambda: self._children.kill(child))
+        self._timers.enter(self._config.graceful_timeout, 0, lambda: self._children.kill(child))
         if successors is None:
             successors = tuple(self.candidates(child.partition, child.worker))
         child.tell(Leave(successors))
@@ -115,7 +115,9 @@ class Failover:
         if child := self._children.get(named.standby.worker):
             self._offer(child, named.token, named.offset)
 
-        self._timers.after(IMPATIENCE, lambda: self._check_successor(partition, named, death, self._config.lease_ttl))
+        self._timers.enter(
+            IMPATIENCE, 0, lambda: self._check_successor(partition, named, death, self._config.lease_ttl)
+        )
 
     def _check_successor(self, partition: Partition, named: Named, death: Death | None, left: float) -> None:
         """If it has not confirmed, name another. While nobody is ready, ask again; after `left` seconds its lease,
@@ -129,7 +131,7 @@ class Failover:
             )
         elif left > 0 and held is not None and held.token <= named.token:
             left -= IMPATIENCE
-            self._timers.after(IMPATIENCE, lambda: self._check_successor(partition, named, death, left))
+            self._timers.enter(IMPATIENCE, 0, lambda: self._check_successor(partition, named, death, left))
 
     def is_staying(self, standby: Standby) -> bool:
         """One of ours that was told to leave, or must leave soon, is no successor."""
@@ -187,7 +189,7 @@ class Failover:
             if successor is not None:
                 self.announce_successor(partition, successor, death)
             self.pending_exits += 1
-            self._timers.after(YIELD_SECONDS if successor is not None else 0.0, clear_up)
+            self._timers.enter(YIELD_SECONDS if successor is not None else 0.0, 0, clear_up)
 
         def clear_up() -> None:
             self.pending_exits -= 1
@@ -209,7 +211,7 @@ class Failover:
                 if is_ours:
                     take()
                 else:
-                    self._timers.after(QUEUE_STEP, take)
+                    self._timers.enter(QUEUE_STEP, 0, take)
 
     def _successors_of(self, partition: Partition, held: Held) -> list[Standby]:
         planned = self.plan.owners.get(partition)

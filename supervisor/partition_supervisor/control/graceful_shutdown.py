@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
+from sched import scheduler
 
 from partition_supervisor.control.failover import Failover
-from partition_supervisor.control.timers import Timers
 from partition_supervisor.processes.children import Child, Children
 
 #: Seconds after which the next one is told, whatever became of the one before.
@@ -18,7 +18,7 @@ STEP = 0.1
 
 
 class GracefulShutdown:
-    def __init__(self, children: Children, failover: Failover, timers: Timers, graceful_timeout: float) -> None:
+    def __init__(self, children: Children, failover: Failover, timers: scheduler, graceful_timeout: float) -> None:
         self._children, self._failover, self._timers = children, failover, timers
         self._graceful_timeout = graceful_timeout
         self._waiting: deque[Child] = deque()
@@ -36,7 +36,7 @@ class GracefulShutdown:
             child = self._waiting.popleft()
             if self._children.get(child.worker) is child and not child.leaving:
                 self._failover.leave(child)
-                self._timers.after(self._step, partial(self._insist, len(self._waiting)))
+                self._timers.enter(self._step, 0, partial(self._insist, len(self._waiting)))
                 return
 
     def _insist(self, waiting: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable, Sequence
+from sched import scheduler
 from typing import assert_never
 
 from partition_supervisor.cluster.background import BackgroundCalls
@@ -23,7 +24,6 @@ from partition_supervisor.control.lease_monitor import LeaseMonitor
 from partition_supervisor.control.memory_limit import MemoryLimit
 from partition_supervisor.control.reconcile import Reconciler
 from partition_supervisor.control.stopping import Stopping
-from partition_supervisor.control.timers import Timers
 from partition_supervisor.events import (
     BackgroundCallDone,
     ChildExited,
@@ -91,7 +91,7 @@ class Supervisor:
         self._children, self._cluster = children, cluster
         self._membership, self._background, self._mirror = membership, background, mirror
         self._peers = peers
-        self._timers = Timers(clock)
+        self._timers = scheduler(clock, delayfunc=_never_sleeps)
         self._lease_monitor = LeaseMonitor(children, membership.keeper, config.lease_ttl)
         self._stopping = Stopping(config.graceful_timeout)
         self._failover = Failover(
@@ -113,17 +113,20 @@ class Supervisor:
 
     def run(self) -> ExitCode:
         """Until everything has ended. The exit code says why."""
-        self._timers.every(self._lease_monitor.ping_every, self._lease_monitor.ping)
-        self._timers.every(self._lease_monitor.check_every, self._lease_monitor.check)
-        self._timers.every(self._scales.every, self._weigh)
-        self._timers.every(MIRROR_EVERY, self._mirror_offsets)
-        self._timers.every(TICK, self._reconciler.tick)
+        every(self._timers, self._lease_monitor.ping_every, self._lease_monitor.ping)
+        every(self._timers, self._lease_monitor.check_every, self._lease_monitor.check)
+        every(self._timers, self._scales.every, self._weigh)
+        every(self._timers, MIRROR_EVERY, self._mirror_offsets)
+        every(self._timers, TICK, self._reconciler.tick)
         self._follow(())
         while not self._stopping.is_done(len(self._children) + self._failover.pending_exits, self._background.open):
-            for event in self._inbox.wait(self._timers.next_at()):
-                self._handle(event)
-            self._timers.run_due()
+            self._turn()
         return self._stopping.code
+
+    def _turn(self) -> None:
+        """One round: what is due, then a wait until the next is, or until something happens."""
+        for event in self._inbox.wait(self._timers.run(blocking=False)):
+            self._handle(event)
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -197,7 +200,7 @@ class Supervisor:
                 log.error("%s: pid %d has been on one record for %.0f s; ending it. It is here:\n%s",
                           child.partition, child.pid, seconds, stack)  # fmt: skip
                 child.signal(signal.SIGTERM)
-                self._timers.after(LAST_CHANCE, lambda: self._children.kill(child))
+                self._timers.enter(LAST_CHANCE, 0, lambda: self._children.kill(child))
             case WasToldToLeave():
                 self._reconciler.give_way(child)
             case HandedOver(successor, token, offset):
@@ -260,8 +263,22 @@ class Supervisor:
         if self._stopping.begin(code, reason):
             self._background.run(lambda: self._membership.change(draining=True))
             self._graceful_shutdown.begin()
-            self._timers.after(self._config.graceful_timeout, self._kill_all)
+            self._timers.enter(self._config.graceful_timeout, 0, self._kill_all)
 
     def _kill_all(self) -> None:
         for child in self._children:
             child.kill()
+
+
+def every(timers: scheduler, seconds: float, action: Callable[[], None]) -> None:
+    """Do it again and again. A freeze is not made up for: the next time counts from the last."""
+
+    def again() -> None:
+        action()
+        every(timers, seconds, action)
+
+    timers.enter(seconds, 0, again)
+
+
+def _never_sleeps(_seconds: float) -> None:
+    """The scheduler would give up the processor after each action; here only the inbox waits."""

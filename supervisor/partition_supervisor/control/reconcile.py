@@ -12,6 +12,7 @@ import os
 import random
 from collections import defaultdict, deque
 from collections.abc import Callable
+from sched import scheduler
 
 from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.config import Config
@@ -19,7 +20,6 @@ from partition_supervisor.control.failover import Failover
 from partition_supervisor.control.placement import Plan, is_a_landslide, plan
 from partition_supervisor.control.restart_policy import next_restart
 from partition_supervisor.control.stopping import Stopping
-from partition_supervisor.control.timers import Timers
 from partition_supervisor.processes.children import Child, Children
 from partition_supervisor.processes.exit_reason import how_it_ended
 from partition_workers.clock import Clock
@@ -52,7 +52,7 @@ class Reconciler:
         cluster: ClusterState,
         failover: Failover,
         topic_ids: dict[Partition, str],
-        timers: Timers,
+        timers: scheduler,
         stopping: Stopping,
         fail: Callable[[ExitCode, str], None],
         clock: Clock,
@@ -167,7 +167,7 @@ class Reconciler:
             else "starting another" if restart.delay == 0 else f"starting another in {restart.delay:.1f} s"
         )  # fmt: skip
         log.warning("%s: worker %d %s; %s", partition, child.pid, words, what_next)
-        self._timers.after(restart.delay, self.reconcile)
+        self._timers.enter(restart.delay, 0, self.reconcile)
 
     def _make_plan(self) -> None:
         partitions = list(self.topic_ids)
@@ -242,7 +242,7 @@ class Reconciler:
         if self._failover.leave(child, successors):
             later = self._clock() + YIELD_SECONDS
             self._not_before[child.partition] = max(later, self._not_before.get(child.partition, 0.0))
-            self._timers.after(YIELD_SECONDS, self.reconcile)
+            self._timers.enter(YIELD_SECONDS, 0, self.reconcile)
 
     def _retire_next(self) -> None:
         while self._retiring:
