@@ -15,6 +15,7 @@ from partition_supervisor import __version__
 from partition_supervisor.cluster.background import BackgroundCalls
 from partition_supervisor.cluster.membership import Membership
 from partition_supervisor.cluster.peer_monitor import Listener, PeerMonitor, address_towards
+from partition_supervisor.cluster.retry import until_etcd_answers
 from partition_supervisor.cluster.watcher import EtcdWatcher
 from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.config import Config, most_reasonable_workers
@@ -49,7 +50,7 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
     inbox = Inbox()
     for number in FOR_THE_SUPERVISOR:
         signal.signal(number, lambda got, _frame: inbox.post(SignalArrived(got)))
-    store = Etcd(config.etcd)
+    store, where = Etcd(config.etcd), ",".join(config.etcd.endpoints)
     topics = TopicDiscovery(config.kafka_client(), config.topics)
     mirror = OffsetMirror(config.kafka_client(), config.group)
     membership = Membership(
@@ -77,10 +78,12 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
             log.warning("%d workers on this host: more than 16 for each core; see --workers", places)
         listener = listen(config)
         link = listener.link if listener else ""
-        membership.enter(Host(config.workers, __version__, os.getpid(), "", now(), link=link), config.connect_timeout)
+        membership.enter(
+            Host(config.workers, __version__, os.getpid(), "", now(), link=link), config.connect_timeout, where
+        )
         warn_of_old_servers(store)
         cluster = ClusterState(config.keys)
-        first = eyes.look()
+        first = until_etcd_answers(eyes.look, config.connect_timeout, where)
         cluster.list_anew(first)
         eyes.open(first)
         threading.Thread(

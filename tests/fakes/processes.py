@@ -286,7 +286,7 @@ class FakeHost:
 
     def open(self) -> FakeHost:
         """Begin to run: what was put into etcd until now, it finds there."""
-        self.membership.enter(Host(self.config.workers, "1", 1, "", now()), 1.0)
+        self.membership.enter(Host(self.config.workers, "1", 1, "", now()), 1.0, "the fake")
         self.cluster.list_anew(self.look())
         self._seen = self.store.revision
         self.supervisor = Supervisor(

@@ -9,10 +9,10 @@ from typing import cast
 
 import pytest
 
-from partition_workers.backoff import delays
 from partition_workers.errors import Unavailable
 from partition_workers.etcd.store import KeepaliveStream, Lists, Renewal, Store
 from partition_workers.ownership.lease_keeper import AT_ONCE, PATIENCE, LeaseKeeper
+from partition_workers.retry import delays
 from tests.eventually import eventually
 from tests.fakes.clock import FakeClock
 from tests.fakes.etcd import FakeEtcd

@@ -9,6 +9,7 @@ import pytest
 
 from partition_supervisor.cluster import takeover
 from partition_supervisor.cluster.takeover import PATIENCE, Death, Named
+from partition_workers import retry
 from partition_workers.etcd.store import Put, Txn
 from partition_workers.layout.documents import Cause, History, Lock, Standby, StoredOffset, now
 from partition_workers.layout.keys import Keys
@@ -60,7 +61,7 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     def sleep(seconds: float) -> None:
         passed[0] += seconds
 
-    monkeypatch.setattr(takeover, "time", mock.Mock(monotonic=lambda: passed[0], sleep=sleep))
+    monkeypatch.setattr(retry, "time", mock.Mock(monotonic=lambda: passed[0], sleep=sleep))
     return passed
 
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 
-from partition_workers.backoff import delays
 from partition_workers.clock import Clock
 from partition_workers.errors import Bug, LeaseGone, Lost, NoSpace, Retry, StateTooLarge
 from partition_workers.etcd.store import Get, KeyValue, Operation, Store, Txn, TxnResult
@@ -23,6 +22,7 @@ from partition_workers.layout.documents import StoredOffset, now
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition, Token
 from partition_workers.ownership import transactions
+from partition_workers.retry import delays
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,6 @@ import math
 from collections.abc import Callable, Iterator
 from operator import length_hint
 
-from partition_workers.backoff import delays
 from partition_workers.clock import Clock
 from partition_workers.commits import Commits
 from partition_workers.error_policy import ErrorPolicy
@@ -39,6 +38,7 @@ from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.kafka.reader import Reader, Record, next_offset
 from partition_workers.ownership import transactions
 from partition_workers.poison import PoisonGuard
+from partition_workers.retry import delays
 from partition_workers.state.mapping import State
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,6 @@ import logging
 import threading
 from collections.abc import Callable
 
-from partition_workers.backoff import delays
 from partition_workers.clock import Clock
 from partition_workers.errors import ExitCode, LeaseGone, Lost, Retry
 from partition_workers.etcd.store import Put, Store, Txn
@@ -24,6 +23,7 @@ from partition_workers.owner import Owner
 from partition_workers.ownership.lock import PartitionLock
 from partition_workers.ownership.transactions import Loaded
 from partition_workers.protocol import BecameReady, BecomeOwner, Compete, GaveUp, Leave, MissedLock, WorkerSettings
+from partition_workers.retry import delays, until_answered
 from partition_workers.supervisor_pipe import SupervisorPipe
 
 log = logging.getLogger(__name__)
@@ -80,33 +80,32 @@ class Worker:
 
     def _warm_up(self) -> None:
         """The lease on one side, Kafka on the other, at the same time; then say in etcd that we are ready."""
-        warming = threading.Thread(target=self._insist, args=(self._warm_reader,), name="warm-up", daemon=True)
+        warming = threading.Thread(target=self._until_done, args=(self._warm_reader,), name="warm-up", daemon=True)
         warming.start()
-        self._insist(lambda: self._store.grant(self._settings.lease_ttl, self._settings.lease))
-        self._insist(self._lock.rehearse)
+        self._until_done(lambda: self._store.grant(self._settings.lease_ttl, self._settings.lease))
+        self._until_done(self._lock.rehearse)
         while warming.is_alive() and not self._interrupt.raised:
             warming.join(0.2)
         if warming.is_alive():
             return  # told to leave before Kafka answered
         standby = Put(self._keys.standby(self._partition, self._me.worker), self._me.encode(), self._settings.lease)
-        self._insist(lambda: self._store.transact(Txn((), (standby,))))
+        self._until_done(lambda: self._store.transact(Txn((), (standby,))))
         self._lifecycle.advance(LifecycleEvent.WARMED_UP)
         self._pipe.tell(BecameReady(self._me))
 
     def _warm_reader(self) -> None:
         self._reader.warm_up(timeout=5.0)
 
-    def _insist(self, call: Callable[[], object]) -> None:
+    def _until_done(self, call: Callable[[], object]) -> None:
         """Until it succeeds, or we are told to leave."""
-        for pause in delays(0.5, LONGEST_PAUSE):
-            try:
-                call()
-                return
-            except Retry as error:
-                log.warning("%s: not ready yet: %s", self._partition, error)
-                self._interrupt.wait(pause)
-                if self._interrupt.raised:
-                    return
+        with contextlib.suppress(Retry):
+            until_answered(
+                call,
+                delays(0.5, LONGEST_PAUSE),
+                given_up=lambda: self._interrupt.raised,
+                wait=self._interrupt.wait,
+                complain=lambda error: log.warning("%s: not ready yet: %s", self._partition, error),
+            )
 
     def _end_lease(self) -> None:
         """Nobody is left to do it for us, and until it ran out we would be taken for a standby."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
-from partition_supervisor.admin.group_view import Documents, GroupView, decode, draw
+from partition_supervisor.admin.group_view import GroupView, decode, draw
+from partition_supervisor.cluster.retry import until_etcd_answers
 from partition_supervisor.kafka.end_offsets import EndOffsets
 from partition_supervisor.listing import Snapshot, read_all
-from partition_workers.errors import Retry, Unreachable
+from partition_workers.errors import Unreachable
 from partition_workers.etcd.store import Get, Store, Txn
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
@@ -23,28 +23,18 @@ def everything(keys: Keys) -> Txn:
 
 
 class GroupReader:
-    """Reads pictures, one after the other. `warn` is told once when Kafka stops answering."""
+    """Reads pictures, one after the other, of the etcd at `where`. `warn` is told once when Kafka falls silent."""
 
-    def __init__(self, store: Store, keys: Keys, ends: EndOffsets, warn: Callable[[str], None]) -> None:
-        self._store, self._keys, self._ends, self._warn = store, keys, ends, warn
+    def __init__(self, store: Store, where: str, keys: Keys, ends: EndOffsets, warn: Callable[[str], None]) -> None:
+        self._store, self._where, self._keys, self._ends, self._warn = store, where, keys, ends, warn
         self._kafka_answers = True
 
     def read(self, timeout: float) -> GroupView:
         """Raises Unreachable when etcd does not answer within `timeout` seconds; Kafka may be silent."""
-        documents = self._documents(time.monotonic() + timeout)
+        result = until_etcd_answers(lambda: self._store.transact(everything(self._keys)), timeout, self._where)
+        items = tuple(item for found in result.answers for item in found)
+        documents = decode(self._keys, Snapshot(result.revision, items))
         return draw(documents, self._end_offsets(documents.partitions, timeout))
-
-    def _documents(self, until: float) -> Documents:
-        while True:
-            try:
-                result = self._store.transact(everything(self._keys))
-            except Retry as error:  # the store turns to the next endpoint by itself
-                if time.monotonic() > until:
-                    raise Unreachable(str(error)) from None
-                time.sleep(0.05)  # nothing to wait upon but etcd itself
-            else:
-                items = tuple(item for found in result.answers for item in found)
-                return decode(self._keys, Snapshot(result.revision, items))
 
     def _end_offsets(self, partitions: frozenset[Partition], timeout: float) -> dict[Partition, int]:
         if not partitions:

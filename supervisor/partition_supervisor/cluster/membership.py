@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from partition_workers.errors import LeaseGone, Misconfigured, Retry, Unreachable
+from partition_supervisor.cluster.retry import until_etcd_answers
+from partition_workers.errors import LeaseGone, Misconfigured, Retry
 from partition_workers.etcd.store import Compare, Get, Put, Store, Target, Txn
 from partition_workers.layout.documents import Host
 from partition_workers.layout.keys import Keys
@@ -31,27 +32,16 @@ class Membership:
     def is_mine(self, lease: int) -> bool:
         return lease == self._lease
 
-    def enter(self, host: Host, timeout: float) -> None:
-        """Take the place. Raises Misconfigured when another supervisor has it, Unreachable when etcd is silent.
+    def enter(self, host: Host, timeout: float, where: str) -> None:
+        """Take the place. Raises Misconfigured when another supervisor has it, Unreachable when etcd, which is at
+        `where`, is silent for `timeout` seconds.
 
         A predecessor that was killed still has its lease; so a place that is taken is watched for a TTL.
         """
         self._host = host
         patience = time.monotonic() + self._ttl + 2.0
-        until = time.monotonic() + timeout
         said = False
-        while True:
-            try:
-                other = self._try_to_enter(host)
-            except Retry as error:
-                if time.monotonic() > until:
-                    raise Unreachable(
-                        f"etcd does not answer: {error}: is it running, is --etcd-endpoints right?"
-                    ) from None
-                time.sleep(0.2)  # nothing to wait upon but etcd's start
-                continue
-            if other is None:
-                return
+        while other := until_etcd_answers(lambda: self._try_to_enter(host), timeout, where):
             if time.monotonic() > patience:
                 raise Misconfigured(
                     f"host id {self._host_id!r} is taken: another supervisor (pid {other.pid}, since {other.started})"

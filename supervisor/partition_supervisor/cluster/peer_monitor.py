@@ -27,9 +27,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from partition_workers.backoff import delays
 from partition_workers.errors import Misconfigured
 from partition_workers.layout.documents import Host
+from partition_workers.retry import delays
 
 log = logging.getLogger(__name__)
 

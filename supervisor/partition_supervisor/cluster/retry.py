@@ -1,18 +1,31 @@
-"""Asking etcd on behalf of a person at a terminal: for so many seconds, then it is said to be unreachable."""
+"""Asking etcd for so many seconds, then saying that it is unreachable: at a supervisor's start, and for commands."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from partition_workers.errors import Retry, Unreachable
 from partition_workers.etcd.store import Listing, Store, Txn, TxnResult
+from partition_workers.retry import delays, time_is_up, until_answered
 
 T = TypeVar("T")
 
-#: Seconds between two tries; the store turns to the next endpoint by itself.
-PAUSE = 0.05
+#: Seconds between two tries, the first and the longest; the store turns to the next endpoint by itself.
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.2
+
+
+def until_etcd_answers(ask: Callable[[], T], seconds: float, where: str) -> T:
+    """Raises Unreachable when nobody has answered at `where` (the endpoints, for the message) for so long."""
+    try:
+        return until_answered(ask, delays(FIRST_PAUSE, LONGEST_PAUSE), time_is_up(seconds))
+    except Retry as error:
+        raise etcd_unreachable(where, error) from None
+
+
+def etcd_unreachable(where: str, error: Retry) -> Unreachable:
+    """What is said when nobody answers there."""
+    return Unreachable(f"etcd does not answer at {where} ({error}): is it running, and is --etcd-endpoints right?")
 
 
 class RetryingStore:
@@ -27,21 +40,8 @@ class RetryingStore:
         A transaction may be sent again after its answer was lost, so a refusal can be the work of its own first
         copy: whoever writes must look for what he wrote before he believes that somebody else did.
         """
-        return self._until_answered(lambda: self._store.transact(txn))
+        return until_etcd_answers(lambda: self._store.transact(txn), self._seconds, self._where)
 
     def list(self, prefix: str) -> Listing:
         """Raises Unreachable."""
-        return self._until_answered(lambda: self._store.list(prefix))
-
-    def _until_answered(self, ask: Callable[[], T]) -> T:
-        until = time.monotonic() + self._seconds
-        while True:
-            try:
-                return ask()
-            except Retry as error:
-                if time.monotonic() > until:
-                    raise Unreachable(
-                        f"etcd does not answer at {self._where} ({error}):"
-                        " is it running, and is --etcd-endpoints right?"
-                    ) from None
-                time.sleep(PAUSE)  # nothing to wait upon but etcd itself
+        return until_etcd_answers(lambda: self._store.list(prefix), self._seconds, self._where)

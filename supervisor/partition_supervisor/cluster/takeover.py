@@ -7,23 +7,25 @@ should that ever be wrong, its commits are refused all the same, because every w
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 
-from partition_workers.backoff import delays
 from partition_workers.errors import LeaseGone, Retry
-from partition_workers.etcd.store import Store, Txn, TxnResult
+from partition_workers.etcd.store import Store, TxnResult
 from partition_workers.layout import documents
 from partition_workers.layout.documents import Cause, Lock, Standby
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Offset, Partition, Token
 from partition_workers.ownership import transactions
+from partition_workers.retry import delays, time_is_up, until_answered
 
 #: Seconds after which etcd's silence ends the attempt; the lease then decides.
 PATIENCE = 30.0
+#: Seconds before etcd is asked again, the first and the longest.
+PAUSES = 0.02, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +60,32 @@ def take_over(
     `token`: the dead worker's, where known; a wrong one costs one more question. `patience`: so many seconds etcd
     may be silent.
     """
+    with contextlib.suppress(Retry):
+        return _take_over(store, keys, partition, death, list(standbys), token, time_is_up(patience))
+    return None
+
+
+def _take_over(
+    store: Store,
+    keys: Keys,
+    partition: Partition,
+    death: Death,
+    candidates: list[Standby],
+    token: Token | None,
+    given_up: Callable[[], bool],
+) -> Named | None:
     if token is None:
-        token = _token_of(store, keys, partition, death.worker)
-    candidates = list(standbys)
-    until = time.monotonic() + patience
-    pauses = delays(0.02, 0.5)
-    while token is not None and time.monotonic() < until:
+        found = until_answered(lambda: store.get(keys.lock(partition)), delays(*PAUSES), given_up)
+        is_its_own = found is not None and Lock.decode(found.value).worker == death.worker
+        token = found.mod_revision if found is not None and is_its_own else None
+    while token is not None and not given_up():
         successor = candidates[0] if candidates else None
         lock = _successor_lock(successor, death) if successor else None
+        take = transactions.take_over(keys, partition, token, lock)
         try:
-            result = store.transact(transactions.take_over(keys, partition, token, lock))
+            result = until_answered(partial(store.transact, take), delays(*PAUSES), given_up)
         except LeaseGone:
             candidates.pop(0)
-            continue
-        except Retry:
-            time.sleep(next(pauses))
             continue
         if result.succeeded:
             return Named(successor, result.revision) if successor else None
@@ -99,7 +112,8 @@ def pass_on(
     for candidate in standbys:
         lock = _successor_lock(candidate, death)
         try:
-            result = _insist(store, transactions.pass_on(keys, partition, named.token, lock))
+            pass_it_on = transactions.pass_on(keys, partition, named.token, lock)
+            result = until_answered(partial(store.transact, pass_it_on), islice(delays(*PAUSES), 5))
         except (LeaseGone, Retry):
             continue
         return Named(candidate, result.revision) if result.succeeded else None
@@ -128,34 +142,10 @@ def forget(store: Store, lease: int, logs: logging.Handler) -> None:
     logs.close()
 
 
-def _insist(store: Store, txn: Txn) -> TxnResult:
-    """A few times; then Retry is raised."""
-    for pause in itertools.islice(delays(0.02, 0.5), 5):
-        with contextlib.suppress(Retry):
-            return store.transact(txn)
-        time.sleep(pause)
-    return store.transact(txn)
-
-
 def _successor_lock(standby: Standby, death: Death | None) -> Lock:
     if death is None:
         return Lock.naming(standby, Cause.HANDED_OVER)
     return Lock.naming(standby, Cause.TAKEN_OVER, death.exit_seen, death.deaths)
-
-
-def _token_of(store: Store, keys: Keys, partition: Partition, worker: str) -> Token | None:
-    until = time.monotonic() + PATIENCE
-    for pause in delays(0.02, 0.5):
-        try:
-            found = store.get(keys.lock(partition))
-        except Retry:
-            if time.monotonic() > until:
-                return None
-            time.sleep(pause)
-            continue
-        held = found is not None and Lock.decode(found.value).worker == worker
-        return found.mod_revision if found is not None and held else None
-    raise AssertionError  # the delays have no end
 
 
 def _holder(result: TxnResult) -> tuple[str | None, Token | None]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import threading
 from collections.abc import Callable
 
 from partition_supervisor.listing import Snapshot, prefixes, read_all
-from partition_workers.backoff import delays
 from partition_workers.errors import Compacted, Retry
 from partition_workers.etcd.store import Change, Store, WatchStream
 from partition_workers.layout.keys import Keys
+from partition_workers.retry import delays, until_answered
 
 log = logging.getLogger(__name__)
 
@@ -60,20 +61,17 @@ class EtcdWatcher:
                 log.info("etcd compacted what we were watching; reading everything anew")
             except Retry as error:
                 log.warning("etcd: the watch ended: %s", error)
-            snapshot = self._insist()
+            snapshot = self._look_anew()
 
-    def _insist(self) -> Snapshot:
-        """Read everything, as soon as etcd answers."""
-        for pause in delays(0.1, LONGEST_PAUSE, jitter=0.5):  # all hosts at once were told that their watch ended
-            if self._stopped.wait(pause):
-                break
-            try:
-                snapshot = self.look()
-            except Retry:
-                continue
-            self._listed(snapshot)
-            return snapshot
-        return Snapshot(0, ())
+    def _look_anew(self) -> Snapshot:
+        """After a moment, for all hosts at once were told that their watch ended; and as soon as etcd answers."""
+        pauses = delays(0.1, LONGEST_PAUSE, jitter=0.5)
+        with contextlib.suppress(Retry):
+            if not self._stopped.wait(next(pauses)):
+                snapshot = until_answered(self.look, pauses, self._stopped.is_set, self._stopped.wait)
+                self._listed(snapshot)
+                return snapshot
+        return Snapshot(0, ())  # we are closed
 
     def _list(self) -> None:
         while not self._stopped.wait(self._every * random.uniform(0.8, 1.2)):

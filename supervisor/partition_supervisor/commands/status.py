@@ -76,21 +76,12 @@ def status(
     where = ",".join(etcd.endpoints)
     ends = EndOffsets({**properties_from(properties), "bootstrap.servers": bootstrap_servers})
     store = Etcd(etcd)
-    reader = GroupReader(store, Keys.of(etcd_prefix, group), ends, warn=complain)
-
-    def read() -> GroupView:
-        try:
-            return reader.read(timeout)
-        except Unreachable as error:
-            raise Unreachable(
-                f"etcd does not answer at {where} ({error}): is it running, and is --etcd-endpoints right?"
-            ) from None
-
+    reader = GroupReader(store, where, Keys.of(etcd_prefix, group), ends, warn=complain)
     try:
         if watch is not None:
-            show_again_and_again(read, output, watch)
+            show_again_and_again(lambda: reader.read(timeout), output, watch)
             return
-        picture = read()
+        picture = reader.read(timeout)
     finally:
         store.close()
     show(picture, output)

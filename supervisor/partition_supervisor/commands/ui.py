@@ -11,7 +11,7 @@ from partition_supervisor.commands.errors import PlainCommand
 from partition_supervisor.commands.options import etcd_from, etcd_options, kafka_options, option
 from partition_supervisor.commands.settings import properties_from
 from partition_supervisor.commands.status import complain
-from partition_workers.errors import Misconfigured, Retry, Unreachable
+from partition_workers.errors import Misconfigured, Retry
 from partition_workers.layout.keys import Keys
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -53,6 +53,7 @@ def ui(
         raise Misconfigured(
             f"the page needs packages that are not installed ({error.name}): pip install 'partition-supervisor[ui]'"
         ) from None
+    from partition_supervisor.cluster.retry import etcd_unreachable
     from partition_supervisor.kafka.end_offsets import EndOffsets
     from partition_workers.etcd.client import Etcd
 
@@ -68,9 +69,6 @@ def ui(
         serve(settings, listening, store, Keys.of(etcd_prefix, group), ends,
               ready=lambda: complain(f"{url_of(listening)} shows the group {group!r}; Ctrl-C ends it"))  # fmt: skip
     except Retry as error:
-        raise Unreachable(
-            f"etcd does not answer at {','.join(etcd.endpoints)} ({error}):"
-            " is it running, and is --etcd-endpoints right?"
-        ) from None
+        raise etcd_unreachable(",".join(etcd.endpoints), error) from None
     finally:
         store.close()

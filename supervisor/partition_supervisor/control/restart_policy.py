@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from partition_workers.retry import backoff
+
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 30.0
 JITTER = 0.2
@@ -36,5 +38,4 @@ def next_restart(crashes: Sequence[float], now: float, chance: float) -> Restart
         return Restart(REST, resting=True)
     if len(crashes) <= 1:
         return Restart(0.0)
-    delay = min(FIRST_DELAY * 2.0 ** min(len(crashes) - 2, 20), LONGEST_DELAY)
-    return Restart(delay * (1 - JITTER + 2 * JITTER * chance))
+    return Restart(backoff(len(crashes) - 2, FIRST_DELAY, LONGEST_DELAY, chance, JITTER))

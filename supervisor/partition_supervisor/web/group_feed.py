@@ -14,12 +14,12 @@ from typing import TypeVar
 from partition_supervisor.kafka.end_offsets import EndOffsets
 from partition_supervisor.listing import Snapshot, read_all
 from partition_supervisor.web import changes
-from partition_workers.backoff import delays
 from partition_workers.errors import Compacted, PartitionSupervisorError, Unreachable
 from partition_workers.etcd.store import Change, Get, KeyValue, Store, Txn, WatchStream
 from partition_workers.layout.documents import Document, Standby, StoredOffset
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
+from partition_workers.retry import delays
 
 log = logging.getLogger(__name__)
 

@@ -19,10 +19,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from partition_workers.backoff import delays
 from partition_workers.clock import Clock, boottime
 from partition_workers.errors import PartitionSupervisorError
 from partition_workers.etcd.store import KeepaliveStream, Lists, Renewal, Store
+from partition_workers.retry import delays
 
 #: An answer that takes longer than this many seconds means: try another endpoint.
 PATIENCE = 1.0

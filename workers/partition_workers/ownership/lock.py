@@ -8,10 +8,8 @@ Holding this lock does not stop a paused process from acting; the token in its c
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
-from partition_workers.backoff import delays
 from partition_workers.errors import Lost, Retry
 from partition_workers.etcd.store import Store, Txn, TxnResult
 from partition_workers.layout.documents import Cause, History, Lock, Standby, StoredOffset, now
@@ -19,6 +17,7 @@ from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition, Token
 from partition_workers.ownership import transactions
 from partition_workers.ownership.transactions import Loaded
+from partition_workers.retry import delays, until_answered
 
 #: No key was ever written at this revision; and a key that is not there counts as written at 0.
 NEVER = -1
@@ -62,11 +61,7 @@ class PartitionLock:
         self._store.transact_soon(refused).result()
 
     def _ask(self, txn: Txn) -> TxnResult:
-        for delay in delays(0.02, 0.5):
-            try:
-                return self._store.transact(txn)
-            except Retry:
-                if self._hopeless():
-                    raise Lost(f"{self._partition}: the lease ran out before etcd answered") from None
-                time.sleep(delay)
-        raise AssertionError  # the delays have no end
+        try:
+            return until_answered(lambda: self._store.transact(txn), delays(0.02, 0.5), self._hopeless)
+        except Retry:
+            raise Lost(f"{self._partition}: the lease ran out before etcd answered") from None

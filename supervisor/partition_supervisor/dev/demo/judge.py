@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import repeat
 
 from partition_supervisor.dev.demo.checking import expected_sum
-from partition_workers.errors import Retry
 from partition_workers.etcd.store import Listing, Store
 from partition_workers.layout.documents import History, Lock, Standby, StoredOffset
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
+from partition_workers.retry import time_is_up, until_answered
 
 PHASES = {
     "exit_seen": "exit seen",
@@ -61,14 +62,7 @@ class Judge:
 
     def _list(self, prefix: str) -> Listing:
         """As soon as etcd answers: faults of etcd's own are among those that are judged."""
-        until = time.monotonic() + PATIENCE
-        while True:
-            try:
-                return self._store.list(prefix)
-            except Retry:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.05)  # nothing to wait upon but etcd itself
+        return until_answered(lambda: self._store.list(prefix), repeat(0.05), time_is_up(PATIENCE))
 
     def owners(self) -> dict[Partition, Lock]:
         items = self._list(self._keys.locks).items

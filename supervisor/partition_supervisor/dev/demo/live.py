@@ -31,7 +31,7 @@ def show(cluster: DemoCluster, bootstrap_servers: str) -> bool:
     interrupted = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: interrupted.set())
     ends = EndOffsets({"bootstrap.servers": bootstrap_servers})
-    reader = GroupReader(cluster.store, cluster.keys, ends, lambda _warning: None)
+    reader = GroupReader(cluster.store, "the demo", cluster.keys, ends, lambda _warning: None)
     with Live(console=console, auto_refresh=False, screen=False) as live:
         while not interrupted.wait(EVERY):
             with contextlib.suppress(Unreachable):
