@@ -21,7 +21,6 @@ from partition_workers.layout.documents import (
     Parked,
     Standby,
     StoredOffset,
-    describe,
     milliseconds,
     now,
 )
@@ -114,9 +113,3 @@ def test_times_are_utc_and_can_be_compared() -> None:
     assert now().endswith("Z")
     assert len(now()) == len("2024-01-01T00:00:00.000000Z")
     assert milliseconds("2024-01-01T00:00:00.000000Z", "2024-01-01T00:00:01.500000Z") == 1500
-
-
-def test_any_value_can_be_described() -> None:
-    """JSON as JSON, anything else as text."""
-    assert describe(b'{"a":1}') == {"a": 1}
-    assert describe(b"\xff{") == "\ufffd{"

@@ -358,7 +358,7 @@ def test_deaths_without_a_commit_are_counted_from_owner_to_owner(make_host: Make
         host.warm_up_all()
         assert host.owner(P).orders(Compete)[-1].deaths == deaths
     child = host.owner(P)
-    host.report(child, MadeProgress(5, 5, 1))
+    host.report(child, MadeProgress(5, 5))
     host.exit(child, -11)
     host.settle()
     host.warm_up_all()
@@ -1083,7 +1083,7 @@ def test_a_worker_that_has_handled_enough_is_replaced_first_and_then_leaves(make
     """An owner is retired when somebody is ready to follow it."""
     host = running(make_host(1, workers=1, max_records=100))
     child = host.owner(P)
-    host.report(child, MadeProgress(1000, 1000, 9))
+    host.report(child, MadeProgress(1000, 1000))
     host.settle()
     host.advance(1.0)
     assert not child.leaving
@@ -1097,7 +1097,7 @@ def test_a_worker_that_has_handled_enough_is_replaced_first_and_then_leaves(make
 def test_what_is_committed_is_copied_to_kafka_now_and_then(make_host: MakeHost) -> None:
     """Owned here; nothing else."""
     host = running(make_host(1))
-    host.report(host.owner(P), MadeProgress(7, 7, 1))
+    host.report(host.owner(P), MadeProgress(7, 7))
     host.advance(10.0)
     assert host.mirrored[-1] == {P: 7}
 

@@ -203,7 +203,7 @@ class Owner:
         due = self._clock() - at >= PROGRESS_EVERY or offset < 0
         if due and self._commits.committed not in (offset, self._history.from_offset):
             self._reported = self._clock(), self._commits.committed
-            self._pipe.tell(MadeProgress(self._commits.committed, self._loop.handled, self._commits.count))
+            self._pipe.tell(MadeProgress(self._commits.committed, self._loop.handled))
 
     def _note_first_record(self) -> None:
         """The phases of the gap, and a look at what the predecessors left in the history."""

@@ -143,7 +143,6 @@ class MadeProgress:
 
     offset: Offset
     records: int
-    commits: int
 
 
 @dataclass(frozen=True, slots=True)

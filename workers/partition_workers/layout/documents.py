@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Self
 
 VERSION = 1
 
@@ -187,11 +187,3 @@ class History(Document):
         self, ending: Ending, to_offset: int | None, reason: str | None = None, at: str | None = None
     ) -> History:
         return dataclasses.replace(self, until=at or now(), to_offset=to_offset, ending=ending, reason=reason)
-
-
-def describe(value: bytes) -> Any:
-    """Any document as plain JSON, for messages."""
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value.decode(errors="replace")
