@@ -428,7 +428,7 @@ class FakeHost:
 
     def moved(self) -> list[FakeChild]:
         """Owners that were told to leave, whether or not they are still there."""
-        return [child for child in self.children.started if child.token is not None and child.orders(Leave)]
+        return [child for child in self.children.started if child.is_owner and child.orders(Leave)]
 
     def owners_told_to_leave(self) -> list[Partition]:
         return [child.partition for child in self.moved()]
@@ -439,11 +439,11 @@ class FakeHost:
         return [child for child in self.children.living if child.partition == partition]
 
     def owner(self, partition: Partition) -> FakeChild:
-        (found,) = (child for child in self.on(partition) if child.token is not None)
+        (found,) = (child for child in self.on(partition) if child.is_owner)
         return found
 
     def standby(self, partition: Partition) -> FakeChild:
-        (found,) = (child for child in self.on(partition) if child.token is None)
+        (found,) = (child for child in self.on(partition) if not child.is_owner)
         return found
 
     def report(self, child: FakeChild, report: Report) -> None:
@@ -511,7 +511,7 @@ class FakeHost:
 
     def _carry_out(self, child: FakeChild, order: Order) -> None:
         match order:
-            case Compete() | BecomeOwner() if child.token is None and child.standby is not None:
+            case Compete() | BecomeOwner() if not child.is_owner and child.standby is not None:
                 self._take_lock(child, order)
             case Leave(successors):
                 self._leave(child, successors)

@@ -626,7 +626,7 @@ def test_term_tells_every_owner_to_leave_to_other_hosts_only(make_host: MakeHost
     for partition in host.partitions:
         host.standby_on("b", partition)
     host.settle()
-    owners = [child for child in host.children.living if child.token is not None]
+    owners = [child for child in host.children.living if child.is_owner]
     assert owners
     host.freeze(*host.children.living)
     send(host, signal.SIGTERM)
@@ -722,7 +722,7 @@ def test_hup_replaces_all_one_at_a_time_the_replacement_first(make_host: MakeHos
     for _ in range(60):
         host.advance(TICK)
         assert len(host.children.living) <= 4
-        assert sum(child.leaving for child in host.children.living) <= 1
+        assert sum(child.is_leaving for child in host.children.living) <= 1
         assert all(host.lock_of(partition) for partition in host.partitions)
         host.warm_up_all()
     assert not {child.worker for child in old} & {child.worker for child in host.children.living}
@@ -801,7 +801,7 @@ def test_while_a_partition_is_parked_workers_do_not_come_and_go(make_host: MakeH
 def crowded(host: FakeHost, count: int) -> FakeHost:
     """All partitions are owned here, and `b` has just come."""
     running(host)
-    assert len([child for child in host.children.living if child.token is not None]) == count
+    assert len([child for child in host.children.living if child.is_owner]) == count
     host.join("b")
     host.settle()
     return host
@@ -916,7 +916,7 @@ def test_two_hosts_that_are_drained_together_are_no_landslide(make_host: MakeHos
     for name in "bc":
         host.join(name)
     running(host)
-    owned = [child.partition for child in host.children.living if child.token is not None]
+    owned = [child.partition for child in host.children.living if child.is_owner]
     assert owned
     for partition in owned:
         host.standby_on("b", partition)
@@ -1027,7 +1027,7 @@ def test_standbys_that_are_too_many_end_one_after_the_other(make_host: MakeHost)
     host.freeze(*host.children.living)
     host.put(Put(host.keys.drain("a"), Drain("now").encode()))
     host.advance(5 * CALM)
-    assert sum(child.leaving for child in host.children.living) == 1
+    assert sum(child.is_leaving for child in host.children.living) == 1
     host.thaw()
     host.advance(5 * TICK)
     assert not host.children.living
@@ -1086,7 +1086,7 @@ def test_a_worker_that_has_handled_enough_is_replaced_first_and_then_leaves(make
     host.report(child, MadeProgress(1000, 1000))
     host.settle()
     host.advance(1.0)
-    assert not child.leaving
+    assert not child.is_leaving
     assert len(host.on(P)) == 2
     host.warm_up_all()
     host.advance(1.0)
@@ -1160,10 +1160,10 @@ def replay(host: FakeHost, history: History, check: Callable[[FakeHost], None]) 
             case "exit" if child:
                 host.exit(child, int(which))
             case "kill the owner":
-                for owner in (each for each in host.on(partition) if each.token is not None):
+                for owner in (each for each in host.on(partition) if each.is_owner):
                     host.exit(owner)
             case "freeze the standbys":
-                host.freeze(*(each for each in host.on(partition) if each.token is None))
+                host.freeze(*(each for each in host.on(partition) if not each.is_owner))
             case "warm up all":
                 host.warm_up_all()
             case "warm up" if child and child.standby is None:
@@ -1208,8 +1208,8 @@ def test_whatever_happens_only_one_worker_here_is_named(workers: int, history: H
 
     def check(host: FakeHost) -> None:
         for partition in host.partitions:
-            open_to = [child for child in host.on(partition) if child.offered is not None]
-            named = sorted((child.offered or 0, child.named_at[child.offered or 0]) for child in open_to)
+            open_to = [child for child in host.on(partition) if child.token in child.named_at]
+            named = sorted((child.token or 0, child.named_at[child.token or 0]) for child in open_to)
             for (_, earlier), (_, later) in pairwise(named):
                 assert later - earlier >= IMPATIENCE
 
@@ -1236,7 +1236,7 @@ def test_whatever_happens_there_are_not_more_workers_than_places(workers: int, h
     running(host)
 
     def check(host: FakeHost) -> None:
-        staying = Counter(child.leaving for child in host.children.living)[False]
+        staying = Counter(child.is_leaving for child in host.children.living)[False]
         assert staying <= host.supervisor._reconciler.places + 2
 
     try:

@@ -20,6 +20,7 @@ from partition_supervisor.config import Config
 from partition_supervisor.control.lease_monitor import LeaseMonitor
 from partition_supervisor.control.placement import Plan
 from partition_supervisor.control.stopping import Stopping
+from partition_supervisor.processes.child_state import ChildEvent
 from partition_supervisor.processes.children import Child, Children
 from partition_workers.errors import ExitCode
 from partition_workers.etcd.store import Store
@@ -83,15 +84,15 @@ class Failover:
         for partition in partitions:
             is_free = partition not in self._cluster.locks and partition not in self._cluster.parked
             for child in self._children.of(partition):
-                if child.token is not None:
-                    if partition in self._cluster.parked and not child.leaving:
+                if child.is_owner:
+                    if partition in self._cluster.parked and not child.is_leaving:
                         self.leave(child, ())
                 elif is_free and child.is_ready and child.standby is not None and not self._stopping.begun:
                     self._let_compete(child, child.standby)
 
     def leave(self, child: Child, successors: tuple[Standby, ...] | None = None) -> tuple[Standby, ...]:
         """Tell it to end, and see that it does; None: any ready standby may come after it. Returns who may."""
-        child.leaving = True
+        child.advance(ChildEvent.TOLD_TO_LEAVE)
         self._timers.enter(self._config.graceful_timeout, 0, lambda: self._children.kill(child))
         if successors is None:
             successors = tuple(self.candidates(child.partition, child.worker))
@@ -145,8 +146,9 @@ class Failover:
         child.tell(Compete(delay, self._lease_monitor.deadline(child), self._deaths.get(child.partition, 0)))
 
     def _offer(self, child: Child, token: Token, offset: Offset | None) -> None:
-        if child.offered != token and child.token is None:
-            child.offered = token
+        if child.token != token and not child.is_owner:
+            child.advance(ChildEvent.NAMED)
+            child.token = token
             child.tell(BecomeOwner(token, self._lease_monitor.deadline(child), offset))
 
     def _place_in_queue(self, partition: Partition, me: Standby) -> float:
@@ -166,7 +168,7 @@ class Failover:
         exit_seen = now()
         self._children.forget(child)
         self._lease_monitor.end(child)
-        if not child.leaving and child.last_word is None:
+        if not child.is_leaving and child.last_word is None:
             self._name_successor(child, exit_seen)
             return
         code = self._children.reap(child)
@@ -179,11 +181,11 @@ class Failover:
     def _name_successor(self, child: Child, exit_seen: str, code: int | None = None) -> None:
         partition = child.partition
         deaths = 0
-        if child.token is not None:
+        if child.is_owner:
             deaths = self._deaths[partition] = (0 if child.has_committed else child.deaths) + 1
         death = Death(child.worker, exit_seen, deaths)
         successors = self.candidates(partition, child.worker)
-        token = child.token or child.offered
+        token = child.token
 
         def found(successor: Named | None) -> None:
             if successor is not None:

@@ -26,7 +26,7 @@ class GracefulShutdown:
 
     def begin(self) -> None:
         """All are told in the first half of the time that they have."""
-        self._waiting.extend(sorted(self._children, key=lambda child: child.token is None))
+        self._waiting.extend(sorted(self._children, key=lambda child: not child.is_owner))
         self._step = min(STEP, self._graceful_timeout / 2 / max(1, len(self._waiting)))
         self.go_on()
 
@@ -34,7 +34,7 @@ class GracefulShutdown:
         """Somebody is gone: the next."""
         while self._waiting:
             child = self._waiting.popleft()
-            if self._children.get(child.worker) is child and not child.leaving:
+            if self._children.get(child.worker) is child and not child.is_leaving:
                 self._failover.leave(child)
                 self._timers.enter(self._step, 0, partial(self._insist, len(self._waiting)))
                 return

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import signal
 
+from partition_supervisor.processes.child_state import LATE
 from partition_supervisor.processes.children import Child, Children
 from partition_workers.clock import Clock, boottime
 from partition_workers.ownership.lease_keeper import LeaseKeeper
@@ -55,7 +56,7 @@ class LeaseMonitor:
             return
         for child in self._children:
             late = child.deadline is not None and now > child.deadline - self._ttl / 10
-            if late and not child.suspended and not child.ended_by_us:
+            if late and child.state not in LATE and not child.ended_by_us:
                 log.error(
                     "%s: pid %d is late with its lease and does not say so; ending it",
                     child.partition,

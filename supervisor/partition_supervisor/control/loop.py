@@ -38,6 +38,7 @@ from partition_supervisor.events import (
     SignalArrived,
 )
 from partition_supervisor.inbox import Inbox
+from partition_supervisor.processes.child_state import ChildEvent
 from partition_supervisor.processes.children import Child, Children
 from partition_supervisor.processes.forkserver import ForkServer
 from partition_workers.clock import Clock
@@ -173,16 +174,19 @@ class Supervisor:
     def _hear(self, child: Child, report: Report) -> None:
         match report:
             case BecameReady(standby):
+                child.advance(ChildEvent.BECAME_READY)
                 child.standby = standby
                 self._reconciler.has_progressed(child)
                 self._lease_monitor.begin(child)
                 self._failover.offer_or_release(child.partition)
             case TookLock(token, offset, deaths):
+                child.advance(ChildEvent.TOOK_LOCK)
                 child.token, child.offset, child.deaths = token, offset, deaths
                 self._lease_monitor.end(child)
                 self._failover.offer_or_release(child.partition)
             case MissedLock():
-                child.offered = None
+                child.advance(ChildEvent.MISSED_LOCK)
+                child.token = None
             case MadeProgress(offset, records):
                 child.offset, child.has_committed = offset, True
                 self._reconciler.has_progressed(child)
@@ -193,9 +197,9 @@ class Supervisor:
             case AnsweredPing(number):
                 child.hear_answer(number)
             case Suspended():
-                child.suspended = True
+                child.advance(ChildEvent.SUSPENDED)
             case Resumed():
-                child.suspended = False
+                child.advance(ChildEvent.RESUMED)
             case GotStuck(seconds, stack):
                 log.error("%s: pid %d has been on one record for %.0f s; ending it. It is here:\n%s",
                           child.partition, child.pid, seconds, stack)  # fmt: skip
@@ -219,7 +223,7 @@ class Supervisor:
 
     def _mirror_offsets(self) -> None:
         """What is committed here, to Kafka's own group, for tools that measure lag. Nobody reads it back."""
-        offsets = {c.partition: c.offset for c in self._children if c.token is not None and c.offset is not None}
+        offsets = {c.partition: c.offset for c in self._children if c.is_owner and c.offset is not None}
         if offsets and self._config.mirror_offsets:
             self._background.run(lambda: self._mirror(offsets))
 

@@ -20,6 +20,7 @@ from partition_supervisor.control.failover import Failover
 from partition_supervisor.control.placement import Plan, is_a_landslide, plan
 from partition_supervisor.control.restart_policy import next_restart
 from partition_supervisor.control.stopping import Stopping
+from partition_supervisor.processes.child_state import ChildState
 from partition_supervisor.processes.children import Child, Children
 from partition_supervisor.processes.exit_reason import how_it_ended
 from partition_workers.clock import Clock
@@ -86,16 +87,16 @@ class Reconciler:
         self._want(wanted)
         is_calm = self._is_calm
         spare = is_calm or bool(self._retiring)  # a replacement comes before the one that it replaces goes
-        room = self._places() + spare - sum(not child.leaving for child in self._children)
-        starting = STARTING_AT_ONCE - sum(not child.standby and not child.leaving for child in self._children)
+        room = self._places() + spare - sum(not child.is_leaving for child in self._children)
+        starting = STARTING_AT_ONCE - sum(child.state is ChildState.STARTING for child in self._children)
         for partition in self.topic_ids:
-            present = [child for child in self._children.of(partition) if not child.leaving]
+            present = [child for child in self._children.of(partition) if not child.is_leaving]
             missing = wanted.get(partition, 0) + self._is_being_replaced(partition) - len(present)
             for _ in range(min(missing, max(0, room + self._is_bare(partition)), starting)):
                 self._start(partition)
                 room -= 1
                 starting -= 1
-            idle = [child for child in present if child.token is None and child.offered is None]
+            idle = [child for child in present if child.is_idle]
             for child in sorted(idle, key=lambda each: each.is_ready)[: max(0, -missing)]:
                 if room < 0 or (is_calm and not self._is_somebody_leaving and not self._is_the_last(child)):
                     self._failover.leave(child, ())
@@ -104,13 +105,13 @@ class Reconciler:
                     self._held_back = True
             if partition in self._plan.left_out and self._config.host_id not in self._cluster.drained:
                 for child in present:
-                    if child.token is not None:
+                    if child.is_owner:
                         self._failover.leave(child)
 
     @property
     def _is_somebody_leaving(self) -> bool:
         """Then the next one waits, be it to end or to hand over: two at once take the processor from each other."""
-        return any(child.leaving for child in self._children)
+        return any(child.is_leaving for child in self._children)
 
     def _is_the_last(self, child: Child) -> bool:
         """Whether nobody else is ready for its partition, and somebody is going to be."""
@@ -154,7 +155,7 @@ class Reconciler:
         if isinstance(child.last_word, GaveUp) and code == ExitCode.MISCONFIGURED and not self._has_worked:
             self._fail(ExitCode.MISCONFIGURED, child.last_word.reason)
             return
-        if child.leaving or code in (ExitCode.HANDLER_GAVE_UP, ExitCode.LOCK_LOST):
+        if child.is_leaving or code in (ExitCode.HANDLER_GAVE_UP, ExitCode.LOCK_LOST):
             log.info("%s: worker %d %s", partition, child.pid, words)
             self.reconcile()
             return
@@ -234,7 +235,7 @@ class Reconciler:
 
     def retire(self, child: Child, reason: str) -> None:
         """Replace it: the replacement first, then it hands over and ends."""
-        if child.worker not in (worker for worker, _ in self._retiring) and not child.leaving:
+        if child.worker not in (worker for worker, _ in self._retiring) and not child.is_leaving:
             self._retiring.append((child.worker, reason))
 
     def give_way(self, child: Child, successors: tuple[Standby, ...] | None = None) -> None:
@@ -251,7 +252,7 @@ class Reconciler:
             if child is None:
                 self._retiring.popleft()
                 continue
-            if not child.leaving and self._successor_is_ready(child):
+            if not child.is_leaving and self._successor_is_ready(child):
                 log.info("%s: worker %d is replaced: %s", child.partition, child.pid, reason)
                 self._failover.leave(child)
             self.reconcile()  # one at a time: the others wait until this one is gone
@@ -259,14 +260,14 @@ class Reconciler:
 
     def _successor_is_ready(self, child: Child) -> bool:
         """An owner needs a ready standby anywhere, a standby one here."""
-        if child.token is not None:
+        if child.is_owner:
             return bool(self._failover.candidates(child.partition, child.worker))
         return any(each.is_ready for each in self._children.of(child.partition) if each is not child)
 
     def _is_being_replaced(self, partition: Partition) -> int:
         """One more worker than planned, for as long as one of them is to be retired."""
         child = self._children.get(self._retiring[0][0]) if self._retiring else None
-        return int(child is not None and not child.leaving and child.partition == partition)
+        return int(child is not None and not child.is_leaving and child.partition == partition)
 
     @property
     def _may_move(self) -> bool:
@@ -280,7 +281,7 @@ class Reconciler:
         moment = self._clock()
         for partition, host in self._plan.owners.items():
             for child in self._children.of(partition):
-                if child.token is None or host == self._config.host_id:
+                if not child.is_owner or host == self._config.host_id:
                     continue
                 if moment - self._unsettled_since < SETTLING and not self._are_complete(host, self._config.host_id):
                     return

@@ -16,6 +16,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 
 from partition_supervisor.events import ChildExited, ChildReported, Event
 from partition_supervisor.inbox import Inbox
+from partition_supervisor.processes.child_state import GOING, OWNING, READY, ChildEvent, ChildState, advance
 from partition_supervisor.processes.log_receiver import FromWorker
 from partition_workers import process
 from partition_workers.layout.documents import Standby
@@ -28,22 +29,24 @@ UNKNOWN = 255
 
 @dataclass
 class Child:
-    """One worker process, and what it last said. `deadline` is in seconds of CLOCK_BOOTTIME."""
+    """One worker process, and what it last said.
+
+    `token` is the one under which it was named, or owns the partition. `deadline`, of its lease as an owner, is in
+    seconds of CLOCK_BOOTTIME.
+    """
 
     settings: WorkerSettings
     process: ForkServerProcess
     connection: Connection
     logs: FromWorker
     pid: int
+    state: ChildState = ChildState.STARTING
     standby: Standby | None = None
     token: Token | None = None
-    offered: Token | None = None
     offset: int | None = None
     deaths: int = 0
     has_committed: bool = False
     deadline: float | None = None
-    suspended: bool = False
-    leaving: bool = False
     ended_by_us: bool = False
     pinged: int = 0
     unanswered: int = 0
@@ -63,10 +66,26 @@ class Child:
     def max_records(self) -> int:
         return self.settings.max_records
 
+    def advance(self, event: ChildEvent) -> None:
+        self.state = advance(self.state, event)
+
     @property
     def is_ready(self) -> bool:
         """A standby that could become the owner now."""
-        return self.standby is not None and self.token is None and not self.leaving
+        return self.state in READY
+
+    @property
+    def is_idle(self) -> bool:
+        """Neither owner nor named, and not told to leave: nobody waits for it."""
+        return self.state in (ChildState.STARTING, ChildState.STANDBY)
+
+    @property
+    def is_owner(self) -> bool:
+        return self.state in OWNING
+
+    @property
+    def is_leaving(self) -> bool:
+        return self.state in GOING
 
     def tell(self, order: Order) -> None:
         with contextlib.suppress(OSError):  # it died; its exit is on the way

@@ -23,5 +23,5 @@ def how_it_ended(code: int, child: Child) -> str:
     if code == UNKNOWN:
         return "is gone; the fork server had died, so nobody knows how it ended"
     if code == ExitCode.OK:
-        return "stopped" if child.leaving else "ended by itself with code 0"
+        return "stopped" if child.is_leaving else "ended by itself with code 0"
     return f"ended with code {code}"
