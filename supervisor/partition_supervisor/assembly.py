@@ -64,7 +64,7 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
     listener: Listener | None = None
     stopped = threading.Event()
     background = BackgroundCalls(inbox)
-    eyes = EtcdWatcher(
+    watcher = EtcdWatcher(
         store,
         config.keys,
         every=max(1.0, config.lease_ttl / 2),
@@ -83,9 +83,9 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
         )
         warn_of_old_servers(store)
         cluster = ClusterState(config.keys)
-        first = until_etcd_answers(eyes.look, config.connect_timeout, where)
+        first = until_etcd_answers(watcher.look, config.connect_timeout, where)
         cluster.list_anew(first)
-        eyes.open(first)
+        watcher.open(first)
         threading.Thread(
             target=topics.watch,
             args=(lambda found: inbox.post(PartitionsChanged(found)), stopped),
@@ -101,7 +101,7 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
         return supervisor.run()
     finally:
         stopped.set()
-        eyes.close()
+        watcher.close()
         membership.leave()
         peers.close()
         if listener:

@@ -48,7 +48,7 @@ class PartitionsChanged:
 
 @dataclass(frozen=True, slots=True)
 class BackgroundCallDone:
-    """What was to be done over the network is done, or has failed; `then` goes on in the loop."""
+    """What was to be done over the network is done, or has failed; `then` is what follows in the loop."""
 
     then: Callable[[], None]
 

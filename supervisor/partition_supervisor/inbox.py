@@ -8,14 +8,26 @@ import selectors
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from partition_supervisor.events import ClusterChanged, Event
+from partition_supervisor.events import Event
+from partition_workers.clock import Clock, boottime
+
+#: So many posted events are given out in one round. Each takes some microseconds, for plans are made once a round.
+MOST_POSTED = 256
 
 
 class Inbox:
-    """Everything that happens comes here: from threads and signal handlers by `post`, from pipes by `watch`."""
+    """Everything that happens comes here: from threads and signal handlers by `post`, from pipes by `watch`.
 
-    def __init__(self) -> None:
-        self._events: deque[Event] = deque()
+    Pipes are looked at in every round, and what they bring comes first: exits, for somebody waits for the next
+    record, and reports, for leases are judged by them. Of what was posted, a round gets so much as is done in a
+    moment; so posts that keep coming hold up neither.
+    """
+
+    def __init__(self, clock: Clock = boottime) -> None:
+        #: When the pipes were last looked at, by `clock`. What waited in them then was given out.
+        self.read_at = clock()
+        self._clock = clock
+        self._posted: deque[Event] = deque()
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -24,7 +36,7 @@ class Inbox:
 
     def post(self, event: Event) -> None:
         """Safe in any thread and in a signal handler."""
-        self._events.append(event)
+        self._posted.append(event)
         with contextlib.suppress(BlockingIOError):  # full: it wakes us all the same
             os.write(self._wake_write, b"!")
 
@@ -37,25 +49,12 @@ class Inbox:
             self._selector.unregister(fd)
 
     def wait(self, seconds: float | None) -> list[Event]:
-        """What happened, in order; an empty list when nothing did in so many seconds (None: wait for ever)."""
-        if not self._events:
-            for key, _ in self._selector.select(seconds):
-                self._events.extend(key.data())
-        happened: list[Event] = []
-        while self._events:
-            event = self._events.popleft()
-            if isinstance(event, ClusterChanged):
-                event = self._with_those_that_follow(event)
-            happened.append(event)
+        """What happened; an empty list when nothing did in so many seconds (None: wait for ever)."""
+        self._selector.select(0 if self._posted else seconds)
+        self.read_at = self._clock()  # and then they are looked at: whatever was there by then is found
+        happened = [event for key, _ in self._selector.select(0) for event in key.data()]
+        happened.extend(self._posted.popleft() for _ in range(min(len(self._posted), MOST_POSTED)))
         return happened
-
-    def _with_those_that_follow(self, first: ClusterChanged) -> ClusterChanged:
-        """Changes in a row are one event: each makes a plan, and when a host dies or joins there are hundreds."""
-        changes = list(first.changes)
-        while self._events and isinstance(following := self._events[0], ClusterChanged):
-            changes.extend(following.changes)
-            self._events.popleft()
-        return ClusterChanged(tuple(changes))
 
     def close(self) -> None:
         self._selector.close()

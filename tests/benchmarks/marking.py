@@ -31,16 +31,16 @@ _IN_WORKERS = (
     ("partition_workers.kafka.reader", "Reader.read", "", "?it has records"),
 )
 _IN_SUPERVISORS = (
-    ("partition_supervisor.control.failover", "Failover.leave", "a supervisor tells a worker to leave", ""),
+    ("partition_supervisor.control.lock_offers", "LockOffers.leave", "a supervisor tells a worker to leave", ""),
     ("partition_supervisor.control.failover", "Failover.on_exit", "a supervisor sees an exit", ""),
     (
         "partition_supervisor.cluster.takeover",
         "take_over",
-        "it writes the heir into the lock",
-        "the heir is in the lock",
+        "it writes the successor into the lock",
+        "the successor is in the lock",
     ),
     ("partition_supervisor.cluster_state", "ClusterState.change", "a supervisor hears of a change", ""),
-    ("partition_supervisor.control.failover", "Failover._offer", "it tells the standby", ""),
+    ("partition_supervisor.control.lock_offers", "LockOffers.name", "it tells the standby", ""),
 )
 
 _file: int | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeVar, cast
@@ -20,7 +21,6 @@ from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.config import Config
 from partition_supervisor.control.loop import Supervisor
 from partition_supervisor.events import (
-    BackgroundCallDone,
     ChildExited,
     ChildReported,
     ClusterChanged,
@@ -146,21 +146,28 @@ class FakeBackgroundCalls(BackgroundCalls):
     def __init__(self, inbox: Inbox) -> None:
         self.open = 0
         self.held = False
+        #: What the next calls end with instead of being done; and what calls have ended with.
+        self.errors: list[Exception] = []
+        self.raised: list[Exception] = []
         self._inbox = inbox
         self._waiting: list[Callable[[], None]] = []
 
-    def run(self, work: Callable[[], T], then: Callable[[T], None] = lambda _result: None) -> None:
-        self.open += 1
+    def _submit(self, work: Callable[[], T]) -> Future[T]:
+        future: Future[T] = Future()
 
         def do() -> None:
-            result = work()
-            self._inbox.post(BackgroundCallDone(lambda: finish(result)))
-
-        def finish(result: T) -> None:
-            self.open -= 1
-            then(result)
+            try:
+                if self.errors:
+                    raise self.errors.pop(0)
+                result = work()
+            except Exception as error:
+                self.raised.append(error)
+                future.set_exception(error)
+            else:
+                future.set_result(result)
 
         self._waiting.append(do)
+        return future
 
     def do_one(self) -> bool:
         if not self._waiting:
@@ -265,7 +272,7 @@ class FakeHost:
     def __init__(self, partitions: int = 1, host_id: str = "a", topic: str = "t", **settings: Any) -> None:
         self.clock, self.boottime = FakeClock(1_000.0), FakeClock(50_000.0)
         self.store = FakeEtcd(FakeClock())
-        self.inbox = PacedInbox()
+        self.inbox = PacedInbox(self.boottime)
         self.config = Config(
             "h:handle", (topic,), "kafka:9092", EtcdOptions(("etcd:2379",)), host_id=host_id, **settings
         )
@@ -294,8 +301,6 @@ class FakeHost:
             FakePeerMonitor(), self.background, dict.fromkeys(self.partitions, "id"), self.mirrored.append,
             self.clock,
         )  # fmt: skip
-        lease_monitor = self.supervisor._lease_monitor
-        lease_monitor._clock, lease_monitor._checked_at = self.boottime, self.boottime()
         try:
             self.supervisor.run()
         except _RunIsReady:
@@ -420,7 +425,7 @@ class FakeHost:
 
     def plan_of(self, partition: Partition) -> str | None:
         """Where it should be owned."""
-        return self.supervisor._reconciler._plan.owners.get(partition)
+        return self.supervisor._planner.plan.owners.get(partition)
 
     def is_done(self) -> bool:
         """Whether `run` would return."""

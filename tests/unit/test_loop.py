@@ -12,11 +12,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from partition_supervisor.control.failover import IMPATIENCE, QUEUE_STEP
+from partition_supervisor.control.failover import CONFIRM_WITHIN
 from partition_supervisor.control.graceful_shutdown import STEP
 from partition_supervisor.control.lease_monitor import UNANSWERED
+from partition_supervisor.control.lock_offers import QUEUE_STEP
 from partition_supervisor.control.loop import TICK
-from partition_supervisor.control.reconcile import CALM, LANDSLIDE_REST, SETTLING, YIELD_SECONDS
+from partition_supervisor.control.rebalance import LANDSLIDE_REST, REPLACE_AFTER, WAIT_FOR_STARTS
+from partition_supervisor.control.reconcile import SURPLUS_AFTER
 from partition_supervisor.events import (
     ClusterListed,
     HostDied,
@@ -413,7 +415,7 @@ def test_a_successor_elsewhere_that_does_not_confirm_is_passed_over(make_host: M
     host.settle()
     assert (host.lock_of(P) or ("",))[0] == named.worker
     other = host.standby_on("c", P)
-    host.advance(IMPATIENCE - 0.1)
+    host.advance(CONFIRM_WITHIN - 0.1)
     assert (host.lock_of(P) or ("",))[0] == named.worker
     host.advance(0.2)
     assert (host.lock_of(P) or ("",))[0] == other.worker
@@ -432,7 +434,7 @@ def test_a_successor_that_has_confirmed_is_not_passed_over(make_host: MakeHost) 
     host.confirm(P, named)
     before = host.lock_of(P)
     host.standby_on("c", P)
-    host.advance(10 * IMPATIENCE)
+    host.advance(10 * CONFIRM_WITHIN)
     assert host.lock_of(P) == before
 
 
@@ -452,11 +454,11 @@ def test_a_successor_that_does_not_confirm_is_passed_over_when_somebody_is_ready
     given = host.lock_of(P)
     assert given is not None
     assert given[0] == named.worker
-    host.advance(3 * IMPATIENCE)
+    host.advance(3 * CONFIRM_WITHIN)
     assert host.lock_of(P) == given, "nobody else was there, and the same one is not named again"
     host.watching = True
     host.warm_up_all()
-    host.advance(2 * IMPATIENCE)
+    host.advance(2 * CONFIRM_WITHIN)
     assert host.owner(P)
 
 
@@ -470,9 +472,9 @@ def test_a_hand_over_by_an_owner_is_watched_in_the_same_way(make_host: MakeHost)
     host.report(host.owner(P), WasToldToLeave())
     host.settle()
     assert (host.lock_of(P) or ("",))[0] == dead.worker
-    host.advance(YIELD_SECONDS)
+    host.advance(REPLACE_AFTER)
     host.warm_up_all()
-    host.advance(2 * IMPATIENCE)
+    host.advance(2 * CONFIRM_WITHIN)
     assert host.owner(P)
 
 
@@ -823,7 +825,7 @@ def test_partitions_move_after_quiet_one_at_a_time_and_only_to_ready_standbys(ma
     host.advance(10.0)
     assert len(host.owners_told_to_leave()) == 1
     host.thaw()
-    host.advance(len(ready) * (SETTLING + 1.0))
+    host.advance(len(ready) * (WAIT_FOR_STARTS + 1.0))
     assert sorted(host.owners_told_to_leave()) == ready
 
 
@@ -842,7 +844,7 @@ def test_a_move_waits_for_workers_that_are_starting_but_not_for_ever(make_host: 
     host.settle()
     host.advance(1.0)
     assert not host.owners_told_to_leave()
-    host.advance(SETTLING)
+    host.advance(WAIT_FOR_STARTS)
     assert theirs[0] in host.owners_told_to_leave()
     assert all(child.orders(Leave)[-1].successors[0].host == "b" for child in host.moved())
 
@@ -857,11 +859,11 @@ def test_while_nothing_may_move_standbys_wait_beside_the_owners_that_are(make_ho
     for partition in host.partitions[4:]:
         host.owner_on("c", partition)
     running(host)
-    reconciler = host.supervisor._reconciler
-    assert len(reconciler._plan.standbys) == 6
-    assert all("b" not in standbys for standbys in reconciler._plan.standbys.values()), "it is full"
+    planner = host.supervisor._planner
+    assert len(planner.plan.standbys) == 6
+    assert all("b" not in standbys for standbys in planner.plan.standbys.values()), "it is full"
     host.advance(QUIET)
-    assert any("b" in standbys for standbys in reconciler._plan.standbys.values())
+    assert any("b" in standbys for standbys in planner.plan.standbys.values())
 
 
 def test_nothing_moves_before_the_membership_has_been_quiet(make_host: MakeHost) -> None:
@@ -987,13 +989,13 @@ def test_a_standby_that_is_too_much_for_a_moment_is_not_ended(make_host: MakeHos
     host.join("0", 1)
     host.standby_on("0", before)
     host.settle()
-    assert host.supervisor._reconciler._plan.workers_on("a") == {other: 1}
-    host.advance(CALM - 2 * TICK)
+    assert host.supervisor._planner.plan.workers_on("a") == {other: 1}
+    host.advance(SURPLUS_AFTER - 2 * TICK)
     assert host.children.living == [child], "it is all that fits, and it may be wanted again"
     if not stays:
         host.vanish("0")
         host.settle()
-    host.advance(CALM + 2 * TICK)
+    host.advance(SURPLUS_AFTER + 2 * TICK)
     host.warm_up_all()
     assert [each.partition for each in host.children.living] == [other if stays else before]
 
@@ -1007,7 +1009,7 @@ def test_the_last_ready_standby_is_not_ended_before_another_is_ready(make_host: 
     (child,) = host.children.living
     host.join("c")
     host.put(Put(host.keys.drain("a"), Drain("now").encode()))
-    host.advance(5 * CALM)
+    host.advance(5 * SURPLUS_AFTER)
     assert not child.orders(Leave)
     host.standby_on("c", P)
     host.advance(2 * TICK)
@@ -1026,7 +1028,7 @@ def test_standbys_that_are_too_many_end_one_after_the_other(make_host: MakeHost)
         host.standby_on("c", partition)
     host.freeze(*host.children.living)
     host.put(Put(host.keys.drain("a"), Drain("now").encode()))
-    host.advance(5 * CALM)
+    host.advance(5 * SURPLUS_AFTER)
     assert sum(child.is_leaving for child in host.children.living) == 1
     host.thaw()
     host.advance(5 * TICK)
@@ -1046,7 +1048,7 @@ def test_the_replacement_of_an_owner_that_leaves_lets_its_successor_go_first(mak
     assert (host.lock_of(P) or ("",))[0] == successor.worker
     assert len(host.children.started) == started
     host.confirm(P, successor)
-    host.advance(YIELD_SECONDS)
+    host.advance(REPLACE_AFTER)
     assert len(host.children.started) == started + 1
 
 
@@ -1211,7 +1213,7 @@ def test_whatever_happens_only_one_worker_here_is_named(workers: int, history: H
             open_to = [child for child in host.on(partition) if child.token in child.named_at]
             named = sorted((child.token or 0, child.named_at[child.token or 0]) for child in open_to)
             for (_, earlier), (_, later) in pairwise(named):
-                assert later - earlier >= IMPATIENCE
+                assert later - earlier >= CONFIRM_WITHIN
 
     try:
         replay(host, history, check)
@@ -1237,7 +1239,7 @@ def test_whatever_happens_there_are_not_more_workers_than_places(workers: int, h
 
     def check(host: FakeHost) -> None:
         staying = Counter(child.is_leaving for child in host.children.living)[False]
-        assert staying <= host.supervisor._reconciler.places + 2
+        assert staying <= host.supervisor._planner.places + 2
 
     try:
         replay(host, history, check)

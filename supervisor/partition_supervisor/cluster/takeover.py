@@ -137,9 +137,11 @@ def deaths_in_a_row(store: Store, keys: Keys, partition: Partition, token: Token
 
 def forget(store: Store, lease: int, logs: logging.Handler) -> None:
     """What remains of a dead worker: its lease, with its standby key, and the reader of its log."""
-    with contextlib.suppress(Retry, LeaseGone):  # it ends by itself
-        store.revoke(lease)
-    logs.close()
+    try:
+        with contextlib.suppress(Retry, LeaseGone):  # it ends by itself
+            store.revoke(lease)
+    finally:
+        logs.close()
 
 
 def _successor_lock(standby: Standby, death: Death | None) -> Lock:

@@ -1,4 +1,4 @@
-"""The host's eyes on etcd: threads that watch and list, and tell the loop what they see."""
+"""How a host sees etcd: threads that watch and list, and tell the loop what they see."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from collections import deque
 from functools import partial
 from sched import scheduler
 
-from partition_supervisor.control.failover import Failover
+from partition_supervisor.control.lock_offers import LockOffers
 from partition_supervisor.processes.children import Child, Children
 
 #: Seconds after which the next one is told, whatever became of the one before.
@@ -18,8 +18,8 @@ STEP = 0.1
 
 
 class GracefulShutdown:
-    def __init__(self, children: Children, failover: Failover, timers: scheduler, graceful_timeout: float) -> None:
-        self._children, self._failover, self._timers = children, failover, timers
+    def __init__(self, children: Children, offers: LockOffers, timers: scheduler, graceful_timeout: float) -> None:
+        self._children, self._offers, self._timers = children, offers, timers
         self._graceful_timeout = graceful_timeout
         self._waiting: deque[Child] = deque()
         self._step = STEP
@@ -35,10 +35,10 @@ class GracefulShutdown:
         while self._waiting:
             child = self._waiting.popleft()
             if self._children.get(child.worker) is child and not child.is_leaving:
-                self._failover.leave(child)
-                self._timers.enter(self._step, 0, partial(self._insist, len(self._waiting)))
+                self._offers.leave(child)
+                self._timers.enter(self._step, 0, partial(self._go_on_if_nobody_was_told, len(self._waiting)))
                 return
 
-    def _insist(self, waiting: int) -> None:
-        if len(self._waiting) == waiting:  # nobody was told since
+    def _go_on_if_nobody_was_told(self, waiting: int) -> None:
+        if len(self._waiting) == waiting:
             self.go_on()

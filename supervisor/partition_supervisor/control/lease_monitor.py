@@ -12,7 +12,7 @@ import signal
 
 from partition_supervisor.processes.child_state import LATE
 from partition_supervisor.processes.children import Child, Children
-from partition_workers.clock import Clock, boottime
+from partition_workers.clock import Clock
 from partition_workers.ownership.lease_keeper import LeaseKeeper
 
 log = logging.getLogger(__name__)
@@ -22,11 +22,15 @@ UNANSWERED = 10
 
 
 class LeaseMonitor:
-    def __init__(self, children: Children, keeper: LeaseKeeper, ttl: float, clock: Clock = boottime) -> None:
+    """`reports_read_at()`: when (CLOCK_BOOTTIME) the pipes were last looked at. Everything that waited in them then
+    has been handled, so that is the time by which owners are judged, however long the round has taken since."""
+
+    def __init__(self, children: Children, keeper: LeaseKeeper, ttl: float, reports_read_at: Clock) -> None:
         self.ping_every = ttl / 3
         self.check_every = ttl / 20
-        self._children, self._keeper, self._ttl, self._clock = children, keeper, ttl, clock
-        self._checked_at = clock()
+        self._children, self._keeper, self._ttl = children, keeper, ttl
+        self._reports_read_at = reports_read_at
+        self._checked_at = reports_read_at()
         self._woke_at = 0.0
 
     def begin(self, child: Child) -> None:
@@ -47,8 +51,8 @@ class LeaseMonitor:
                 child.ping()
 
     def check(self) -> None:
-        """Every report that waits in a pipe was read before this."""
-        now = self._clock()
+        """End owners that are late and do not say so."""
+        now = self._reports_read_at()
         if now - self._checked_at > 3 * self.check_every:
             self._woke_at = now  # we were frozen ourselves, so nobody's deadline is judged before it could report
         self._checked_at = now

@@ -1,29 +1,38 @@
 """The supervisor: one loop, one wait.
 
-It never waits on the network (errands do) and never touches a record (workers do). Every fact arrives as an event,
-and goes to whoever it concerns: `failover` sees to locks, `reconcile` to workers, `lease_monitor` to leases.
+It never waits on the network (background calls do) and never touches a record (workers do). Every fact arrives as an
+event and goes to whoever it concerns. In a round, deaths and whoever was named in a lock come first, for somebody
+waits for the next record; then whatever is due by the clock; and when all of that is done, once, wanted and present
+are compared.
 """
 
 from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from sched import scheduler
 from typing import assert_never
 
 from partition_supervisor.cluster.background import BackgroundCalls
 from partition_supervisor.cluster.membership import Membership
 from partition_supervisor.cluster.peer_monitor import PeerMonitor
-from partition_supervisor.cluster.takeover import Named
 from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.config import Config
+from partition_supervisor.control.dirty import Dirty
 from partition_supervisor.control.failover import Failover
 from partition_supervisor.control.graceful_shutdown import GracefulShutdown
 from partition_supervisor.control.lease_monitor import LeaseMonitor
+from partition_supervisor.control.lock_offers import LockOffers
 from partition_supervisor.control.memory_limit import MemoryLimit
+from partition_supervisor.control.planner import Planner
+from partition_supervisor.control.rebalance import Rebalancer
 from partition_supervisor.control.reconcile import Reconciler
+from partition_supervisor.control.reports import Reports
+from partition_supervisor.control.restarts import Restarts
+from partition_supervisor.control.rolling_restart import RollingRestart
 from partition_supervisor.control.stopping import Stopping
+from partition_supervisor.control.successors import Successors
 from partition_supervisor.events import (
     BackgroundCallDone,
     ChildExited,
@@ -38,29 +47,12 @@ from partition_supervisor.events import (
     SignalArrived,
 )
 from partition_supervisor.inbox import Inbox
-from partition_supervisor.processes.child_state import ChildEvent
-from partition_supervisor.processes.children import Child, Children
+from partition_supervisor.processes.children import Children
 from partition_supervisor.processes.forkserver import ForkServer
 from partition_workers.clock import Clock
 from partition_workers.errors import ExitCode
 from partition_workers.etcd.store import Store
 from partition_workers.model import Partition
-from partition_workers.protocol import (
-    AnsweredPing,
-    BecameReady,
-    GaveUp,
-    GotStuck,
-    HandedOver,
-    MadeProgress,
-    MissedLock,
-    RenewedLease,
-    Report,
-    Resumed,
-    Suspended,
-    TookLock,
-    WasParked,
-    WasToldToLeave,
-)
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +60,6 @@ log = logging.getLogger(__name__)
 TICK = 0.125
 #: Seconds between two copies of the offsets to Kafka's group.
 MIRROR_EVERY = 5.0
-#: Seconds that a stuck worker gets between TERM and KILL.
-LAST_CHANCE = 1.0
 
 
 class Supervisor:
@@ -89,137 +79,117 @@ class Supervisor:
         clock: Clock,
     ) -> None:
         self._config, self._fork_server, self._inbox = config, fork_server, inbox
-        self._children, self._cluster = children, cluster
-        self._membership, self._background, self._mirror = membership, background, mirror
-        self._peers = peers
-        self._timers = scheduler(clock, delayfunc=_never_sleeps)
-        self._lease_monitor = LeaseMonitor(children, membership.keeper, config.lease_ttl)
-        self._stopping = Stopping(config.graceful_timeout)
-        self._failover = Failover(
-            config,
-            children,
-            cluster,
-            store,
-            background,
-            self._timers,
-            self._lease_monitor,
-            self._stopping,
-            self._on_end,
+        self._children, self._cluster, self._membership = children, cluster, membership
+        self._peers, self._background, self._mirror = peers, background, mirror
+        self._timers = scheduler(clock, delayfunc=lambda _seconds: None)  # here only the inbox waits
+        self._dirty = Dirty()
+        self._idle: float | None = 0.0
+        graceful = config.graceful_timeout
+        stopping = self._stopping = Stopping(graceful)
+        leases = self._lease_monitor = LeaseMonitor(
+            children, membership.keeper, config.lease_ttl, lambda: inbox.read_at
         )
+        planner = self._planner = Planner(config, cluster, topic_ids)
+        successors = Successors(config.host_id, children, cluster, planner, stopping)
+        offers = self._offers = LockOffers(children, cluster, successors, leases, self._timers, stopping, graceful)
+        restarts = Restarts(self._timers, self._dirty, self._stop)
+        rebalancer = self._rebalancer = Rebalancer(
+            config, children, cluster, planner, successors, offers, restarts, clock
+        )
+        rolling = self._rolling_restart = RollingRestart(children, successors, offers, self._dirty)
         self._reconciler = Reconciler(
-            config, children, cluster, self._failover, topic_ids, self._timers, self._stopping, self._stop, clock
+            config, children, cluster, planner, successors, offers, rebalancer, rolling, restarts, clock
         )
-        self._graceful_shutdown = GracefulShutdown(children, self._failover, self._timers, config.graceful_timeout)
-        self._scales = MemoryLimit(config.max_worker_memory)
+        failover = self._failover = Failover(
+            config, children, cluster, store, background, self._timers, leases, successors, offers, restarts.on_end
+        )
+        self._reports = Reports(
+            children, self._timers, self._dirty, offers, failover, leases, rebalancer, rolling, restarts
+        )
+        self._graceful_shutdown = GracefulShutdown(children, offers, self._timers, graceful)
+        self._memory_limit = MemoryLimit(config.max_worker_memory, children, rolling.add)
 
     def run(self) -> ExitCode:
         """Until everything has ended. The exit code says why."""
         every(self._timers, self._lease_monitor.ping_every, self._lease_monitor.ping)
         every(self._timers, self._lease_monitor.check_every, self._lease_monitor.check)
-        every(self._timers, self._scales.every, self._weigh)
+        every(self._timers, self._memory_limit.every, self._memory_limit.check)
         every(self._timers, MIRROR_EVERY, self._mirror_offsets)
-        every(self._timers, TICK, self._reconciler.tick)
-        self._follow(())
-        while not self._stopping.is_done(len(self._children) + self._failover.pending_exits, self._background.open):
+        every(self._timers, TICK, self._go_on)
+        self._dirty.mark_workers()
+        while not self._is_done:
             self._turn()
         return self._stopping.code
 
+    @property
+    def _is_done(self) -> bool:
+        return self._stopping.is_done(len(self._children) + self._failover.pending_exits, self._background.open)
+
     def _turn(self) -> None:
-        """One round: what is due, then a wait until the next is, or until something happens."""
-        for event in self._inbox.wait(self._timers.run(blocking=False)):
+        """One round: what happened, what is due, and then, once, what is different because of it."""
+        for event in self._inbox.wait(self._idle):
             self._handle(event)
+        self._idle = self._timers.run(blocking=False)
+        if self._dirty:
+            self._look_at_changes()
+            self._idle = 0.0  # what was put off by that is seen in the next round, which looks at the pipes first
+
+    def _look_at_changes(self) -> None:
+        """Hosts to be followed, workers to be started or ended, and who competes for a lock, as planned now."""
+        if self._dirty.take_workers():
+            self._peers.know(self._cluster.hosts)
+            if not self._stopping.begun:
+                self._reconciler.reconcile()
+        self._offers.offer_or_release(*self._dirty.take_locks())
+
+    def _go_on(self) -> None:
+        """Moves and replacements go on, a little at a time."""
+        if not self._stopping.begun:
+            if self._reconciler.is_due:
+                self._dirty.mark_workers()
+            self._rolling_restart.go_on()
+            self._rebalancer.move_next()
 
     def _handle(self, event: Event) -> None:
         match event:
             case ChildReported(worker, report):
                 if child := self._children.get(worker):
-                    self._hear(child, report)
+                    self._reports.hear(child, report)
             case ChildExited(worker):
                 if child := self._children.get(worker):
                     self._failover.on_exit(child)
                     self._graceful_shutdown.go_on()
             case ClusterListed(snapshot):
                 if self._cluster.list_anew(snapshot):
-                    self._follow(list(self._reconciler.topic_ids))
+                    self._on_new_picture(self._planner.topic_ids)
             case ClusterChanged(changes):
-                self._follow([each for each in map(self._cluster.change, changes) if each is not None])
+                self._on_new_picture([each for each in map(self._cluster.change, changes) if each is not None])
             case PartitionsChanged(topic_ids):
-                self._reconciler.know(topic_ids)
+                if self._planner.learn(topic_ids):
+                    self._dirty.mark_workers()
             case SignalArrived(number):
-                self._obey(number)
+                self._on_signal(number)
             case BackgroundCallDone(then):
                 then()
             case LeaseGone(lease):
-                self._lose(lease)
+                self._on_lease_gone(lease)
             case HostDied(host, link):
                 if self._cluster.presume_dead(host, link):
                     log.warning("%s: nobody is left there; passing on what it owned", host)
-                    self._reconciler.reconcile()
                     self._failover.take_over_host(host)
+                    self._dirty.mark_workers()
             case HostLives(host, link):
                 if self._cluster.presume_alive(host, link):
                     log.warning("%s was taken for dead, and is not", host)
-                    self._reconciler.reconcile()
+                    self._dirty.mark_workers()
             case _:
                 assert_never(event)
 
-    def _follow(self, concerned: Sequence[Partition]) -> None:
-        """The picture of the cluster is new. First whoever was named: somebody waits for the next record. Then hosts
-        to be followed, workers to be started or ended, and who competes for a lock that is free, as planned now."""
-        self._failover.tell_named(*concerned)
-        self._peers.know(self._cluster.hosts)
-        self._reconciler.reconcile()
-        self._failover.offer_or_release(*concerned)
-
-    def _hear(self, child: Child, report: Report) -> None:
-        match report:
-            case BecameReady(standby):
-                child.advance(ChildEvent.BECAME_READY)
-                child.standby = standby
-                self._reconciler.has_progressed(child)
-                self._lease_monitor.begin(child)
-                self._failover.offer_or_release(child.partition)
-            case TookLock(token, offset, deaths):
-                child.advance(ChildEvent.TOOK_LOCK)
-                child.token, child.offset, child.deaths = token, offset, deaths
-                self._lease_monitor.end(child)
-                self._failover.offer_or_release(child.partition)
-            case MissedLock():
-                child.advance(ChildEvent.MISSED_LOCK)
-                child.token = None
-            case MadeProgress(offset, records):
-                child.offset, child.has_committed = offset, True
-                self._reconciler.has_progressed(child)
-                if child.max_records and records >= child.max_records:
-                    self._reconciler.retire(child, f"it has handled {records:,} records")
-            case RenewedLease(deadline):
-                child.deadline = deadline
-            case AnsweredPing(number):
-                child.hear_answer(number)
-            case Suspended():
-                child.advance(ChildEvent.SUSPENDED)
-            case Resumed():
-                child.advance(ChildEvent.RESUMED)
-            case GotStuck(seconds, stack):
-                log.error("%s: pid %d has been on one record for %.0f s; ending it. It is here:\n%s",
-                          child.partition, child.pid, seconds, stack)  # fmt: skip
-                child.signal(signal.SIGTERM)
-                self._timers.enter(LAST_CHANCE, 0, lambda: self._children.kill(child))
-            case WasToldToLeave():
-                self._reconciler.give_way(child)
-            case HandedOver(successor, token, offset):
-                self._failover.announce_successor(child.partition, Named(successor, token, offset))
-            case WasParked() | GaveUp():
-                child.last_word = report
-            case _:
-                assert_never(report)
-
-    def _on_end(self, child: Child, code: int) -> None:
-        self._reconciler.on_end(child, code)
-
-    def _weigh(self) -> None:
-        for child in self._scales.too_heavy(self._children):
-            self._reconciler.retire(child, f"it uses more than {self._config.max_worker_memory} MB")
+    def _on_new_picture(self, concerned: Iterable[Partition]) -> None:
+        """The cluster has changed. Who was named is told at once: somebody waits for the next record."""
+        self._offers.tell_named(*concerned)
+        self._dirty.mark_locks(*concerned)
+        self._dirty.mark_workers()
 
     def _mirror_offsets(self) -> None:
         """What is committed here, to Kafka's own group, for tools that measure lag. Nobody reads it back."""
@@ -227,7 +197,7 @@ class Supervisor:
         if offsets and self._config.mirror_offsets:
             self._background.run(lambda: self._mirror(offsets))
 
-    def _lose(self, lease: int) -> None:
+    def _on_lease_gone(self, lease: int) -> None:
         if self._membership.is_mine(lease):
             if not self._stopping.begun:
                 log.warning("etcd says that this host's lease has ended; entering anew")
@@ -236,9 +206,9 @@ class Supervisor:
         for child in self._children:
             if child.settings.lease == lease and child.is_ready:
                 log.warning("%s: the standby's lease has ended; starting another", child.partition)
-                self._failover.leave(child, ())
+                self._offers.leave(child, ())
 
-    def _obey(self, number: int) -> None:
+    def _on_signal(self, number: int) -> None:
         match number:
             case signal.SIGINT if self._stopping.begun:
                 log.warning("interrupted again: ending all workers now")
@@ -249,19 +219,15 @@ class Supervisor:
                 log.info("SIGHUP: a new fork server, and new workers from it, one after the other")
                 self._fork_server.renew()
                 for child in self._children:
-                    self._reconciler.retire(child, "its code is loaded anew")
+                    self._rolling_restart.add(child, "its code is loaded anew")
             case signal.SIGTTIN | signal.SIGTTOU:
-                self._resize(+1 if number == signal.SIGTTIN else -1)
+                places = self._planner.resize(+1 if number == signal.SIGTTIN else -1)
+                log.info("%s: %d workers from now on", signal.Signals(number).name.removeprefix("SIG"), places)
+                self._background.run(lambda: self._membership.change(workers=places))
+                self._dirty.mark_workers()
             case signal.SIGUSR1:
                 for child in self._children:
                     child.signal(signal.SIGUSR1)
-
-    def _resize(self, change: int) -> None:
-        places = max(1, (self._reconciler.places or len(self._reconciler.topic_ids)) + change)
-        log.info("%s: %d workers from now on", "TTIN" if change > 0 else "TTOU", places)
-        self._reconciler.places = places
-        self._background.run(lambda: self._membership.change(workers=places))
-        self._reconciler.reconcile()
 
     def _stop(self, code: ExitCode, reason: str) -> None:
         if self._stopping.begin(code, reason):
@@ -282,7 +248,3 @@ def every(timers: scheduler, seconds: float, action: Callable[[], None]) -> None
         every(timers, seconds, action)
 
     timers.enter(seconds, 0, again)
-
-
-def _never_sleeps(_seconds: float) -> None:
-    """The scheduler would give up the processor after each action; here only the inbox waits."""

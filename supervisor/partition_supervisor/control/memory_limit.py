@@ -1,10 +1,9 @@
-"""Weighing workers: what each uses for itself alone, not what it shares with the fork server."""
+"""A limit for what each worker uses for itself alone, not counting what it shares with the fork server."""
 
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import psutil
 
@@ -15,23 +14,23 @@ SAMPLES = 3
 
 
 class MemoryLimit:
-    """`limit` in MB of memory of its own (USS) for each worker; 0: none."""
+    """`limit` in MB of memory of its own (USS) for each worker; 0: none. `replace(child, reason)` is called for those
+    that were over it at each of the last samples."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, children: Iterable[Child], replace: Callable[[Child, str], None]) -> None:
         self.every = 5.0 if limit else 3600.0
-        self._limit = limit
-        self._heavy: dict[str, int] = defaultdict(int)
+        self._limit, self._children, self._replace = limit, children, replace
+        #: How many samples in a row were over the limit, by worker.
+        self._over: dict[str, int] = {}
 
-    def too_heavy(self, children: Iterable[Child]) -> list[Child]:
-        """Those that were over the limit at each of the last samples. Call it at its pace."""
+    def check(self) -> None:
+        """Take a sample. Call it at its pace."""
         if not self._limit:
-            return []
-        found = []
-        for child in children:
-            heavy = False
+            return
+        before, self._over = self._over, {}
+        for child in self._children:
             with contextlib.suppress(psutil.Error):
-                heavy = psutil.Process(child.pid).memory_full_info().uss > self._limit * 1_000_000
-            self._heavy[child.worker] = self._heavy[child.worker] + 1 if heavy else 0
-            if self._heavy[child.worker] >= SAMPLES:
-                found.append(child)
-        return found
+                if psutil.Process(child.pid).memory_full_info().uss > self._limit * 1_000_000:
+                    self._over[child.worker] = before.get(child.worker, 0) + 1
+            if self._over.get(child.worker, 0) >= SAMPLES:
+                self._replace(child, f"it uses more than {self._limit} MB")

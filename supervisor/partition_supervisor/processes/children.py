@@ -143,21 +143,36 @@ class Children:
     def start(self, make: Callable[[str, int], WorkerSettings]) -> Child:
         """Fork a worker; `make` gets its new id and the id of its lease.
 
-        The lease's id is chosen here, so that it can be revoked however early the worker dies.
+        The lease's id is chosen here, so that it can be revoked however early the worker dies. Raises OSError,
+        EOFError or RuntimeError when there is no process, descriptor or thread to be had, or the fork server has
+        died; nothing is left of the attempt then.
         """
         settings = make(uuid.uuid4().hex, secrets.randbits(62) + 1)
+        with contextlib.ExitStack() as half_made:
+            child = self._make(settings, half_made)
+            half_made.pop_all()
+        self._remember(child)
+        return child
+
+    def _make(self, settings: WorkerSettings, half_made: contextlib.ExitStack) -> Child:
         ours, theirs = self._context.Pipe()
-        logs = FromWorker(f"logs of {settings.partition}")
-        child_process = self._context.Process(
-            target=process.main, args=(settings, theirs, logs.queue, self._listening), name=str(settings.partition)
-        )
-        child_process.start()
-        theirs.close()
+        half_made.callback(ours.close)
+        with theirs:
+            logs = FromWorker(f"logs of {settings.partition}")
+            half_made.callback(logs.leave_to_worker)  # its reader ends when nobody is left who could write
+            child_process = self._context.Process(
+                target=process.main,
+                args=(settings, theirs, logs.queue, self._listening),
+                name=str(settings.partition),
+            )
+            child_process.start()
+            half_made.callback(_end, child_process)
         logs.leave_to_worker()
         child = Child(settings, child_process, ours, logs, child_process.pid or 0)
         child.exit_fd = _exit_fd(child_process)
-        self._remember(child)
+        half_made.callback(_close_exit_fd, child)
         self._inbox.watch(ours.fileno(), lambda: self._read(child))
+        half_made.callback(self._inbox.unwatch, ours.fileno())
         self._inbox.watch(child.exit_fd, lambda: self._ended(child))
         return child
 
@@ -179,8 +194,7 @@ class Children:
         """
         child.process.join()
         code = child.process.exitcode
-        if child.exit_fd != child.process.sentinel:
-            os.close(child.exit_fd)
+        _close_exit_fd(child)
         child.process.close()
         child.connection.close()
         return UNKNOWN if code is None else code
@@ -208,3 +222,15 @@ def _exit_fd(child: ForkServerProcess) -> int:
         return os.pidfd_open(child.pid or 0)
     except ProcessLookupError:
         return child.sentinel  # it died at once, and was reaped by the fork server
+
+
+def _close_exit_fd(child: Child) -> None:
+    if child.exit_fd != child.process.sentinel:
+        os.close(child.exit_fd)
+
+
+def _end(child: ForkServerProcess) -> None:
+    """It was started, and cannot be watched."""
+    child.kill()
+    child.join()
+    child.close()

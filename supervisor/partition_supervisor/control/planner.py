@@ -1,0 +1,72 @@
+"""The plan of this host: `placement.plan` asked about the cluster as it is seen from here."""
+
+from __future__ import annotations
+
+import logging
+
+from partition_supervisor.cluster_state import ClusterState
+from partition_supervisor.config import Config
+from partition_supervisor.control.placement import Plan, plan
+from partition_workers.model import Partition
+
+log = logging.getLogger(__name__)
+
+
+class Planner:
+    """`plan` is the last one that was made; `topic_ids` are the partitions there are, each with its topic's id."""
+
+    def __init__(self, config: Config, cluster: ClusterState, topic_ids: dict[Partition, str]) -> None:
+        self.plan = Plan({}, {}, ())
+        self.topic_ids = topic_ids
+        self._host_id, self._workers, self._cluster = config.host_id, config.workers, cluster
+
+    @property
+    def places(self) -> int:
+        """How many workers this host may run."""
+        return self._workers or len(self.topic_ids)
+
+    @property
+    def is_drained(self) -> bool:
+        return self._host_id in self._cluster.drained
+
+    def resize(self, change: int) -> int:
+        """So many places more or less, but one at least. The number from now on."""
+        self._workers = max(1, self.places + change)
+        return self._workers
+
+    def learn(self, topic_ids: dict[Partition, str]) -> bool:
+        """Partitions may have been added. Whether they were; those that are known already stay as they are."""
+        new = topic_ids.keys() - self.topic_ids.keys()
+        if new:
+            log.info("new partitions: %s", ", ".join(map(str, sorted(new))))
+            self.topic_ids |= {partition: topic_ids[partition] for partition in new}
+        return bool(new)
+
+    def hosts(self) -> dict[str, int]:
+        """The places of each host that may own something."""
+        hosts = {
+            host: each.workers or len(self.topic_ids)
+            for host, each in self._cluster.living_hosts.items()
+            if not each.draining and host not in self._cluster.drained
+        }
+        if not self.is_drained:
+            hosts[self._host_id] = self.places
+        return hosts
+
+    def count_present(self) -> int:
+        """How many hosts are there, drained or not."""
+        return len({*self._cluster.living_hosts, self._host_id})
+
+    def make(self, hosts: dict[str, int], held: bool) -> dict[Partition, int]:
+        """Make a plan for `hosts`, in which nothing moves if `held`. How many workers it wants here, by partition."""
+        cluster, before = self._cluster, self.plan.left_out
+        owners = {partition: held.lock.host for partition, held in cluster.locks.items()}
+        standbys = {p: [each.host for each in ready.values()] for p, ready in cluster.standbys.items()}
+        self.plan = plan(hosts, list(self.topic_ids), owners, standbys, cluster.moves, held)
+        if self.plan.left_out and self.plan.left_out != before:
+            partitions, places = len(self.topic_ids), sum(hosts.values())
+            log.warning(
+                "%d places for %d partitions: nobody serves %s. Add %d with --workers, or another host",
+                places, partitions, ", ".join(map(str, self.plan.left_out)), partitions - places,
+            )  # fmt: skip
+        return self.plan.workers_on(self._host_id)

@@ -1,0 +1,105 @@
+"""What a worker says, and whom it concerns."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from sched import scheduler
+from typing import assert_never
+
+from partition_supervisor.cluster.takeover import Named
+from partition_supervisor.control.dirty import Dirty
+from partition_supervisor.control.failover import Failover
+from partition_supervisor.control.lease_monitor import LeaseMonitor
+from partition_supervisor.control.lock_offers import LockOffers
+from partition_supervisor.control.rebalance import Rebalancer
+from partition_supervisor.control.restarts import Restarts
+from partition_supervisor.control.rolling_restart import RollingRestart
+from partition_supervisor.processes.child_state import ChildEvent
+from partition_supervisor.processes.children import Child, Children
+from partition_workers.protocol import (
+    AnsweredPing,
+    BecameReady,
+    GaveUp,
+    GotStuck,
+    HandedOver,
+    MadeProgress,
+    MissedLock,
+    RenewedLease,
+    Report,
+    Resumed,
+    Suspended,
+    TookLock,
+    WasParked,
+    WasToldToLeave,
+)
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a stuck worker gets between TERM and KILL.
+KILL_AFTER = 1.0
+
+
+class Reports:
+    def __init__(
+        self,
+        children: Children,
+        timers: scheduler,
+        dirty: Dirty,
+        offers: LockOffers,
+        failover: Failover,
+        lease_monitor: LeaseMonitor,
+        rebalancer: Rebalancer,
+        rolling_restart: RollingRestart,
+        restarts: Restarts,
+    ) -> None:
+        self._children, self._timers, self._dirty, self._offers = children, timers, dirty, offers
+        self._failover, self._lease_monitor, self._rebalancer = failover, lease_monitor, rebalancer
+        self._rolling_restart, self._restarts = rolling_restart, restarts
+
+    def hear(self, child: Child, report: Report) -> None:
+        match report:
+            case BecameReady(standby):
+                child.advance(ChildEvent.BECAME_READY)
+                child.standby = standby
+                self._restarts.has_progressed(child.partition)
+                self._lease_monitor.begin(child)
+                self._dirty.mark_locks(child.partition)
+            case TookLock(token, offset, deaths):
+                child.advance(ChildEvent.TOOK_LOCK)
+                child.token, child.offset, child.deaths = token, offset, deaths
+                self._lease_monitor.end(child)
+                self._dirty.mark_locks(child.partition)
+            case MissedLock():
+                child.advance(ChildEvent.MISSED_LOCK)
+                child.token = None
+            case MadeProgress(offset, records):
+                self._has_committed(child, offset, records)
+            case RenewedLease(deadline):
+                child.deadline = deadline
+            case AnsweredPing(number):
+                child.hear_answer(number)
+            case Suspended():
+                child.advance(ChildEvent.SUSPENDED)
+            case Resumed():
+                child.advance(ChildEvent.RESUMED)
+            case GotStuck(seconds, stack):
+                log.error("%s: pid %d has been on one record for %.0f s; ending it. It is here:\n%s",
+                          child.partition, child.pid, seconds, stack)  # fmt: skip
+                child.signal(signal.SIGTERM)
+                self._timers.enter(KILL_AFTER, 0, lambda: self._children.kill(child))
+            case WasToldToLeave():
+                self._rebalancer.hand_over(child)
+            case HandedOver(successor, token, offset):
+                self._failover.announce(child.partition, Named(successor, token, offset))
+            case WasParked() | GaveUp():
+                child.last_word = report
+            case _:
+                assert_never(report)
+
+    def _has_committed(self, child: Child, offset: int, records: int) -> None:
+        child.offset, child.has_committed = offset, True
+        self._restarts.has_progressed(child.partition)
+        self._offers.deaths.pop(child.partition, None)
+        if child.max_records and records >= child.max_records:
+            self._rolling_restart.add(child, f"it has handled {records:,} records")

@@ -1,0 +1,80 @@
+"""Why did a worker end, and when may the next one of its partition start?"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import defaultdict
+from collections.abc import Callable
+from sched import scheduler
+
+from partition_supervisor.control.dirty import Dirty
+from partition_supervisor.control.restart_policy import FIRST_DELAY, LONGEST_DELAY, next_restart
+from partition_supervisor.processes.children import Child
+from partition_supervisor.processes.exit_reason import how_it_ended
+from partition_workers.errors import ExitCode
+from partition_workers.model import Partition
+from partition_workers.protocol import GaveUp
+from partition_workers.retry import backoff
+
+log = logging.getLogger(__name__)
+
+
+class Restarts:
+    """`fail(code, reason)` is called when no worker can be started, and none ever could."""
+
+    def __init__(self, timers: scheduler, dirty: Dirty, fail: Callable[[ExitCode, str], None]) -> None:
+        self._timers, self._dirty, self._fail = timers, dirty, fail
+        self._has_worked = False
+        self._crashes: dict[Partition, list[float]] = defaultdict(list)
+        self._not_before: dict[Partition, float] = {}
+        self._failed_starts = 0
+        self._nobody_before = 0.0
+
+    def may_start(self, partition: Partition) -> bool:
+        return self._timers.timefunc() >= max(self._nobody_before, self._not_before.get(partition, 0.0))
+
+    def has_started(self) -> None:
+        """A process was made."""
+        self._failed_starts = 0
+
+    def could_not_start(self, partition: Partition, error: Exception) -> None:
+        """No process could be made. That is a matter of the host, not of the partition: nobody starts for a while."""
+        delay = backoff(self._failed_starts, FIRST_DELAY, LONGEST_DELAY, random.random())
+        self._failed_starts += 1
+        self._nobody_before = self._timers.timefunc() + delay
+        log.error("%s: no worker can be started: %s: %s; next try in %.1f s",
+                  partition, type(error).__name__, error, delay)  # fmt: skip
+        self._timers.enter(delay, 0, self._dirty.mark_workers)
+
+    def has_progressed(self, partition: Partition) -> None:
+        """One of its workers became ready, or committed: earlier crashes do not count any more."""
+        self._has_worked = True
+        self._crashes.pop(partition, None)
+
+    def postpone(self, partition: Partition, seconds: float) -> None:
+        """Somebody waits for the next record, and starting a process is work."""
+        later = self._timers.timefunc() + seconds
+        self._not_before[partition] = max(later, self._not_before.get(partition, 0.0))
+        self._timers.enter(seconds, 0, self._dirty.mark_workers)
+
+    def on_end(self, child: Child, code: int) -> None:
+        """It has ended, and everything of it was seen to."""
+        partition, words = child.partition, how_it_ended(code, child)
+        if isinstance(child.last_word, GaveUp) and code == ExitCode.MISCONFIGURED and not self._has_worked:
+            self._fail(ExitCode.MISCONFIGURED, child.last_word.reason)
+            return
+        if child.is_leaving or code in (ExitCode.HANDLER_GAVE_UP, ExitCode.LOCK_LOST):
+            log.info("%s: worker %d %s", partition, child.pid, words)
+            self._dirty.mark_workers()
+            return
+        moment = self._timers.timefunc()
+        self._crashes[partition].append(moment)
+        restart = next_restart(self._crashes[partition], moment, random.random())
+        self._not_before[partition] = moment + restart.delay
+        what_next = (
+            f"crashed too often, next try in {restart.delay:.0f} s" if restart.resting
+            else "starting another" if restart.delay == 0 else f"starting another in {restart.delay:.1f} s"
+        )  # fmt: skip
+        log.warning("%s: worker %d %s; %s", partition, child.pid, words, what_next)
+        self._timers.enter(restart.delay, 0, self._dirty.mark_workers)
