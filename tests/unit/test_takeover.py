@@ -10,6 +10,7 @@ import pytest
 from partition_supervisor.cluster import takeover
 from partition_supervisor.cluster.takeover import PATIENCE, Death, Named
 from partition_workers import retry
+from partition_workers.errors import Refused
 from partition_workers.etcd.store import Put, Txn
 from partition_workers.layout.documents import Cause, History, Lock, Standby, StoredOffset, now
 from partition_workers.layout.keys import Keys
@@ -214,3 +215,11 @@ class TestForget:
         stage.store.close()
         takeover.forget(stage.store, gone.lease_id, logs)
         assert logs.close.call_count == 2
+
+    def test_the_log_is_closed_whatever_etcd_says(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its thread and its descriptors are this process's own."""
+        monkeypatch.setattr(stage.store, "revoke", mock.Mock(side_effect=Refused("not allowed")))
+        logs = mock.Mock(spec=logging.Handler)
+        with pytest.raises(Refused):
+            takeover.forget(stage.store, 17, logs)
+        logs.close.assert_called_once_with()

@@ -1,0 +1,141 @@
+"""When a worker that ended, or could not be started, is followed by another."""
+
+from __future__ import annotations
+
+import pytest
+
+from partition_workers.model import Partition
+from partition_workers.protocol import (
+    GaveUp,
+    Leave,
+)
+from tests.fakes.host import MakeHost, running
+
+P, Q = Partition("t", 0), Partition("t", 1)
+
+
+def test_replacements_start_at_once_first_and_later_after_crashes_without_progress(make_host: MakeHost) -> None:
+    """Doubling; and rest after more than five in a minute."""
+    host = make_host().open()
+    waits = []
+    for _ in range(6):
+        (child,) = host.children.living
+        host.exit(child, 1)
+        host.settle()
+        begun = host.clock()
+        while not host.children.living:
+            host.advance(0.01)
+        waits.append(host.clock() - begun)
+        if waits[-1] > 100:
+            break
+    assert waits[0] == 0.0
+    assert all(base * 0.8 <= wait <= base * 1.2 + 0.02 for wait, base in zip(waits[1:5], [0.1, 0.2, 0.4, 0.8]))  # noqa: B905
+    assert waits[5] == pytest.approx(300, abs=1)
+
+
+def test_a_replacement_that_has_to_wait_is_not_started_for_another_reason(make_host: MakeHost) -> None:
+    """Everything that changes in the cluster is a reason to look at who is missing."""
+    host = make_host().open()
+    for _ in range(5):
+        (child,) = host.children.living
+        host.exit(child, 1)
+        host.settle()
+        if not host.children.living:
+            host.advance(1.0)
+    (child,) = host.children.living
+    host.exit(child, 1)
+    host.settle()
+    assert not host.children.living
+    host.join("b")
+    host.settle()
+    assert not host.children.living
+
+
+def test_progress_forgets_all_crashes(make_host: MakeHost) -> None:
+    """People kill healthy workers all day to watch the failover."""
+    host = running(make_host())
+    for _ in range(20):
+        host.exit(host.owner(P), -9)
+        host.settle()
+        host.warm_up_all()
+        host.advance(0.5)
+    assert host.owner(P)
+
+
+def test_a_worker_that_is_misconfigured_stops_the_supervisor_with_78(make_host: MakeHost) -> None:
+    """None could be started, so none will be."""
+    host = make_host(2).open()
+    first, other = host.children.living
+    host.exit(first, 78, GaveUp(78, "no such handler"))
+    host.settle()
+    assert other.orders(Leave)
+    assert host.is_done()
+    assert host.supervisor._stopping.code == 78
+
+
+def test_a_misconfigured_worker_among_good_ones_stops_nobody(make_host: MakeHost) -> None:
+    """Something has changed under our feet; those that run go on, and it is tried again."""
+    host = running(make_host(2))
+    host.exit(host.owner(P), 78, GaveUp(78, "no such handler any more"))
+    host.settle()
+    assert not host.supervisor._stopping.begun
+    assert not host.owner(Q).orders(Leave)
+    assert host.on(P)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(24, "Too many open files"), EOFError(), RuntimeError("can't start new thread")]
+)
+def test_a_worker_that_cannot_be_started_is_tried_again_ever_more_rarely(
+    make_host: MakeHost, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    """It is the host that lacks something: nobody else is tried meanwhile, and one line says so each time."""
+    host = make_host(8)
+    host.children.errors = [error] * 1000
+    host.open()
+    assert not host.children.living
+    waits, begun = list[float](), host.clock()
+    for _ in range(6):
+        before = len(host.children.errors)
+        while len(host.children.errors) == before:
+            host.advance(0.01)
+        waits.append(host.clock() - begun)
+        begun = host.clock()
+    assert len(host.children.errors) == 1000 - 7
+    for wait, base in zip(waits, [0.1, 0.2, 0.4, 0.8, 1.6, 3.2], strict=True):
+        assert base * 0.8 - 0.02 <= wait <= base * 1.2 + 0.02
+    lines = [record.getMessage() for record in caplog.records if "no worker can be started" in record.getMessage()]
+    assert len(lines) == 7
+    assert type(error).__name__ in lines[0]
+
+    host.children.errors = []
+    host.advance(30.0)
+    assert len(host.children.living) == 8
+
+
+def test_a_start_that_fails_once_delays_the_next_failure_no_more(make_host: MakeHost) -> None:
+    """What was lacking is there again; if it lacks another time, that is another story."""
+    host = make_host(2)
+    for _ in range(3):
+        host.children.errors = [OSError(24, "Too many open files")]
+        if not host.children.started:
+            host.open()
+        else:
+            host.exit(host.children.living[0], 0)
+            host.settle()
+        assert len(host.children.living) < 2
+        host.advance(0.15)
+        assert len(host.children.living) == 2
+        host.warm_up_all()
+
+
+def test_a_failed_start_takes_nothing_from_those_that_run(make_host: MakeHost) -> None:
+    """Owners go on, and a death is followed by a takeover all the same."""
+    host = running(make_host(2, workers=3))
+    owner = host.owner(P)
+    host.children.errors = [OSError(11, "Resource temporarily unavailable")] * 1000
+    host.exit(host.owner(Q))
+    host.settle()
+    assert host.owner(P) is owner
+    assert host.children.reaped
+    assert not host.is_done()
