@@ -248,6 +248,27 @@ def test_a_dead_fork_server_takes_no_worker_along(make_cluster: MakeCluster) -> 
     assert_nothing_was_lost(cluster)
 
 
+def test_a_host_that_can_start_no_worker_goes_on_and_starts_one_when_it_can(make_cluster: MakeCluster) -> None:
+    """It has no descriptors left: said, tried again, and never given up; a death is a takeover all the same."""
+    cluster = start(make_cluster)
+    partition, lock, token = any_owner(cluster)
+    host = cluster.hosts[lock.host]
+    supervisor = psutil.Process(host.pid)
+    limits = supervisor.rlimit(psutil.RLIMIT_NOFILE)
+    supervisor.rlimit(psutil.RLIMIT_NOFILE, (8, limits[1]))
+
+    os.kill(lock.pid, signal.SIGKILL)
+
+    eventually("the partition has another owner", has_new_owner(cluster, partition, token))
+    eventually("it is said", lambda: host.log.read_text().count("no worker can be started: OSError") > 1)
+    offset = min(cluster.judge.offsets().values())
+    eventually("work goes on", lambda: min(cluster.judge.offsets().values()) > offset + 100)
+    supervisor.rlimit(psutil.RLIMIT_NOFILE, limits)
+    eventually("each partition has its standby again", lambda: all(cluster.judge.standbys().values()), deadline=30.0)
+    cluster.wait_until_complete()
+    assert_nothing_was_lost(cluster)
+
+
 def test_a_cluster_that_stopped_leaves_nothing(make_cluster: MakeCluster) -> None:
     """No process, no lock, no standby, no host, and so no lease; no semaphore and no temporary file of ours."""
     before = leftovers()

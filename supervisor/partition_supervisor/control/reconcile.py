@@ -54,11 +54,15 @@ def compare(
     difference = Difference()
     for partition, workers in present.items():
         missing = wanted.get(partition, 0) - len(workers)
-        for _ in range(min(missing, max(0, room + is_bare(partition)), most_starts - len(difference.start))):
-            difference.start.append(partition)
-            room -= 1
+        if missing > 0:
+            for _ in range(min(missing, max(0, room + is_bare(partition)), most_starts - len(difference.start))):
+                difference.start.append(partition)
+                room -= 1
+            continue
+        if missing == 0:
+            continue  # which is so for nearly all of them, in nearly every round
         idle = sorted((each for each in workers if each.is_idle), key=lambda each: each.is_ready)
-        for child in idle[: max(0, -missing)]:
+        for child in idle[:-missing]:
             if room < 0 or (not difference.end and may_end(child)):
                 difference.end.append(child)
                 room += 1
@@ -102,6 +106,7 @@ class Reconciler:
         present = {
             partition: [child for child in self._children.of(partition) if not child.is_leaving]
             for partition in self._planner.topic_ids
+            if partition in self._wanted or self._children.of(partition)
         }
         wanted = {p: self._wanted.get(p, 0) + self._rolling_restart.extra_for(p) for p in present}
         starting = sum(child.state is ChildState.STARTING for child in self._children)
