@@ -82,5 +82,5 @@ def make_cluster(services: Services, topic: str) -> Iterator[MakeCluster]:
     for cluster in made:
         print(cluster.logs())
         cluster.close()
-        left = [process for host in cluster.hosts.values() if host.process for process in host.processes()]
+        left = [process for host in cluster.hosts.values() for process in host.processes()]
         assert not left, f"processes were left: {left}"

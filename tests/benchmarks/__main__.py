@@ -36,7 +36,7 @@ KIND = click.option(
     show_default=True,
     help="Where Kafka and etcd come from; see `partition-supervisor services --help`.",
 )
-QUICK = click.option("--quick", is_flag=True, help="Fewer and shorter trials: all of it in five minutes.")
+QUICK = click.option("--quick", is_flag=True, help="Fewer and shorter trials: all of it in seven minutes.")
 README_TOO = click.option(
     "--readme/--no-readme",
     default=None,
@@ -138,8 +138,10 @@ def bench() -> None:
     Starts Kafka, an etcd of three members and one of one member. Every trial goes into bench.json in the current
     folder, the tables into bench.md. Exit code 1: a benchmark failed; which and why is in the tables too.
     """
-    # So that what was started ends with it, as after Ctrl-C: supervisors go on until they are told to end.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # So that it cleans up, as after Ctrl-C. What it started ends with it however it ends.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # SIGHUP is, under nohup
+            signal.signal(number, lambda number, _frame: sys.exit(128 + number))
 
 
 @bench.command(name="all")
@@ -147,7 +149,7 @@ def bench() -> None:
 @README_TOO
 @KIND
 def everything(quick: bool, readme: bool | None, kind: str) -> None:
-    """Every benchmark: forty minutes, or five with --quick.
+    """Every benchmark: forty minutes, or seven with --quick.
 
     A benchmark that fails does not end the others. Ctrl-C ends all, and keeps what was measured.
     """

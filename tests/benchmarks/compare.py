@@ -21,7 +21,7 @@ from pathlib import Path
 
 from partition_workers.errors import Misconfigured
 from tests.benchmarks.report import by_metric, by_system, number, ratio, spread, table, with_its_unit
-from tests.benchmarks.running import leaving_nothing, limited, measuring
+from tests.benchmarks.running import SILENCE, leaving_nothing, limited, measuring
 from tests.benchmarks.surroundings import ROOT
 from tests.benchmarks.trials import Bench, Trial, median
 
@@ -124,9 +124,10 @@ def _measured(name: str, bench: Bench, seconds: float, folder: Path) -> list[Tri
 def main(name: str, order: str) -> None:
     """One measurement of one side: a trial a line on standard output."""
     bench = Bench(**json.loads(order), say=lambda line: print(f"  {line}", file=sys.stderr, flush=True))
-    with leaving_nothing(bench.say), limited(2 * bench.seconds + 60), closing(measuring(name, bench)) as trials:
+    with leaving_nothing(bench.say), limited(SILENCE) as goes_on, closing(measuring(name, bench)) as trials:
         for trial in trials:
             print(json.dumps(asdict(trial)), flush=True)
+            goes_on()
 
 
 if __name__ == "__main__":

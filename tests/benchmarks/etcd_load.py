@@ -5,16 +5,23 @@ from __future__ import annotations
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from partition_workers.etcd.client import Etcd
 from partition_workers.etcd.options import EtcdOptions, parse_endpoints
 from partition_workers.etcd.store import Compare, Delete, Put, Target, Txn
+from tests.benchmarks.trials import Trial
 
 _ROOT = "/partition-supervisor-bench-commits/"
 
 #: Commits under way at one time, one for each of as many keys.
 AT_ONCE = 64
+
+#: Who is measured by `writes`, and in what.
+WRITES, WRITE = "etcd itself, 3 members", "write"
+#: Bytes of a write.
+SIZE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,28 @@ def look(endpoints: str) -> Counters:
                 elif name == "process_cpu_seconds_total":
                     cpu += float(value)
     return Counters(requests, cpu, time.monotonic())
+
+
+def writes(benchmark: str, endpoints: str, count: int = 5) -> Iterator[Trial]:
+    """One after the other, while nobody else writes: the measure of what else takes long on this machine."""
+    for value in write_ms(endpoints, count):
+        yield Trial(benchmark, WRITES, WRITE, value, "ms")
+
+
+def write_ms(endpoints: str, count: int) -> list[float]:
+    """Milliseconds of each of so many writes, on a connection that is there."""
+    store = Etcd(EtcdOptions(parse_endpoints(endpoints)))
+    try:
+        put = Txn((), (Put(_ROOT, b"." * SIZE),))
+        taken = []
+        for _ in range(count + 1):
+            begun = time.perf_counter()
+            store.transact(put)
+            taken.append((time.perf_counter() - begun) * 1000)
+        store.transact(Txn((), (Delete(_ROOT),)))
+        return taken[1:]
+    finally:
+        store.close()
 
 
 def commits_a_second(endpoints: str, seconds: float) -> float:

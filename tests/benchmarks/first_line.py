@@ -43,5 +43,6 @@ def app(_environment: object, start_response: object) -> list[bytes]:
 if __name__ == "__main__":
     tell("born")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    while True:
-        signal.pause()
+    parent = os.getppid()
+    while os.getppid() == parent:  # circus gives it a session of its own, in which nobody ends it
+        time.sleep(1.0)

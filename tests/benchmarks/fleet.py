@@ -6,9 +6,7 @@ import os
 import random
 import secrets
 import select
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from pathlib import Path
 from partition_supervisor.dev.demo.hosts import Host
 from partition_supervisor.dev.demo.judge import wait_for
 from partition_supervisor.dev.demo.load import create_topic
+from partition_supervisor.dev.services.processes import Processes
 from partition_workers.layout.documents import Standby
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
@@ -87,7 +86,8 @@ class Fleet:
         workers: int = 0,
         spawn: bool = False,
     ) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="partition-supervisor-bench-"))
+        self._processes = Processes()
+        self.folder = self._processes.folder
         self.topic, group = f"bench-{secrets.token_hex(4)}", f"bench-{secrets.token_hex(4)}"
         create_topic(bootstrap_servers, self.topic, partitions)
         self.partitions = [Partition(self.topic, number) for number in range(partitions)]
@@ -101,7 +101,7 @@ class Fleet:
         ]  # fmt: skip
         environment = {COLLECTED: str(self.folder), first_line.PIPE: str(self.pipe.path)}
         make = SpawningHost if spawn else Host
-        self.hosts = {name: make(name, arguments, self.folder / f"{name}.log", environment) for name in hosts}
+        self.hosts = {name: make(self._processes, name, arguments, environment) for name in hosts}
         self.standbys_in_all = (workers or partitions) * len(hosts) - partitions
 
     def start(self, deadline: float = PATIENCE) -> tuple[float, float]:
@@ -190,7 +190,7 @@ class Fleet:
             host.end()
         self.sightings.close()
         self.pipe.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._processes.stop()
 
     def __enter__(self) -> Fleet:
         return self

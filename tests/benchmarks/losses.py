@@ -21,7 +21,7 @@ from contextlib import ExitStack
 
 from partition_supervisor.dev.demo.hosts import Host
 from partition_supervisor.dev.demo.judge import wait_for
-from tests.benchmarks import groups
+from tests.benchmarks import etcd_load, groups
 from tests.benchmarks.feeding import Feeding
 from tests.benchmarks.groups import Group, Kind
 from tests.benchmarks.ours import Ours, fresh_topic
@@ -84,6 +84,7 @@ def measure(bench: Bench) -> Iterator[Trial]:
             bench.say(f"losses: round {number}: supervisors and hosts killed, one after the other")
             listening = [cluster for cluster, fault in zip(ours, faults, strict=True) if fault != MACHINE_LOST]
             for fault in QUICK_FAULTS:
+                yield from etcd_load.writes("losses", bench.etcd_endpoints)
                 for cluster in listening:
                     yield from _kill(cluster, fault)
             if number == 1 and not bench.only_ours:

@@ -24,7 +24,7 @@ from partition_supervisor.admin.control_keys import Orders
 from partition_supervisor.cluster.retry import RetryingStore
 from partition_supervisor.dev.demo.judge import wait_for
 from partition_workers.layout.documents import Lock, Standby
-from tests.benchmarks import groups
+from tests.benchmarks import etcd_load, groups
 from tests.benchmarks.feeding import Feeding
 from tests.benchmarks.groups import Group, Kind
 from tests.benchmarks.ours import Ours, fresh_topic
@@ -63,7 +63,7 @@ SLOW = (_named(groups.KIP_848_DEFAULTS, "group, KIP-848, 5 s heartbeat (default)
 
 
 def measure(bench: Bench) -> Iterator[Trial]:
-    rounds, moves, closes = (1, 8, 2) if bench.quick else (4, 26, 2)
+    rounds, moves, closes, closes_of_main = (1, 8, 2, 5) if bench.quick else (4, 26, 2, 2)
     until = time.monotonic() + bench.seconds
     with Feeding(bench.bootstrap_servers) as feeding, ExitStack() as stack:
         ours = _Ours(stack, bench, feeding)
@@ -78,16 +78,16 @@ def measure(bench: Bench) -> Iterator[Trial]:
                 bench.say(f"moves: {number} of {rounds} rounds, the time is over")
                 break
             bench.say(f"moves: round {number + 1} of {rounds}")
+            yield from etcd_load.writes("moves", bench.etcd_endpoints, 10)
             yield from ours.block(moves)
+            yield from etcd_load.writes("moves", bench.etcd_endpoints, 10)
             for group in rivals:
-                yield from _close_and_join(group, 1 if group.kind.name == SLOW[0].name else closes)
+                several = closes_of_main if group.kind is FAST[0] else closes
+                yield from _close_and_join(group, 1 if group.kind is SLOW[0] else several)
         bench.say("moves: rolling restarts")
         yield from ours.rolling_restart()
         for group in rivals[-1:] if bench.quick else rivals:
-            if time.monotonic() > until:
-                bench.say(f"moves: no time left for a rolling restart of {group.kind.name}")
-            else:
-                yield from _rolling_restart(group)
+            yield from _rolling_restart(group)
 
 
 # --- ours ------------------------------------------------------------------------------------------------------

@@ -7,22 +7,23 @@ Two hosts each: the first owns every partition, the second has a standby for eac
 from __future__ import annotations
 
 import random
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 from partition_supervisor.dev.demo.load import Load
+from partition_supervisor.dev.services.processes import Processes
 from partition_workers.errors import PartitionSupervisorError
+from tests.benchmarks import etcd_load
+from tests.benchmarks.budgets import FEWEST
 from tests.benchmarks.fleet import Fleet, Killed, idle, weigh
 from tests.benchmarks.restarting import SYSTEMS, Rival, environment_of
 from tests.benchmarks.trials import Bench, Trial
 
 #: Workers on each of the two hosts.
-FULL, QUICK = (4, 16, 64), (4, 64)
+SMALL = 5  # as many trials of spawn in a quick run as a ratio needs
+FULL, QUICK = (SMALL, 16, 64), (SMALL, 64)
 #: Idle processes of one kind that are weighed, at most.
 WEIGHED = 16
 
@@ -32,7 +33,7 @@ def measure(bench: Bench) -> Iterator[Trial]:
     sizes = QUICK if bench.quick else FULL
     window = 4.0 if bench.quick else 12.0
     for workers in sizes:
-        spawning = not bench.only_ours and not (bench.quick and workers > 4)
+        spawning = not bench.only_ours and not (bench.quick and workers > SMALL)
         with ExitStack() as stack:
             fleets = {}
             for name in ("ours", "spawn") if spawning else ("ours",):
@@ -45,7 +46,7 @@ def measure(bench: Bench) -> Iterator[Trial]:
             yield from _idle(fleets, workers, window)
             for name, fleet in fleets.items():
                 yield from _weigh(fleet, name, workers)
-            if workers == 4:
+            if workers == SMALL:
                 yield from _restarts(bench, fleets, until)
                 for name, fleet in fleets.items():
                     yield from _weigh_after_traffic(bench, fleet, name)
@@ -97,7 +98,7 @@ def _weigh_after_traffic(bench: Bench, fleet: Fleet, name: str) -> Iterator[Tria
     load.stop()
     fleet.collect(fleet.owners())
     for uss, pss in weigh(fleet.owners()):
-        facts: dict[str, float | int | str] = {"workers": 4, "records": sum(load.produced), "pss": round(pss, 2)}
+        facts: dict[str, float | int | str] = {"workers": SMALL, "records": sum(load.produced), "pss": round(pss, 2)}
         yield Trial("processes", f"{name}, owner after traffic", "uss", uss, "MiB", facts)
 
 
@@ -105,20 +106,22 @@ def _restarts(bench: Bench, fleets: dict[str, Fleet], until: float) -> Iterator[
     """Ours round by round, with the rivals beside, each at its own pace, for theirs takes seconds."""
     rounds = 3 if bench.quick else 30
     rivals: list[Rival] = []
-    folder = Path(tempfile.mkdtemp(prefix="partition-supervisor-bench-"))
+    processes = Processes()
     try:
         for number, system in enumerate(() if bench.only_ours else SYSTEMS):
             try:
-                rivals.append(Rival(system, environment_of(SYSTEMS[system], bench.say), folder / str(number)))
+                programs, folder = environment_of(SYSTEMS[system], bench.say), processes.folder / str(number)
+                rivals.append(Rival(processes, system, programs, folder))
             except (PartitionSupervisorError, TimeoutError) as error:
                 bench.say(f"processes: {system} cannot be measured: {error}")
         half_way = time.monotonic() + (until - time.monotonic()) / 2
         with _measuring(rivals):
             for number in range(rounds):
+                yield from etcd_load.writes("processes", bench.etcd_endpoints)
                 yield from _replace(fleets["ours"], "ours")
                 if "spawn" in fleets and number % 3 == 0:
                     yield from _replace(fleets["spawn"], "spawn")
-                if time.monotonic() > half_way:
+                if number >= FEWEST // 2 and time.monotonic() > half_way:  # each round has two
                     break
         for rival in rivals:
             if not rival.restarts:
@@ -128,7 +131,7 @@ def _restarts(bench: Bench, fleets: dict[str, Fleet], until: float) -> Iterator[
     finally:
         for rival in rivals:
             rival.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        processes.stop()
 
 
 @contextmanager

@@ -5,11 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +15,8 @@ from pathlib import Path
 import psutil
 
 from partition_supervisor.dev.demo.hosts import Host
+from partition_supervisor.dev.demo.judge import wait_for
+from partition_supervisor.dev.services.processes import Processes
 from tests.benchmarks.counting import FOLDER, KEYS, PROCESSES, RECORDS
 from tests.benchmarks.surroundings import ROOT
 
@@ -47,27 +46,24 @@ class Race:
     def __init__(self, processes: int, records: int, keys: int = 1) -> None:
         """`records`: how many each process handles; `keys`: how many state keys they change, where they do."""
         self.processes, self.records = processes, records
-        self.folder = Path(tempfile.mkdtemp(prefix="partition-supervisor-race-"))
+        self._processes = Processes()
+        self.folder = self._processes.folder
         self._environment = {
             FOLDER: str(self.folder), PROCESSES: str(processes), RECORDS: str(records), KEYS: str(keys),
         }  # fmt: skip
-        self._log = self.folder / "log"
-        self._started: list[subprocess.Popen[bytes]] = []
+        self._started: dict[str, int] = {}
         self._host: Host | None = None
 
     def start_ours(self, arguments: Sequence[str]) -> None:
         """A supervisor with its workers; `arguments` are those of `run`."""
-        self._host = Host("bench", arguments, self._log, self._environment)
+        self._host = Host(self._processes, "bench", arguments, self._environment)
         self._host.start()
 
     def start(self, python: str | Path, *arguments: str) -> None:
         """One process: `python -m` these arguments."""
-        with self._log.open("ab") as log:
-            process = subprocess.Popen(
-                [python, "-m", *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
-                env=os.environ | {"PYTHONPATH": str(ROOT)} | self._environment,
-            )  # fmt: skip
-        self._started.append(process)
+        name = f"racer-{len(self._started)}"
+        environment = os.environ | {"PYTHONPATH": str(ROOT)} | self._environment
+        self._started[name] = self._processes.start(name, [str(python), "-m", *arguments], environment)
 
     def run(self, others: Mapping[str, Pids]) -> Outcome:
         """To the end. `others`: those whose processor time is told beside it.
@@ -93,12 +89,11 @@ class Race:
 
     def kill(self) -> None:
         """All of them, in one step where that can be."""
-        for each in self._started:
-            each.kill()
-        if self._host is not None:
-            self._host.signal_all(signal.SIGKILL)
-        for each in self._started:
-            each.wait(10.0)
+        running = self._processes.running()
+        for pid in running.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+        wait_for("those who raced have ended", lambda: not self._processes.running(), 10.0)
 
     def handled(self) -> int:
         """By the one process whose handler can be watched; also after it was killed."""
@@ -112,13 +107,14 @@ class Race:
         self.kill()
         if self._host is not None:
             self._host.end()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._processes.stop()
 
     def _all_run(self) -> bool:
-        return all(each.poll() is None for each in self._started) and (self._host is None or self._host.is_running)
+        return len(self._processes.running()) == len(self._started) + (self._host is not None)
 
     def _said(self) -> str:
-        return self._log.read_text(errors="replace")[-2000:].strip() or "nothing was said"
+        logs = sorted(self.folder.glob("[rb]*.log"))
+        return "\n".join(each.read_text(errors="replace")[-2000:].strip() for each in logs) or "nothing was said"
 
 
 def judge(marks: Iterable[list[tuple[int, float, float]]], used: Mapping[str, float]) -> Outcome:

@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from tests.benchmarks.budgets import Outcome, Verdict, judge
+from tests.benchmarks.etcd_load import WRITE, WRITES
 from tests.benchmarks.results import Part, Results, all_trials
 from tests.benchmarks.running import ABOUT
+from tests.benchmarks.surroundings import WRITE_MS
 from tests.benchmarks.trials import Trial, median, quantile
 
 BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
@@ -18,6 +20,9 @@ ENOUGH = {0.9: 5, 0.99: 20}
 
 #: Facts of which the median would hide the one time that it happened; and those that say nothing in a table.
 _WORST, _HIDDEN = ("lost", "doubled"), ("round",)
+
+#: Metrics that are told in writes as well: how long somebody waits for what goes through etcd.
+_LATENCIES = ("gap", "ready", "rolling restart", "commit latency")
 
 Groups = dict[str, list[Trial]]
 """Trials by system, in the order in which the systems were first measured."""
@@ -101,11 +106,22 @@ def of_ours(groups: Groups, system: str) -> float:
 
 
 def tables_of(part: Part) -> Iterator[str]:
+    write = _write_ms(part)
     for metric, trials in by_metric(part.trials).items():
         groups = by_system(trials)
         header = [with_its_unit(metric, trials), "trials", "p50", "p90", "p99", "max", "spread", "beside ours"]
-        yield table(header, (summary_of(name, each, of_ours(groups, name)) for name, each in groups.items()))
+        rows = [summary_of(name, each, of_ours(groups, name)) for name, each in groups.items()]
+        if trials[0].unit == "ms" and metric.startswith(_LATENCIES) and write:
+            header.append("p50 in writes")
+            rows = [[*row, number(median(t.value for t in groups[row[0]]) / write)] for row in rows]
+        yield table(header, rows)
         yield from _facts(groups)
+
+
+def _write_ms(part: Part) -> float:
+    """Of a write to the three members of etcd: measured beside these trials, or else before them."""
+    beside = [trial.value for trial in part.trials if (trial.system, trial.metric) == (WRITES, WRITE)]
+    return median(beside) if beside else part.surroundings.calibration.get(WRITE_MS, 0.0)
 
 
 def _facts(groups: Groups) -> Iterator[str]:
@@ -143,9 +159,18 @@ def budgets_table(outcomes: Iterable[Outcome]) -> str:
         budget = outcome.budget
         verdict = outcome.verdict.value
         shown = verdict if outcome.verdict is Verdict.MET else f"**{verdict}**"
-        return [budget.what, budget.goal, with_unit(outcome.value, budget.unit), str(outcome.count or "-"), shown]
+        measured = with_unit(outcome.value, budget.unit) + _beside(outcome)
+        return [budget.what, budget.goal, measured, str(outcome.count or "-"), shown]
 
     return table(["budget", "goal", "measured", "trials", ""], map(row, outcomes), words=2)
+
+
+def _beside(outcome: Outcome) -> str:
+    """A latency in milliseconds and in writes, whichever it is judged by."""
+    if math.isnan(outcome.writes) or math.isnan(outcome.value):
+        return ""
+    said = {"writes": with_unit(outcome.own, "ms"), "ms": with_unit(outcome.writes, "writes")}
+    return f" ({said[outcome.budget.unit]})" if outcome.budget.unit in said else ""
 
 
 def headline(outcomes: Iterable[Outcome]) -> str:

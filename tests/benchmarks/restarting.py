@@ -9,7 +9,6 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -74,25 +73,18 @@ def environment_of(name: str, say: Callable[[str], None]) -> Path:
 class Rival(Host):
     """One of SYSTEMS with one child, which told that it runs."""
 
-    def __init__(self, system: str, bin_folder: Path, folder: Path) -> None:
-        super().__init__(system, (), folder / "log")
-        self.package = PACKAGES[SYSTEMS[system]]
+    def __init__(self, processes: Processes, system: str, bin_folder: Path, folder: Path) -> None:
         folder.mkdir()
-        self._folder, self._bin = folder, bin_folder
         self._pipe = Pipe(folder)
+        super().__init__(processes, system, (), {first_line.PIPE: str(self._pipe.path)})
+        self.package = PACKAGES[SYSTEMS[system]]
+        self._folder, self._bin = folder, bin_folder
         self.restarts: list[float] = []
         """Milliseconds, each from the kill to the first line of the next child."""
         self._up_since = 0.0
         self._child = 0
         self.start()
         self._wait(0.0)
-
-    def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self._command(), cwd=self._folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, env=os.environ | {first_line.PIPE: str(self._pipe.path)},
-            )  # fmt: skip
 
     def measure(self, ended: threading.Event) -> None:
         """Kill the child with -9 at a random phase of whatever period it looks at; once, and again until `ended`."""
@@ -117,7 +109,7 @@ class Rival(Host):
     def _wait(self, after: float) -> None:
         self._child, self._up_since = self._pipe.next("born", after, 20.0)
 
-    def _command(self) -> list[str]:
+    def command(self) -> list[str]:
         python = self._bin / "python"
         if self.name.startswith("gunicorn"):
             bind = f"unix:{self._folder}/socket"

@@ -1,7 +1,8 @@
 """How one benchmark is run: timed, bounded, and what it left behind is ended.
 
-A benchmark is asked to take about so many seconds. It is cut off between two trials when it has taken a quarter more,
-and wherever it is when it has taken twice as much and a minute: one that hangs must not cost the others their time.
+A benchmark is asked to take about so many seconds, and starts no further round when they are over; what its first
+round has in it is measured however slow the machine is. It is ended wherever it is when no trial has come for a long
+while: one that hangs must not cost the others their time.
 """
 
 from __future__ import annotations
@@ -25,19 +26,22 @@ from tests.benchmarks.surroundings import Surroundings
 from tests.benchmarks.trials import Bench, Trial
 
 #: Seconds for each benchmark: in `make bench`, and in `make bench QUICK=1`. With the services' start and the report,
-#: 40 and 5 minutes.
+#: 40 and 7 minutes, on a machine that is no slower than that of the project's figures.
 SECONDS = {
-    "failover": (640.0, 60.0),
+    "failover": (640.0, 65.0),
     "losses": (300.0, 45.0),
-    "moves": (290.0, 30.0),
-    "throughput": (550.0, 45.0),
+    "moves": (290.0, 50.0),
+    "throughput": (550.0, 110.0),
     "commits": (115.0, 20.0),
-    "processes": (210.0, 36.0),
+    "processes": (210.0, 45.0),
     "growth": (230.0, 32.0),
 }
 
 #: Seconds for all of them, in full and quick; the start of the services and the report come on top.
-TOTAL = (2340.0, 270.0)
+TOTAL = (2340.0, 380.0)
+
+#: Seconds without a trial after which a benchmark hangs. Whoever waits inside of one waits for two minutes at most.
+SILENCE = 300.0
 
 #: What each is about, for the help and the report.
 ABOUT = {
@@ -86,7 +90,7 @@ def run(
     try:
         with (
             leaving_nothing(bench.say),
-            limited(2 * bench.seconds + 60),
+            limited(SILENCE) as goes_on,
             contextlib.closing(measuring(name, bench)) as found,
         ):
             for trial in found:
@@ -94,11 +98,9 @@ def run(
                     raise ValueError(f"no number: {trial}")
                 trials.append(trial)
                 on_trial(trial)
-                if time.monotonic() - begun > 1.25 * bench.seconds:
-                    bench.say(f"cut off: it should take {bench.seconds:.0f} s")
-                    break
+                goes_on()
     except Hung:
-        error = f"did not end within {time.monotonic() - begun:.0f} s"
+        error = f"hung: nothing was measured for {SILENCE:.0f} s"
     except KeyboardInterrupt:
         error, interrupted = "interrupted", True
     except Exception as failure:
@@ -123,16 +125,19 @@ def _stolen() -> float:
 
 
 @contextmanager
-def limited(seconds: float) -> Iterator[None]:
-    """Raise Hung after that time, and again every ten seconds while somebody holds it up."""
+def limited(seconds: float) -> Iterator[Callable[[], None]]:
+    """Raise Hung after that time without a call of what is given; and every ten seconds while somebody expects it."""
 
     def hung(_number: int, _frame: object) -> None:
         raise Hung
 
+    def goes_on() -> None:
+        signal.setitimer(signal.ITIMER_REAL, seconds, 10.0)
+
     before = signal.signal(signal.SIGALRM, hung)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 10.0)
+    goes_on()
     try:
-        yield
+        yield goes_on
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -22,7 +22,8 @@ import psutil
 
 from partition_workers.etcd.client import Etcd
 from partition_workers.etcd.options import EtcdOptions, parse_endpoints
-from partition_workers.etcd.store import Delete, Put, ServerStatus, Txn
+from partition_workers.etcd.store import ServerStatus
+from tests.benchmarks.etcd_load import write_ms
 from tests.benchmarks.trials import median
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +31,8 @@ ROOT = Path(__file__).parents[2]
 #: What is measured; a change elsewhere does not make it another commit.
 _MEASURED = ("supervisor", "workers", "tests/benchmarks", "pyproject.toml")
 
-_KEY = "/partition-supervisor-calibration"
+#: What latencies are multiples of, where nothing was measured beside them.
+WRITE_MS = "put, 3 etcd members, ms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,7 @@ class Surroundings:
 
 def look_around(services: str, etcd_endpoints: str, single_etcd_endpoint: str) -> Surroundings:
     """Takes about a second."""
-    with_three, etcd_version = _put_ms(etcd_endpoints)
-    with_one, _ = _put_ms(single_etcd_endpoint)
+    with_three, with_one = (round(median(write_ms(each, 50)), 3) for each in (etcd_endpoints, single_etcd_endpoint))
     return Surroundings(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=commit_of(ROOT),
@@ -62,7 +63,7 @@ def look_around(services: str, etcd_endpoints: str, single_etcd_endpoint: str) -
             "librdkafka": str(confluent_kafka.libversion()[0]),
             "grpcio": version("grpcio"),
             "protobuf": version("protobuf"),
-            "etcd": etcd_version,
+            "etcd": _etcd_version(etcd_endpoints),
         },
         machine={
             "cores": os.cpu_count() or 0,
@@ -73,7 +74,7 @@ def look_around(services: str, etcd_endpoints: str, single_etcd_endpoint: str) -
         calibration={
             "a million additions, ms": _median_ms(_add, 7),
             "fdatasync of 4 KiB, ms": _fdatasync_ms(),
-            "put, 3 etcd members, ms": with_three,
+            WRITE_MS: with_three,
             "put, 1 etcd member, ms": with_one,
         },
     )
@@ -124,14 +125,10 @@ def _fdatasync_ms() -> float:
         return _median_ms(write, 50)
 
 
-def _put_ms(endpoints: str) -> tuple[float, str]:
-    """The median of some puts of 256 bytes, one after the other, and the server's version."""
+def _etcd_version(endpoints: str) -> str:
     store = Etcd(EtcdOptions(parse_endpoints(endpoints)))
     try:
         status = store.status()[0]
-        put = Txn((), (Put(_KEY, b"." * 256),))
-        taken = _median_ms(lambda: store.transact(put), 50)
-        store.transact(Txn((), (Delete(_KEY),)))
-        return taken, status.version if isinstance(status, ServerStatus) else "unknown"
+        return status.version if isinstance(status, ServerStatus) else "unknown"
     finally:
         store.close()

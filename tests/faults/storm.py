@@ -44,6 +44,9 @@ WARM_UP = 15.0
 @click.group()
 def storm() -> None:
     """Many faults under load."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # SIGHUP is, under nohup
+            signal.signal(number, lambda number, _frame: sys.exit(128 + number))
 
 
 @contextmanager

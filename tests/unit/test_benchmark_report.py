@@ -10,9 +10,10 @@ import pytest
 
 from tests.benchmarks import report
 from tests.benchmarks.budgets import BUDGETS
+from tests.benchmarks.etcd_load import WRITE, WRITES
 from tests.benchmarks.pictures import _growing, draw
 from tests.benchmarks.results import Part, Results, all_trials, load, save
-from tests.benchmarks.surroundings import Surroundings
+from tests.benchmarks.surroundings import WRITE_MS, Surroundings
 from tests.benchmarks.trials import Trial
 
 SURROUNDINGS = Surroundings(
@@ -38,7 +39,8 @@ def failover(error: str = "") -> Results:
     ours[3].facts.update(lost=1, replayed=4000)
     rivals = gaps("group, classic range, 6 s", 6100, 6500, 6000)
     rivals[0].facts["replayed"] = "all"
-    return {"failover": part(*ours, *rivals, error=error)}
+    writes = [Trial("failover", WRITES, WRITE, value, "ms") for value in (1.5, 1.4, 1.6, 9.9, 1.5)]
+    return {"failover": part(*ours, *rivals, *writes, error=error)}
 
 
 def row(text: str, begin: str) -> list[str]:
@@ -49,9 +51,9 @@ def row(text: str, begin: str) -> list[str]:
 
 def test_a_row_tells_quantiles_spread_and_the_ratio_to_ours() -> None:
     """The rival's median is divided by ours; of what was noted beside it, one loss in five trials is not hidden."""
-    (table, facts) = report.tables_of(failover()["failover"])
-    assert row(table, "ours")[1:] == ["5", "12.0", "14.0", "-", "14.0", "17 %", "1.00"]
-    assert row(table, "group")[1:] == ["3", "6,100", "-", "-", "6,500", "-", "508"]
+    (table, facts, _writes) = report.tables_of(failover()["failover"])
+    assert row(table, "ours")[1:] == ["5", "12.0", "14.0", "-", "14.0", "17 %", "1.00", "8.00"]
+    assert row(table, "group")[1:] == ["3", "6,100", "-", "-", "6,500", "-", "508", "4,070"]
     assert row(facts, "beside it") == ["beside it", "replayed, median", "lost, most"]
     assert row(facts, "ours")[1:] == ["40", "1"]
     assert row(facts, "group")[1:] == ["all", "-"]
@@ -62,6 +64,19 @@ def test_a_rival_is_compared_with_the_one_of_ours_that_does_the_same() -> None:
     several = [*gaps("ours, per record", 10.0), *gaps("ours, by batch", 20.0)]
     (table,) = report.tables_of(part(*several, *gaps("bare loop, by batch", 40.0), *gaps("default poll()", 5.0)))
     assert [row(table, name)[-1] for name in ("ours, by", "bare loop", "default")] == ["2.00", "2.00", "0.500"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "unit", "shown"), [("gap", "ms", True), ("uss", "MiB", False), ("plan()", "ms", False)]
+)
+def test_latencies_are_told_in_writes_of_the_calibration_when_none_were_measured_beside_them(
+    metric: str, unit: str, shown: bool
+) -> None:
+    """Nothing else is."""
+    calibrated = replace(SURROUNDINGS, calibration={WRITE_MS: 2.0})
+    of_ours = replace(part(Trial("failover", "ours", metric, 12.0, unit)), surroundings=calibrated)
+    (table,) = report.tables_of(of_ours)
+    assert row(table, "ours")[-1] == ("6.00" if shown else "1.00")
 
 
 def test_without_ours_there_is_no_ratio() -> None:
@@ -91,7 +106,8 @@ def test_the_whole_report_has_every_budget_every_trial_and_what_failed() -> None
     text = report.whole(failover(error="TimeoutError: nobody came"))
     for budget in BUDGETS:
         assert row(text, f"{budget.what} |")
-    assert row(text, "a worker is killed: gap, p50 |")[1:] == ["<= 20 ms", "12.0 ms", "5", "met"]
+    assert row(text, "a worker is killed: gap, p50 |")[1:] == ["<= 10 writes", "8.00 writes (12.0 ms)", "5", "met"]
+    assert row(text, "a worker is killed: gap beside")[2:] == ["1/508", "5", "**too few trials**"]
     assert row(text, "64 idle standbys |")[2:] == ["-", "-", "**not measured**"]
     assert "**Failed: TimeoutError: nobody came.**" in text
     assert "10.0 12.0 14.0 11.0 13.0" in text
@@ -131,7 +147,7 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     results = failover(error="half")
     save(results, tmp_path / "bench.json")
     assert load(tmp_path / "bench.json") == results
-    assert len(all_trials(results)) == 8
+    assert len(all_trials(results)) == 13
 
 
 @pytest.mark.parametrize("content", ["[]", '{"v": 0}', "{"])

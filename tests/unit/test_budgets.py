@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.benchmarks.budgets import BUDGETS, Budget, Outcome, Series, Verdict, judge
+from tests.benchmarks.budgets import BUDGETS, FEWEST, Budget, Outcome, Series, Verdict, judge
 from tests.benchmarks.trials import Trial, median, quantile
 
 
@@ -27,8 +27,8 @@ def outcome(words: str, given: list[Trial]) -> Outcome:
 
 def enough(wanted: Budget, value: float) -> list[Trial]:
     """Trials that give the budget exactly this figure: the rival, if there is one, is at 1."""
-    made = trials(wanted.ours, [value] * 3)
-    return made if wanted.rival is None else made + trials(wanted.rival, [1.0] * 3)
+    made = trials(wanted.ours, [value] * FEWEST)
+    return made if wanted.rival is None else made + trials(wanted.rival, [1.0] * FEWEST)
 
 
 def test_without_trials_every_budget_is_shown_as_not_measured() -> None:
@@ -54,19 +54,40 @@ def test_a_comparison_without_the_rival_is_not_measured(wanted: Budget) -> None:
     assert outcome(wanted.what, trials(wanted.rival, [1.0])).verdict is Verdict.NOT_MEASURED
 
 
+@pytest.mark.parametrize("wanted", [each for each in BUDGETS if each.rival], ids=lambda each: each.what)
+def test_a_ratio_of_few_trials_is_not_believed(wanted: Budget) -> None:
+    """Whichever side has too few."""
+    assert wanted.rival is not None
+    for ours, theirs in ((FEWEST - 1, FEWEST), (FEWEST, FEWEST - 1)):
+        given = trials(wanted.ours, [wanted.limit] * ours) + trials(wanted.rival, [1.0] * theirs)
+        assert outcome(wanted.what, given).verdict is Verdict.TOO_FEW
+
+
 def test_a_ratio_is_that_of_the_medians() -> None:
     """One slow trial of either side does not decide."""
     wanted = budget("6 s")
     assert wanted.rival is not None
-    given = trials(wanted.ours, [10, 12, 900]) + trials(wanted.rival, [6000, 1, 7000])
+    given = trials(wanted.ours, [10, 12, 900, 11, 13]) + trials(wanted.rival, [6000, 1, 7000, 2, 6100])
     found = outcome("6 s", given)
     assert found.value == pytest.approx(12 / 6000)
-    assert found.count == 3
+    assert found.count == 5
+
+
+@pytest.mark.parametrize("slowness", [1.0, 2.6])
+def test_what_goes_through_etcd_is_judged_by_its_writes_however_slow_the_machine_is(slowness: float) -> None:
+    """Milliseconds are told beside it."""
+    wanted = budget("its replacement is a ready standby")
+    assert wanted.rival is not None
+    given = trials(wanted.ours, [30 * slowness] * 5) + trials(wanted.rival, [2 * slowness] * 5)
+    found = outcome(wanted.what, given)
+    assert (found.value, found.own, found.verdict) == (15, 30 * slowness, Verdict.MET)
 
 
 def test_a_tail_is_judged_by_the_tail() -> None:
     """Of a hundred good gaps and two bad ones p50 is met and p99 is missed."""
-    given = trials(budget("a worker is killed: gap, p99").ours, [10.0] * 98 + [500.0] * 2)
+    wanted = budget("a worker is killed: gap, p99")
+    assert wanted.rival is not None
+    given = trials(wanted.ours, [10.0] * 98 + [500.0] * 2) + trials(wanted.rival, [1.5] * 5)
     assert outcome("worker is killed: gap, p50", given).verdict is Verdict.MET
     assert outcome("worker is killed: gap, p99", given).verdict is Verdict.MISSED
 

@@ -53,6 +53,8 @@ def demo(script: bool, kind: str, rate: float, keep_logs: bool) -> None:
     Exit code 0: nothing was lost, doubled or out of order; 1: something was.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup it is
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     scripted = script or not sys.stdout.isatty()
     begun = time.monotonic()
     with services.start(kind) as running:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import secrets
-import shutil
-import tempfile
-from pathlib import Path
 from types import TracebackType
 
 from partition_supervisor.dev.demo.hosts import Host
 from partition_supervisor.dev.demo.judge import Judge, Verdict, wait_for
 from partition_supervisor.dev.demo.load import Load
+from partition_supervisor.dev.services.processes import Processes
 from partition_workers.etcd.client import Etcd
 from partition_workers.etcd.options import EtcdOptions, parse_endpoints
 from partition_workers.layout.keys import Keys
@@ -19,7 +17,7 @@ HANDLER = "partition_supervisor.dev.demo.checking:check"
 
 
 class DemoCluster:
-    """Hosts of one group over one topic, which must exist. Everything it started ends with it."""
+    """Hosts of one group over one topic, which must exist. What it started ends with it, or with this process."""
 
     def __init__(
         self,
@@ -33,7 +31,7 @@ class DemoCluster:
         handler: str = HANDLER,
         environment: dict[str, str] | None = None,
     ) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="partition-supervisor-"))
+        self._processes = Processes()
         self.group = f"demo-{secrets.token_hex(3)}"
         self.topic = topic
         self.keys = Keys.of("partition-supervisor", self.group)
@@ -44,7 +42,7 @@ class DemoCluster:
             handler, "--topic", topic, "--group", self.group, "--bootstrap-servers", bootstrap_servers,
             "--etcd-endpoints", etcd_endpoints, *options,
         ]  # fmt: skip
-        self.hosts = {name: Host(name, arguments, self.folder / f"{name}.log", environment) for name in hosts}
+        self.hosts = {name: Host(self._processes, name, arguments, environment) for name in hosts}
 
     def start(self, deadline: float = 30.0) -> None:
         """Every host, one after the other, until every partition has an owner, and a standby on each other host."""
@@ -78,7 +76,7 @@ class DemoCluster:
         for host in self.hosts.values():
             host.end()
         self.store.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._processes.stop()
 
     def __enter__(self) -> DemoCluster:
         return self

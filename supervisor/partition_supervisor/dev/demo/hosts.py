@@ -1,17 +1,21 @@
-"""Hosts of a cluster on one machine: each is a supervisor in a session of its own, so that it can be killed whole."""
+"""Hosts of a cluster on one machine: each is a supervisor in a session of its own, so that it can be killed whole.
+
+They are started by a guard (`services/guard.py`), so that none of them outlives whoever wanted it, however that ends.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
+
+from partition_supervisor.dev.services.processes import Processes
 
 
 class Host:
@@ -20,28 +24,34 @@ class Host:
     module = "partition_supervisor"
 
     def __init__(
-        self, name: str, arguments: Sequence[str], log: Path, environment: dict[str, str] | None = None
+        self,
+        processes: Processes,
+        name: str,
+        arguments: Sequence[str],
+        environment: dict[str, str] | None = None,
     ) -> None:
-        self.name, self.log = name, log
-        self._arguments, self._environment = list(arguments), environment or {}
-        self.process: subprocess.Popen[bytes] | None = None
+        self.name, self.log = name, processes.log(name)
+        self._processes, self._arguments, self._environment = processes, list(arguments), environment or {}
+        self._pid: int | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", self.module, "run", *self._arguments, "--host-id", self.name]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env=os.environ | self._environment,
-            )  # fmt: skip
+        """Now, or again after its end; the log goes on."""
+        self._pid = self._processes.start(
+            self.name, self.command(), os.environ | self._environment, Path.cwd(), keep_log=True
+        )
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", self.module, "run", *self._arguments, "--host-id", self.name]
 
     @property
     def pid(self) -> int:
-        assert self.process is not None, f"{self.name} was not started"
-        return self.process.pid
+        """Of the supervisor, and of its session."""
+        assert self._pid is not None, f"{self.name} was not started"
+        return self._pid
 
     @property
     def is_running(self) -> bool:
-        return self.process is not None and self.process.poll() is None
+        return self._pid is not None and self._processes.exit_code(self.name) is None
 
     def signal_all(self, number: signal.Signals) -> None:
         """To every process of the host, in one step."""
@@ -68,26 +78,32 @@ class Host:
             os.kill(self.pid, signal.SIGTERM)
 
     def wait(self, timeout: float) -> int:
-        assert self.process is not None, f"{self.name} was not started"
-        return self.process.wait(timeout)
+        """The supervisor's exit code; negative: the signal that killed it. Raises TimeoutError."""
+        until = time.monotonic() + timeout
+        while (code := self._processes.exit_code(self.name)) is None:
+            if time.monotonic() > until:
+                raise TimeoutError(f"{self.name} did not end within {timeout:g} s")
+            time.sleep(0.005)
+        return code
 
     def processes(self) -> list[psutil.Process]:
         """What lives of the host: everything in its session."""
         found = []
-        for each in psutil.process_iter():
+        for each in psutil.process_iter() if self._pid is not None else ():
             with contextlib.suppress(OSError, psutil.Error):
-                if os.getsid(each.pid) == self.pid and each.status() != psutil.STATUS_ZOMBIE:
+                if os.getsid(each.pid) == self._pid and each.status() != psutil.STATUS_ZOMBIE:
                     found.append(each)
         return found
 
     def end(self) -> None:
         """Whatever happened: nothing of it is left."""
-        if self.process is not None:
+        if self._pid is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGCONT)
-            left = self.processes()
-            for each in left:
+                os.killpg(self._pid, signal.SIGCONT)
+            for each in self.processes():
                 with contextlib.suppress(psutil.Error):
                     each.kill()
-            psutil.wait_procs(left, timeout=10.0)
             self.wait(10.0)
+            until = time.monotonic() + 10.0
+            while self.processes() and time.monotonic() < until:  # who is dead and not reaped yet does not count
+                time.sleep(0.01)

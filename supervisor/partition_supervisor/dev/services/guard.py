@@ -11,9 +11,9 @@ pidfd, which cannot be inherited, and the owner says "stop" instead of only clos
 
 Should the guard itself be killed, its children go too: each asks the kernel for SIGKILL at its parent's death
 (PR_SET_PDEATHSIG). The kernel means the parent *thread*, which is why the owner, who may have many, does not
-simply ask for the same: the guard has one thread, for ever. Each child leads a process group of its own, so
-that what it forks ends with it, and the guard leads a session, so that a Ctrl-C meant for the owner does not
-reach any of them.
+simply ask for the same: the guard has one thread, for ever. Each child leads a session of its own, so that what
+it forks ends with it, and the guard leads another, so that neither a Ctrl-C meant for the owner nor the end of its
+terminal reaches any of them.
 
 What it cannot do: if guard and owner are killed in the same instant, the temporary folder stays behind.
 
@@ -59,9 +59,9 @@ class Guard:
         """Do one thing and tell how all processes are: name -> [pid, exit code or null]."""
         try:
             match order:
-                case {"order": "start", "name": name, "argv": argv, "env": env, "cwd": cwd}:
+                case {"order": "start", "name": name, "argv": argv, "env": env, "cwd": cwd, "keep_log": keep_log}:
                     self.commands[name] = argv, env, cwd
-                    self.start(name, mode="wb")
+                    self.start(name, mode="ab" if keep_log else "wb")
                 case {"order": "restart", "name": name}:
                     self.end([self.children[name]], patience_s=0)
                     self.start(name, mode="ab")
@@ -91,7 +91,7 @@ class Guard:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                process_group=0,
+                start_new_session=True,
                 preexec_fn=end_with_the_guard,
             )
 
@@ -100,12 +100,13 @@ class Guard:
         deadline = time.monotonic() + patience_s
         if patience_s:
             for child in children:
-                _signal_group(child, signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGTERM)
         for child in children:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(timeout=max(0.0, deadline - time.monotonic()))
         for child in children:
-            _signal_group(child, signal.SIGKILL)
+            _kill_session(child.pid)
             child.wait()
 
     def clean_up(self, *, looks: int) -> None:
@@ -116,9 +117,24 @@ class Guard:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _signal_group(child: subprocess.Popen[bytes], signum: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signum)
+def _kill_session(leader: int) -> None:
+    """Everybody in it, in whatever process group; and again, until nobody is found who was forked meanwhile."""
+    killed: set[int] = set()
+    while (
+        members := {pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _session(pid) == leader}
+        - killed
+    ):
+        for pid in members:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        killed |= members
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return 0
 
 
 def _remove_containers(label: str, looks: int) -> None:

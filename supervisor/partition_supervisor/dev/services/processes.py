@@ -45,10 +45,20 @@ class Processes:
             raise Unreachable("cannot start the guard of the services; standard error says why") from None
 
     def start(
-        self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None
-    ) -> None:
+        self,
+        name: str,
+        argv: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        *,
+        keep_log: bool = False,
+    ) -> int:
+        """Its pid, and that of its session. `keep_log`: go on behind what one of that name has written."""
         env = dict(os.environ if env is None else env)
-        self._order("start", name=name, argv=list(argv), env=env, cwd=str(cwd or self.folder))
+        found = self._order(
+            "start", name=name, argv=list(argv), env=env, cwd=str(cwd or self.folder), keep_log=keep_log
+        )
+        return found[name][0]
 
     def restart(self, name: str) -> None:
         """Kill the process of that name, if it still runs, and start it again as it was."""
