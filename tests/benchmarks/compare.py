@@ -2,7 +2,8 @@
 
 The other commit is checked out into a temporary folder, where the benchmarks of here replace its own. Each
 measurement is a process in the folder of its side, so that it imports that side's packages; Kafka and etcd are the
-same for both. The sides take turns and swap who begins, so that a slow minute falls on both.
+same for both. The sides take turns and swap who begins, so that a slow minute falls on both. The folder goes when
+this process does, however it ends, and so does the process that measures.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
-import tempfile
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from partition_supervisor.dev.services.processes import Processes
 from partition_workers.errors import Misconfigured
 from tests.benchmarks.report import by_metric, by_system, number, ratio, spread, table, with_its_unit
 from tests.benchmarks.running import SILENCE, leaving_nothing, limited, measuring
@@ -84,8 +88,9 @@ def are_apart(some: Sequence[float], others: Sequence[float]) -> bool:
 
 @contextmanager
 def _checked_out(commit: str) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="partition-supervisor-base-") as outer:
-        folder = Path(outer) / "base"
+    with Processes() as processes:
+        folder = processes.folder / "base"
+        _git("worktree", "prune")  # what an earlier run could not remove
         _git("worktree", "add", "--detach", str(folder), commit)
         try:
             shutil.rmtree(folder / "tests", ignore_errors=True)
@@ -123,11 +128,19 @@ def _measured(name: str, bench: Bench, seconds: float, folder: Path) -> list[Tri
 
 def main(name: str, order: str) -> None:
     """One measurement of one side: a trial a line on standard output."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     bench = Bench(**json.loads(order), say=lambda line: print(f"  {line}", file=sys.stderr, flush=True))
     with leaving_nothing(bench.say), limited(SILENCE) as goes_on, closing(measuring(name, bench)) as trials:
         for trial in trials:
             print(json.dumps(asdict(trial)), flush=True)
             goes_on()
+
+
+def _end_with(parent: int) -> None:
+    """What was started meanwhile ends with this process."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
