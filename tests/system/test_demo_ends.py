@@ -60,12 +60,12 @@ class Started:
 
     def all(self) -> list[str]:
         """What runs in our folder, by its title."""
-        return [" ".join(each.cmdline()) for each in psutil.process_iter() if self._is_in_our_folder(each)]
-
-    def _is_in_our_folder(self, process: psutil.Process) -> bool:
-        with suppress(psutil.Error):
-            return process.cwd().startswith(str(self._folder))
-        return False
+        found = []
+        for each in psutil.process_iter():
+            with suppress(psutil.Error):
+                if each.cwd().startswith(str(self._folder)):
+                    found.append(" ".join(each.cmdline()))
+        return found
 
     def is_complete(self) -> bool:
         """Its hosts run, with all of their workers."""
@@ -73,6 +73,12 @@ class Started:
         titles = self.all()
         supervisors = sum(title.startswith("partition-supervisor: supervisor") for title in titles)
         return supervisors >= 2 and sum(" standby" in title or " owner" in title for title in titles) >= self.workers
+
+    def is_gone(self) -> bool:
+        left = self.all()
+        if left:
+            print(*left, "", sep="\n")  # shown when that stays so
+        return not left
 
     def folders(self) -> list[Path]:
         return list(self._temporary.iterdir())
@@ -100,7 +106,7 @@ def test_nothing_outlives_it_when_it_is_killed(start: Callable[[str], Started], 
     started = start(program)
     started.process.kill()
     started.process.wait()
-    eventually("no process is left", lambda: not started.all())
+    eventually("no process is left", started.is_gone)
     if program != "benchmark":  # what it measures with is kept in a folder, too
         eventually("no folder is left", lambda: not started.folders())
 
@@ -109,5 +115,5 @@ def test_nothing_outlives_it_when_it_is_killed(start: Callable[[str], Started], 
 def test_nothing_outlives_its_terminal(start: Callable[[str], Started], program: str) -> None:
     started = start(program)
     started.close_terminal()
-    eventually("no process is left", lambda: not started.all(), deadline=20.0)
+    eventually("no process is left", started.is_gone, deadline=20.0)
     eventually("no folder is left", lambda: not started.folders())
