@@ -86,10 +86,10 @@ class Fleet:
         workers: int = 0,
         spawn: bool = False,
     ) -> None:
-        self._processes = Processes()
-        self.folder = self._processes.folder
         self.topic, group = f"bench-{secrets.token_hex(4)}", f"bench-{secrets.token_hex(4)}"
         create_topic(bootstrap_servers, self.topic, partitions)
+        self._processes = Processes()
+        self.folder = self._processes.folder
         self.partitions = [Partition(self.topic, number) for number in range(partitions)]
         self.keys = Keys.of("partition-supervisor", group)
         self.sightings = Sightings(etcd_endpoints, self.keys)

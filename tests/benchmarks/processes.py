@@ -22,7 +22,7 @@ from tests.benchmarks.restarting import SYSTEMS, Rival, environment_of
 from tests.benchmarks.trials import Bench, Trial
 
 #: Workers on each of the two hosts.
-SMALL = 5  # as many trials of spawn in a quick run as a ratio needs
+SMALL = 4
 FULL, QUICK = (SMALL, 16, 64), (SMALL, 64)
 #: Idle processes of one kind that are weighed, at most.
 WEIGHED = 16
@@ -49,6 +49,7 @@ def measure(bench: Bench) -> Iterator[Trial]:
             if workers == SMALL:
                 yield from _restarts(bench, fleets, until)
                 for name, fleet in fleets.items():
+                    yield from _weigh(fleet, name, workers)  # again, or there were four of spawn in a quick run
                     yield from _weigh_after_traffic(bench, fleet, name)
 
 

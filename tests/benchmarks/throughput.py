@@ -28,7 +28,7 @@ from tests.benchmarks.starting import GROUP_INTERVAL, OUR_INTERVAL, Course, Star
 from tests.benchmarks.trials import Bench, Trial
 
 #: Records in each partition of the topic with so many partitions: full and quick.
-RECORDS = {1: (3_000_000, 800_000), 2: (1_500_000, 400_000), 4: (750_000, 200_000)}
+RECORDS = {1: (3_000_000, 1_200_000), 2: (1_500_000, 600_000), 4: (750_000, 300_000)}
 
 #: Enough for a framework that needs many microseconds for one.
 FEW = 200_000
