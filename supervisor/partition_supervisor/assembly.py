@@ -39,6 +39,7 @@ from partition_workers.etcd.client import Etcd
 from partition_workers.etcd.options import address
 from partition_workers.etcd.status import version_warning
 from partition_workers.etcd.store import ServerStatus
+from partition_workers.kafka.dead_letters import DeadLetters
 from partition_workers.layout.documents import Host, now
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
     )
     try:
         topic_ids = topics.first_look(config.connect_timeout)
+        check_dead_letters(config)
         places = config.workers or len(topic_ids)
         if places > most_reasonable_workers():
             log.warning("%d workers on this host: more than 16 for each core; see --workers", places)
@@ -120,6 +122,14 @@ def listen(config: Config) -> Listener | None:
                     config.etcd.endpoints[0])  # fmt: skip
         return None
     return Listener(found, config.host_id)
+
+
+def check_dead_letters(config: Config) -> None:
+    """Now, and not in the night when the first one is to be sent."""
+    if config.dlq_topic is not None:
+        dead_letters = DeadLetters(config.kafka_client(), config.dlq_topic)
+        if warning := dead_letters.check(config.connect_timeout):
+            log.warning("%s", warning)
 
 
 def warn_of_old_servers(store: Any) -> None:

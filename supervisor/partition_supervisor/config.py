@@ -83,6 +83,11 @@ class Config:
         _at_least("--rebalance-delay", self.rebalance_delay, 0)
         if (self.on_error == "dlq") != (self.dlq_topic is not None):
             raise Misconfigured("--on-error dlq and --dlq-topic belong together: give both or neither")
+        if self.dlq_topic in self.topics:
+            raise Misconfigured(
+                f"--dlq-topic {self.dlq_topic}: it is one of the topics to process: a dead letter would"
+                " be handled, fail, and be sent again, for ever"
+            )
         if not self.topics:
             raise Misconfigured("no topic: give at least one --topic")
         for name in (self.group, self.host_id, *self.topics):

@@ -32,6 +32,9 @@ class FakeRecord:
     def key(self) -> bytes | None:
         return self._key
 
+    def headers(self) -> list[tuple[str, bytes]] | None:
+        return None
+
     def error(self) -> None:
         return None
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from partition_workers.errors import HandlerFailed, Unavailable
+from partition_workers.errors import HandlerFailed, PartitionSupervisorError
 from partition_workers.kafka.dead_letters import DeadLetters
 from partition_workers.kafka.reader import Record
 
@@ -32,7 +32,8 @@ class ErrorPolicy:
         """Pass the record over, or raise HandlerFailed.
 
         A dead letter is acknowledged before this returns, so before the commit that passes the record over; after
-        a crash in between it is sent again.
+        a crash in between it is sent again. Whatever keeps it from being sent parks the partition: any other end
+        of the worker would have the next one try the same, for ever.
         """
         place = f"{record.topic()}[{record.partition()}] offset {record.offset()}"
         if self._on_error is OnError.STOP:
@@ -40,8 +41,9 @@ class ErrorPolicy:
         if self._dead_letters is not None:
             try:
                 self._dead_letters.send(record, reason)
-            except Unavailable as error:
-                raise HandlerFailed(f"{reason} at {place}; and no dead letter could be sent: {error}") from error
+            except Exception as error:
+                why = str(error) if isinstance(error, PartitionSupervisorError) else repr(error)
+                raise HandlerFailed(f"{reason} at {place}; and no dead letter could be sent: {why}") from error
             log.error("%s was sent to %s: %s", place, self._dead_letters.topic, reason)
         else:
             log.error("%s was skipped: %s", place, reason)
