@@ -60,7 +60,10 @@ class SupervisorPipe:
         """Wait for an order; None when none came within `timeout` seconds (None: for ever, 0: do not wait)."""
         self.pass_on_wishes()
         try:
-            return self._orders.get(timeout != 0, timeout)
+            order = self._orders.get(timeout != 0, timeout)
+            while order is None:  # a TERM wanted to be seen; behind it may be what was ordered
+                order = self._orders.get_nowait()
+            return order
         except queue.Empty:
             return None
 
