@@ -162,7 +162,7 @@ def test_deaths_without_a_commit_are_counted_from_owner_to_owner(make_host: Make
     host = running(make_host())
     for deaths in (1, 2, 3):
         host.exit(host.owner(P), -11)
-        host.settle()
+        host.advance(1.0)
         host.warm_up_all()
         assert host.owner(P).orders(Compete)[-1].deaths == deaths
     child = host.owner(P)

@@ -11,7 +11,9 @@ from partition_supervisor.control.restart_policy import (
     LONGEST_DELAY,
     MOST,
     REST,
+    STOOD_BY,
     WINDOW,
+    Crashes,
     Restart,
     next_restart,
 )
@@ -71,3 +73,34 @@ def test_a_thousand_crashes_are_no_number_too_large() -> None:
     """The doubling ends before it overflows."""
     crashes = [at * WINDOW for at in range(5000)]
     assert next_restart(crashes, crashes[-1], 0.5).delay == LONGEST_DELAY
+
+
+def test_an_owner_that_gets_nowhere_is_a_crash_however_long_standbys_stood_by() -> None:
+    """A standby runs nothing of the handler's, so it proves nothing about it."""
+    crashes = Crashes()
+    for moment in range(MOST):
+        crashes.note(float(moment), was_owner=True, stood_by=0.9)
+        assert not crashes.next_restart(float(moment), 0.5).resting
+        crashes.note(moment + 0.5, was_owner=False, stood_by=STOOD_BY)
+    crashes.note(float(MOST), was_owner=True, stood_by=0.9)
+    assert crashes.next_restart(float(MOST), 0.5).resting
+
+
+@given(st.lists(st.floats(STOOD_BY, 100.0), max_size=200))
+def test_a_standby_that_stood_by_is_started_again_at_once(lives: list[float]) -> None:
+    """Whoever kills one every second, or every hour, sees the next one at once."""
+    crashes, now = Crashes(), 0.0
+    for stood_by in lives:
+        now += stood_by
+        crashes.note(now, was_owner=False, stood_by=stood_by)
+        assert crashes.next_restart(now, 0.5) == Restart(0.0)
+
+
+def test_standbys_that_die_as_soon_as_they_are_ready_rest() -> None:
+    """Being ready for a moment is no progress."""
+    crashes = Crashes()
+    for moment in range(MOST + 1):
+        crashes.note(float(moment), was_owner=False, stood_by=STOOD_BY / 2)
+    assert crashes.next_restart(float(MOST), 0.5).resting
+    crashes.owner_got_on()
+    assert crashes.next_restart(float(MOST), 0.5) == Restart(0.0)

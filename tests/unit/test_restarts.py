@@ -8,8 +8,9 @@ from partition_workers.model import Partition
 from partition_workers.protocol import (
     GaveUp,
     Leave,
+    MadeProgress,
 )
-from tests.fakes.host import MakeHost, running
+from tests.fakes.host import MakeHost, owned_elsewhere, running
 
 P, Q = Partition("t", 0), Partition("t", 1)
 
@@ -51,15 +52,45 @@ def test_a_replacement_that_has_to_wait_is_not_started_for_another_reason(make_h
     assert not host.children.living
 
 
-def test_progress_forgets_all_crashes(make_host: MakeHost) -> None:
-    """People kill healthy workers all day to watch the failover."""
-    host = running(make_host())
-    for _ in range(20):
-        host.exit(host.owner(P), -9)
+@pytest.mark.parametrize("was_owner", [True, False])
+def test_healthy_workers_can_be_killed_every_second_all_day(make_host: MakeHost, was_owner: bool) -> None:
+    """Each was ready, or an owner that had handled what there was: the next one is started at once."""
+    host = make_host()
+    if not was_owner:
+        owned_elsewhere(host)
+    running(host)
+    for _ in range(200):
+        child = host.owner(P) if was_owner else host.standby(P)
+        if was_owner:
+            host.report(child, MadeProgress(0, 0))
+        host.advance(1.0)
+        host.exit(child, -9)
         host.settle()
         host.warm_up_all()
-        host.advance(0.5)
-    assert host.owner(P)
+    assert host.on(P)
+
+
+@pytest.mark.parametrize("stood_by", [0.0, 3.0])
+def test_owners_that_get_nowhere_are_started_more_and_more_slowly(make_host: MakeHost, stood_by: float) -> None:
+    """Be it open() that ends them or their first record, and however long they stood by before: then they rest."""
+    host = running(make_host())
+    started: list[float] = []
+    while len(started) < 6:
+        host.exit(host.owner(P), -11)
+        host.settle()
+        begun = host.clock()
+        while not host.children.living:
+            host.advance(0.01)
+            if host.clock() - begun > 100:
+                assert len(started) == 5
+                return
+        started.append(host.clock() - begun)
+        (child,) = host.children.living
+        host.freeze(child)
+        host.warm_up(child)
+        host.advance(stood_by)
+        host.thaw()
+    raise AssertionError(f"started at once again and again: {started}")
 
 
 def test_a_worker_that_is_misconfigured_stops_the_supervisor_with_78(make_host: MakeHost) -> None:

@@ -62,7 +62,7 @@ class Reports:
             case BecameReady(standby):
                 child.advance(ChildEvent.BECAME_READY)
                 child.standby = standby
-                self._restarts.has_progressed(child.partition)
+                self._restarts.is_ready(child)
                 self._lease_monitor.begin(child)
                 self._dirty.mark_locks(child.partition)
             case TookLock(token, offset, deaths):
@@ -84,7 +84,7 @@ class Reports:
             case Resumed():
                 child.advance(ChildEvent.RESUMED)
             case GotStuck(seconds, stack):
-                log.error("%s: pid %d has been on one record for %.0f s; ending it. It is here:\n%s",
+                log.error("%s: pid %d has been on one record, or in open(), for %.0f s; ending it. It is here:\n%s",
                           child.partition, child.pid, seconds, stack)  # fmt: skip
                 child.signal(signal.SIGTERM)
                 self._timers.enter(KILL_AFTER, 0, lambda: self._children.kill(child))
@@ -99,7 +99,7 @@ class Reports:
 
     def _has_committed(self, child: Child, offset: int, records: int) -> None:
         child.offset, child.has_committed = offset, True
-        self._restarts.has_progressed(child.partition)
+        self._restarts.owner_got_on(child.partition)
         self._offers.deaths.pop(child.partition, None)
         if child.max_records and records >= child.max_records:
             self._rolling_restart.add(child, f"it has handled {records:,} records")

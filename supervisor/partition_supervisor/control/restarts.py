@@ -9,7 +9,7 @@ from collections.abc import Callable
 from sched import scheduler
 
 from partition_supervisor.control.dirty import Dirty
-from partition_supervisor.control.restart_policy import FIRST_DELAY, LONGEST_DELAY, next_restart
+from partition_supervisor.control.restart_policy import FIRST_DELAY, LONGEST_DELAY, Crashes
 from partition_supervisor.processes.children import Child
 from partition_supervisor.processes.exit_reason import how_it_ended
 from partition_workers.errors import ExitCode
@@ -26,7 +26,7 @@ class Restarts:
     def __init__(self, timers: scheduler, dirty: Dirty, fail: Callable[[ExitCode, str], None]) -> None:
         self._timers, self._dirty, self._fail = timers, dirty, fail
         self._has_worked = False
-        self._crashes: dict[Partition, list[float]] = defaultdict(list)
+        self._crashes: dict[Partition, Crashes] = defaultdict(Crashes)
         self._not_before: dict[Partition, float] = {}
         self._failed_starts = 0
         self._nobody_before = 0.0
@@ -47,9 +47,13 @@ class Restarts:
                   partition, type(error).__name__, error, delay)  # fmt: skip
         self._timers.enter(delay, 0, self._dirty.mark_workers)
 
-    def has_progressed(self, partition: Partition) -> None:
-        """One of its workers became ready, or committed: earlier crashes do not count any more."""
+    def is_ready(self, child: Child) -> None:
+        """It stands by from now on."""
         self._has_worked = True
+        child.ready_at = self._timers.timefunc()
+
+    def owner_got_on(self, partition: Partition) -> None:
+        """It has committed more than its entrance, or handled all there was: earlier crashes do not count any more."""
         self._crashes.pop(partition, None)
 
     def postpone(self, partition: Partition, seconds: float) -> None:
@@ -69,12 +73,14 @@ class Restarts:
             self._dirty.mark_workers()
             return
         moment = self._timers.timefunc()
-        self._crashes[partition].append(moment)
-        restart = next_restart(self._crashes[partition], moment, random.random())
+        crashes = self._crashes[partition]
+        crashes.note(moment, child.is_owner, 0.0 if child.ready_at is None else moment - child.ready_at)
+        restart = crashes.next_restart(moment, random.random())
         self._not_before[partition] = moment + restart.delay
         what_next = (
             f"crashed too often, next try in {restart.delay:.0f} s" if restart.resting
             else "starting another" if restart.delay == 0 else f"starting another in {restart.delay:.1f} s"
         )  # fmt: skip
-        log.warning("%s: worker %d %s; %s", partition, child.pid, words, what_next)
+        level = logging.ERROR if restart.resting else logging.WARNING
+        log.log(level, "%s: worker %d %s; %s", partition, child.pid, words, what_next)
         self._timers.enter(restart.delay, 0, self._dirty.mark_workers)

@@ -42,6 +42,7 @@ class Child:
     pid: int
     state: ChildState = ChildState.STARTING
     standby: Standby | None = None
+    ready_at: float | None = None
     token: Token | None = None
     offset: int | None = None
     deaths: int = 0
