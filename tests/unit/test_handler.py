@@ -229,7 +229,7 @@ class TestRefused:
 
     def test_what_cannot_be_called_is_refused_by_its_type(self, write: Write) -> None:
         """A handler is a function or a class."""
-        assert "handle is int, not a function or a class" in refusal(f"{write('handle = 1')}:handle")
+        assert "it is int, not a function or a class" in refusal(f"{write('handle = 1')}:handle")
 
     def test_a_class_without_a_method_to_call_is_refused(self, write: Write) -> None:
         """The message shows the two that it may have."""

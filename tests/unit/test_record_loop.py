@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from asyncio import CancelledError
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,8 +46,26 @@ class Stub(InterruptFlag):
         super().__init__()
         self._clock = clock
 
+        self.on_wait: Callable[[], None] = lambda: None
+
     def wait(self, seconds: float) -> None:
+        self.on_wait()
         self._clock.advance(seconds)
+
+
+class Own(BaseException):
+    """What a library may raise past every `except Exception`."""
+
+
+def as_batch(handle: HandleOne) -> type:
+    """A batch handler that does the same with each record of a list, and returns what the last one returned."""
+
+    class Batch:
+        def handle_batch(self, records: list[FakeRecord], state: Any) -> object:
+            results = [handle(record, state) for record in records]
+            return next((each for each in results if each is not None), None)
+
+    return Batch
 
 
 def records_of(values: Sequence[bytes], gaps: Sequence[int] = ()) -> list[FakeRecord]:
@@ -336,7 +355,7 @@ class TestOnTheWay:
 
     def test_its_place_changes_with_every_record_and_every_heartbeat(self) -> None:
         """Whoever watches from another thread sees it move within a list."""
-        places: list[tuple[int, int]] = []
+        places: list[tuple[int, int] | None] = []
         stage: Stage
 
         def handle(record: FakeRecord, state: Any) -> None:
@@ -379,14 +398,63 @@ class TestErrors:
             stage.run()
         assert script.calls == [0] * 4
 
-    def test_a_handler_that_calls_exit_is_treated_as_one_that_raises(self) -> None:
-        """SystemExit does not end the worker silently."""
+    @pytest.mark.parametrize("batch", [False, True])
+    @pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), CancelledError(), GeneratorExit(), Own()])
+    def test_whatever_a_handler_raises_is_the_records_error(self, error: BaseException, batch: bool) -> None:
+        """None of it ends the worker silently."""
+
+        def handle(record: Any, state: Any) -> None:
+            raise error
+
+        with pytest.raises(HandlerFailed, match=type(error).__name__):
+            Stage(records_of([b""]), as_batch(handle) if batch else handle).run()
+
+    @pytest.mark.parametrize("batch", [False, True])
+    def test_a_handler_that_returns_something_has_failed(self, batch: bool) -> None:
+        """At that record, with everything before it committed."""
+        records = records_of([b""] * 5)
+
+        def handle(record: FakeRecord, state: Any) -> object:
+            count_in_lists(record, state)
+            return "thrown away" if record.offset() == 3 else None
+
+        stage = Stage(records, as_batch(handle) if batch else handle, retries=0)
+        with pytest.raises(HandlerFailed, match="offset 3"):
+            stage.run()
+        stage.drain()
+        assert stage.stored() == (3, fold(count_in_lists, records, 3))
+
+    def test_each_attempt_has_the_time_limit_for_itself(self) -> None:
+        """Its place changes with each, and there is none in the pauses between them."""
+        places: list[object] = []
+        stage: Stage
 
         def handle(record: FakeRecord, state: Any) -> None:
-            raise SystemExit(1)
+            places.append(stage.loop.place())
+            raise ValueError
 
-        with pytest.raises(HandlerFailed, match="SystemExit"):
-            Stage(records_of([b""]), handle).run()
+        stage = Stage(records_of([b""]), handle)
+        stage.interrupt.on_wait = lambda: places.append(stage.loop.place())
+        with pytest.raises(HandlerFailed):
+            stage.run()
+        assert [each for each in places if each is None] == [None] * RETRIES
+        assert len({each for each in places if each is not None}) == len(places) - RETRIES
+
+    def test_the_sending_of_a_dead_letter_is_not_the_handlers_time(self) -> None:
+        """However long Kafka takes to acknowledge it."""
+        places: list[object] = []
+
+        def handle(record: FakeRecord, state: Any) -> None:
+            raise ValueError
+
+        class Slow(ErrorPolicy):
+            def give_up(self, record: Any, reason: str) -> None:
+                places.append(stage.loop.place())
+
+        stage = Stage(records_of([b""]), handle)
+        stage.loop._error_policy = Slow("skip", None, {})
+        stage.run()
+        assert places == [None]
 
     @pytest.mark.parametrize("interval", [0, 0.1])
     def test_one_record_that_changes_too_much_fails_with_everything_before_it_committed(

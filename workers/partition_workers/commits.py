@@ -42,8 +42,11 @@ class Commits:
         offset: int,
         offset_revision: int,
         clock: Clock,
+        deaths: int = 0,
     ) -> None:
+        """`deaths`: how many owners before this one have died in a row without getting on."""
         self.token = token
+        self._begun_at, self._deaths = offset, deaths
         self.committed = offset
         self.count = 0
         self._store, self._keys, self._partition, self._topic_id = store, keys, partition, topic_id
@@ -105,6 +108,11 @@ class Commits:
         self._extra |= {each.key: each for each in operations}
         self._dirty = True
 
+    def get_on(self) -> None:
+        """This owner has got on without a commit: it has handled whatever there was. The next one is told so."""
+        if self._deaths:
+            self._deaths, self._dirty = 0, True
+
     def send(self) -> None:
         """Start the next transaction, if there is anything to say and none is in flight."""
         if self._dirty and self._flight is None:
@@ -146,7 +154,8 @@ class Commits:
 
     def _next(self, last_word: tuple[Operation, ...]) -> _Flight:
         self._sequence += 1
-        offset = StoredOffset(self.offset, self.token, self._sequence, self._topic_id, now())
+        deaths = 0 if last_word else 1 if self.offset != self._begun_at else self._deaths + 1
+        offset = StoredOffset(self.offset, self.token, self._sequence, self._topic_id, now(), deaths)
         extra = self._extra | {each.key: each for each in last_word}
         txn = transactions.commit(
             self._keys, self._partition, self._seen, offset, self._changes, tuple(extra.values())

@@ -85,6 +85,10 @@ class StateTooLarge(PartitionSupervisorError):
     """Raised when one record changes more state than fits one transaction. Goes the way of a handler's error."""
 
 
+class ResultThrownAway(PartitionSupervisorError):
+    """Raised when a handler returned something: nobody looks at it. Goes the way of a handler's error."""
+
+
 class PartitionRefused(PartitionSupervisorError):
     """Raised when a partition must not be touched until a person decided: offsets that no longer exist,
     a topic that was created anew, a store that was restored from an old copy."""

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from partition_workers.errors import Misconfigured
+from partition_workers.handler_form import refuse_result, refuse_what_never_ran, refuse_wrong_form
 from partition_workers.handler_import import import_handler_module, what_hides
 from partition_workers.model import Partition, Token
 from partition_workers.state.mapping import State
@@ -76,7 +77,7 @@ class Handler:
         if isinstance(self._target, type):
             self._instance = self._target()
             if hasattr(self._instance, "open"):
-                self._instance.open(context)
+                refuse_what_never_ran(self._instance.open(context))
             self.batch = getattr(self._instance, "handle_batch", None)
             self.one = None if self.batch else self._instance.handle
         else:
@@ -87,23 +88,43 @@ class Handler:
             self._instance.close()
 
     def handle_alone(self, record: Record, state: State) -> None:
-        if self.batch:
-            self.batch([record], state)
-        elif self.one:
-            self.one(record, state)
+        """Raises what the handler raises, and ResultThrownAway when it returns something."""
+        result = self.batch([record], state) if self.batch else self.one(record, state) if self.one else None
+        if result is not None:
+            refuse_result(result)
 
 
 def _bound(function: Any, context: Context) -> HandleOne:
-    """The function, with the context if it has a third parameter for it."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # it is not written in Python, and does not say
-        parameters = {}.values()
-    third = [each for each in parameters if each.kind in _POSITIONAL][2:3]
-    if not third or (third[0].default is not inspect.Parameter.empty and third[0].name != "context"):
+    """The function, with the context if it has a third parameter for it.
+
+    A decorator that takes whatever comes is looked through only for a parameter that is called `context`: it may
+    give what it wraps a third one of its own.
+    """
+    third = _third_parameter(function, follow_wrapped=False)
+    if third is _ANYTHING:
+        third = _third_parameter(function, follow_wrapped=True)
+        wants_it = third is not None and third is not _ANYTHING and third.name == "context"
+    else:
+        wants_it = third is not None and (third.default is inspect.Parameter.empty or third.name == "context")
+    if not wants_it:
         bound: HandleOne = function
         return bound
     return lambda record, state: function(record, state, context)
+
+
+#: Of a function that takes any arguments.
+_ANYTHING = inspect.Parameter("arguments", inspect.Parameter.VAR_POSITIONAL)
+
+
+def _third_parameter(function: Any, *, follow_wrapped: bool) -> inspect.Parameter | None:
+    try:
+        parameters = list(inspect.signature(function, follow_wrapped=follow_wrapped).parameters.values())
+    except (TypeError, ValueError):  # it is not written in Python, and does not say
+        return None
+    positional = [each for each in parameters if each.kind in _POSITIONAL]
+    if len(positional) > 2:
+        return positional[2]
+    return _ANYTHING if any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in parameters) else None
 
 
 #: How a supervisor tells its fork server which handler to import.
@@ -139,25 +160,12 @@ def _find(name: str) -> Any:
     if not separator or not where or not attribute:
         raise Misconfigured(f"handler {name!r}: write package.module:attribute or path/to/file.py:attribute")
     module = import_handler_module(name, where)
-    target = module
+    parent = target = module
     for part in attribute.split("."):
         if not hasattr(target, part):
             near = ", ".join(sorted(n for n in vars(module) if not n.startswith("_"))) or "nothing"
             hint = what_hides(where, module.__name__)
             raise Misconfigured(f"handler {name!r}: {where} has no {attribute!r} (it has: {near}){hint}")
-        target = getattr(target, part)
-    if isinstance(target, type):
-        if not (hasattr(target, "handle") or hasattr(target, "handle_batch")):
-            raise Misconfigured(
-                f"handler {name!r}: the class needs handle(record, state) or handle_batch(records, state)"
-            )
-        target_code = getattr(target, "handle_batch", None) or getattr(target, "handle", None)
-    else:
-        target_code = target
-    if inspect.iscoroutinefunction(target_code) or inspect.isgeneratorfunction(target_code):
-        raise Misconfigured(
-            f"handler {name!r}: it is async or a generator, so calling it would do nothing: use plain def"
-        )
-    if not callable(target):
-        raise Misconfigured(f"handler {name!r}: {attribute} is {type(target).__name__}, not a function or a class")
+        parent, target = target, getattr(target, part)
+    refuse_wrong_form(name, parent, target)
     return target

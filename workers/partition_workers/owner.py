@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import time
 
@@ -10,29 +9,30 @@ from partition_workers.clock import Clock
 from partition_workers.commits import Commits
 from partition_workers.error_policy import ErrorPolicy
 from partition_workers.errors import ExitCode, HandlerFailed, LeaseGone, Lost, PartitionRefused, Retry
-from partition_workers.etcd.store import Get, KeyValue, Operation, Put, Store
+from partition_workers.etcd.store import KeyValue, Operation, Store
 from partition_workers.handler import Context, Handler
+from partition_workers.handler_opening import open_handler
 from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.kafka.reader import Reader
-from partition_workers.layout.documents import Cause, Ending, History, Lock, Parked, Standby, milliseconds, now
+from partition_workers.layout.documents import Cause, Ending, History, Lock, Parked, Standby, now
 from partition_workers.lease_watchdog import LeaseWatchdog
 from partition_workers.lifecycle import Lifecycle, LifecycleEvent, LifecycleState
-from partition_workers.ownership import history, transactions
+from partition_workers.ownership import transactions
+from partition_workers.ownership.history import OwnHistory
 from partition_workers.ownership.transactions import Loaded
 from partition_workers.poison import PoisonGuard
 from partition_workers.protocol import (
     HandedOver,
     Leave,
     MadeProgress,
-    Resumed,
-    Suspended,
     TookLock,
     WasParked,
     WorkerSettings,
 )
-from partition_workers.record_loop import RecordLoop
+from partition_workers.record_loop import LOOK_UP, RecordLoop
 from partition_workers.state.mapping import State
 from partition_workers.supervisor_pipe import LAST_SECONDS, SupervisorPipe
+from partition_workers.suspension import Suspension
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,8 @@ class Owner:
         clock: Clock,
     ) -> None:
         self._settings, self._keys, self._partition = settings, settings.keys, settings.partition
-        self._me, self._loaded, self._token = me, loaded, loaded.token
+        self._me, self._token, self._lock, self._stored = me, loaded.token, loaded.lock, loaded.offset
+        self._deaths = max(loaded.lock.deaths, loaded.offset.deaths if loaded.offset else 0)
         self._store, self._reader, self._handler = store, reader, handler
         self._lease, self._pipe, self._interrupt, self._lifecycle = lease, pipe, interrupt, lifecycle
         self._clock = clock
@@ -76,24 +77,28 @@ class Owner:
         offset = loaded.offset.offset if loaded.offset else self._start_offset()
         self._commits = Commits(
             store, self._keys, self._partition, self._token, settings.topic_id, offset,
-            loaded.offset_revision, clock,
+            loaded.offset_revision, clock, self._deaths,
         )  # fmt: skip
         self._commits.on_found = self._tidy_history
-        self._history = History(self._token, me.worker, me.host, me.pid, loaded.lock.cause, loaded.lock.since, offset)
+        begun = History(self._token, me.worker, me.host, me.pid, loaded.lock.cause, loaded.lock.since, offset)
+        self._history = OwnHistory(self._keys, self._partition, begun)
         self._loop = RecordLoop(
             reader, handler, State(loaded.state), self._commits, interrupt, offset,
             settings.commit_interval, settings.max_retries,
             ErrorPolicy(settings.on_error, settings.dlq_topic, settings.kafka),
-            PoisonGuard(offset, loaded.lock.deaths, loaded.attempt, settings.max_deaths),
+            PoisonGuard(offset, self._deaths, loaded.attempt, settings.max_deaths),
             self._keys.attempt(self._partition), me.host, clock,
         )  # fmt: skip
         self._loop.on_first_record = self._note_first_record
+        self._suspension = Suspension(
+            store, self._keys, self._partition, self._token, lease, pipe, interrupt, lifecycle, self._loop.heartbeat
+        )
 
     def work(self) -> ExitCode:
         """Until told to leave, or given up. Raises Lost when somebody else owns the partition."""
         try:
-            self._begin()
-            while not self._interrupt.raised or self._look_around():
+            stays = self._begin()
+            while stays and (not self._interrupt.raised or self._look_around()):
                 self._loop.turn()
                 self._report_progress()
             return self._leave()
@@ -102,25 +107,34 @@ class Owner:
 
     # --- the beginning ----------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
+    def _begin(self) -> bool:
+        """False: told to leave before the first record."""
         self._refuse_what_is_not_ours()
         self._reader.assign(self._loop.offset)
-        self._commits.attach(*transactions.enter(self._keys, self._partition, self._history))
+        self._commits.attach(*transactions.enter(self._keys, self._partition, self._history.record))
         self._commits.send()  # whoever named us is impatient, and the first record may take long
         self._lease.start()
+        self._lifecycle.advance(LifecycleEvent.LOCK_CONFIRMED, self._token)
+        self._pipe.tell(TookLock(self._token, self._loop.offset, self._deaths))
+        self._lease.watch_over(self._loop.place)
+        if self._lock.cause == Cause.ACQUIRED:
+            self._wait_for_entrance()
         if self._handler.takes_time_to_open:
             time.sleep(SENDING)
-        self._open_handler()
-        self._lifecycle.advance(LifecycleEvent.LOCK_CONFIRMED, self._token)
-        self._pipe.tell(TookLock(self._token, self._loop.offset, self._loaded.lock.deaths))
-        self._lease.watch_over(self._loop.place)
+        context = Context(
+            self._partition, self._token, self._me.host, self._loop.heartbeat, lambda: self._pipe.told_to_leave
+        )
+        retries = self._settings.max_retries
+        if not open_handler(self._handler, context, retries, self._loop, self._interrupt, self._look_around):
+            return False
         if not self._interrupt.raised:
             self._loop.turn()  # at once: what is said to the log, and to people, can wait
         log.info("%s: owner, token %d, %s, from offset %d", self._partition, self._token,
-                 self._loaded.lock.cause, self._history.from_offset)  # fmt: skip
+                 self._lock.cause, self._history.record.from_offset)  # fmt: skip
+        return True
 
     def _refuse_what_is_not_ours(self) -> None:
-        stored = self._loaded.offset
+        stored = self._stored
         if stored is None:
             return
         if stored.token >= self._token:
@@ -148,14 +162,11 @@ class Owner:
                 if self._lease.is_over() or self._pipe.orphaned:
                     raise Lost(f"{self._partition}: Kafka did not answer") from error
 
-    def _open_handler(self) -> None:
-        context = Context(
-            self._partition, self._token, self._me.host, self._loop.heartbeat, lambda: self._pipe.told_to_leave
-        )
-        try:
-            self._handler.open(context)
-        except (Exception, SystemExit) as error:
-            raise HandlerFailed(f"open() raised {type(error).__name__}: {error}") from error
+    def _wait_for_entrance(self) -> None:
+        """Whoever took a free lock has nobody who would count its death but what it has written by then."""
+        with self._loop.off_the_clock():
+            while not self._commits.settle(self._clock() + LOOK_UP) and not self._interrupt.raised:
+                pass
 
     # --- while it lasts -----------------------------------------------------------------------------------------
 
@@ -165,60 +176,28 @@ class Owner:
         if self._lease.gone:
             raise Lost(f"{self._partition}: etcd says that the lease is gone")
         if self._lease.late:
-            self._suspend()
+            self._suspension.wait()
         while order := self._pipe.next_order(0):
             if isinstance(order, Leave):
                 self._successors = order.successors
                 return False
         return True
 
-    def _suspend(self) -> None:
-        """Late with the lease: start no record until etcd has said that the lock is still ours."""
-        self._lifecycle.advance(LifecycleEvent.LEASE_LATE)
-        self._pipe.tell(Suspended())
-        log.warning("%s: suspended: etcd has been silent for three quarters of the lease's time", self._partition)
-        while not self._is_certain_again():
-            self._interrupt.wait(0.2)
-            self._interrupt.clear()
-            self._loop.heartbeat()
-            if self._lease.gone or self._pipe.orphaned:
-                raise Lost(f"{self._partition}: the lease ended while suspended")
-        self._lifecycle.advance(LifecycleEvent.LOCK_CHECKED)
-        self._pipe.tell(Resumed())
-        self._interrupt.set()  # orders may have come meanwhile
-
-    def _is_certain_again(self) -> bool:
-        if self._lease.late:
-            return False
-        try:
-            result = self._store.transact(transactions.still_mine(self._keys, self._partition, self._token))
-        except Retry:
-            return False
-        if not result.succeeded:
-            raise Lost(f"{self._partition} has another owner by now")
-        return True
-
     def _report_progress(self) -> None:
+        """The first time as soon as it got on: it has committed more than its entrance, or all was done already."""
         at, offset = self._reported
-        due = self._clock() - at >= PROGRESS_EVERY or offset < 0
-        if due and self._commits.committed not in (offset, self._history.from_offset):
+        if self._clock() - at < PROGRESS_EVERY and offset >= 0:
+            return
+        got_on = self._commits.committed != self._history.record.from_offset or self._loop.has_been_idle
+        if got_on and self._commits.committed != offset:
             self._reported = self._clock(), self._commits.committed
             self._pipe.tell(MadeProgress(self._commits.committed, self._loop.handled))
 
     def _note_first_record(self) -> None:
-        """The phases of the gap, and a look at what the predecessors left in the history."""
-        before = self._loaded.offset
-        phases = self._phases | {"first_record": now()}
-        if before:
-            gap = {name: round(milliseconds(before.at, at), 1) for name, at in phases.items() if at}
-            self._history = dataclasses.replace(self._history, last_commit=before.at, gap=gap)
-        self._commits.attach(
-            Put(self._history_key, self._history.encode()),
-            Get(self._keys.histories(self._partition), prefix=True),
-        )
+        self._commits.attach(*self._history.on_first_record(self._stored, self._phases | {"first_record": now()}))
 
     def _tidy_history(self, found: tuple[KeyValue, ...]) -> None:
-        self._commits.attach(*history.tidy(found, self._token, self._history))
+        self._commits.attach(*self._history.tidy(found))
 
     # --- the end --------------------------------------------------------------------------------------------------
 
@@ -242,6 +221,7 @@ class Owner:
 
     def _park(self, error: Exception) -> ExitCode:
         reason = str(error)
+        self._loop.end_attempt()
         log.error("%s: parked: %s", self._partition, reason)
         offset = self._commits.offset
         parked = Parked(offset, reason, self._me.host, now())
@@ -255,7 +235,7 @@ class Owner:
 
     def _end(self, ending: Ending, last_word: tuple[Operation, ...], until: float, reason: str | None = None) -> bool:
         closed = self._history.closed(ending, self._commits.offset, reason)
-        return self._commits.drain(until, (Put(self._history_key, closed.encode()), *last_word))
+        return self._commits.drain(until, (closed, *last_word))
 
     def _gone(self, ending: Ending) -> ExitCode:
         if self._lifecycle.state is LifecycleState.LEAVING:
@@ -263,10 +243,6 @@ class Owner:
         log.info("%s: %s at offset %d", self._partition, ending, self._commits.committed)
         try:
             self._handler.close()
-        except Exception:
+        except BaseException:
             log.exception("%s: the handler's close() failed", self._partition)
         return ExitCode.OK
-
-    @property
-    def _history_key(self) -> str:
-        return self._keys.history(self._partition, self._token)

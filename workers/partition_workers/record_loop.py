@@ -34,8 +34,10 @@ from partition_workers.errors import (
 )
 from partition_workers.etcd.store import Put
 from partition_workers.handler import Handler
+from partition_workers.handler_form import refuse_result
 from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.kafka.reader import Reader, Record, next_offset
+from partition_workers.model import Offset
 from partition_workers.ownership import transactions
 from partition_workers.poison import PoisonGuard
 from partition_workers.retry import delays
@@ -77,6 +79,7 @@ class RecordLoop:
         self.offset = offset
         self.handled = 0
         self.rounds = 0
+        self.has_been_idle = False
         self.on_first_record: Callable[[], None] | None = None
         self._reader, self._handler, self._state, self._commits = reader, handler, state, commits
         self._interrupt = interrupt
@@ -90,13 +93,16 @@ class RecordLoop:
         self._alone_until = 0
         self._rest: list[Record] = []
         self._at_work: Iterator[Record] = iter([])
+        self._off_the_clock = False
+        self._attempted: Offset | None = None
 
-    def place(self) -> tuple[int, int]:
-        """Where the loop is. Any other thread may compare two answers: equal ones, and it has not moved.
+    def place(self) -> tuple[int, int] | None:
+        """Where the loop is. Any other thread may compare two answers: equal ones, and it has not moved. None: what
+        takes its time is not the handler.
 
         What is left of the list in hand is known to its iterator, at no cost to the loop.
         """
-        return self.rounds, length_hint(self._at_work)
+        return None if self._off_the_clock else (self.rounds, length_hint(self._at_work))
 
     def turn(self) -> None:
         """Once round. Raises HandlerFailed, PartitionRefused and Lost."""
@@ -104,6 +110,9 @@ class RecordLoop:
         self._commits.pump()
         records, self._rest = self._rest or self._reader.read(self._patience()), []
         if not records:
+            if self._commits.committed == self.offset:
+                self._commits.get_on()
+                self.has_been_idle = True
             self._commits.send()
         else:
             if self.on_first_record:
@@ -125,6 +134,24 @@ class RecordLoop:
     def finish(self) -> None:
         """Make everything that was handled part of the next commit, which will be the last: it is not sent yet."""
         self._cut_or_go_back()
+        self.end_attempt()
+
+    def end_attempt(self) -> None:
+        """It is over, and nobody died of it: that goes with the next commit."""
+        if self._attempted is not None:
+            over = self._poison_guard.attempt_over(self._attempted)
+            self._commits.attach(Put(self._attempt_key, over.encode()))
+            self._attempted = None
+
+    @contextlib.contextmanager
+    def off_the_clock(self) -> Iterator[None]:
+        """What takes time in here is not the handler's: a pause, an answer that is waited for."""
+        self._off_the_clock = True
+        try:
+            yield
+        finally:
+            self.rounds += 1
+            self._off_the_clock = False
 
     def heartbeat(self) -> None:
         """A long record says that all is well."""
@@ -144,7 +171,7 @@ class RecordLoop:
             return
         try:
             done = self._handle_list(records) if self._handler.batch else self._handle_each(records)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # whatever it raises: nothing but the handler runs in here
             self._go_back(records, error)
             return
         self._note(done, records[done - 1])
@@ -169,14 +196,17 @@ class RecordLoop:
         touched = dict.keys(state)  # the length of a view is the cheapest way to ask how many there are
         self._at_work = at_work = iter(records)
         for record in at_work:
-            handle(record, state)
+            if (result := handle(record, state)) is not None:
+                refuse_result(result)
             if interrupt.raised or len(touched) > ENOUGH_KEYS:
                 break
         return len(records) - length_hint(at_work)
 
     def _handle_list(self, records: list[Record]) -> int:
         assert self._handler.batch is not None
-        self._handler.batch(list(records), self._state)  # a copy: what becomes of its list is the handler's business
+        # A copy: what becomes of its list is the handler's business.
+        if (result := self._handler.batch(list(records), self._state)) is not None:
+            refuse_result(result)
         return len(records)
 
     def _note(self, count: int, last: Record) -> None:
@@ -225,7 +255,8 @@ class RecordLoop:
 
     def _give_up(self, record: Record, error: BaseException, attempts: int) -> None:
         try:
-            self._error_policy.give_up(record, f"{type(error).__name__}: {_short(str(error))} ({attempts} attempts)")
+            with self.off_the_clock():
+                self._error_policy.give_up(record, f"{_said_by(error)} ({attempts} attempts)")
         except HandlerFailed as failed:
             raise failed from error
         self._note(1, record)
@@ -244,8 +275,8 @@ class RecordLoop:
                     raise Interrupted
                 if self._uncut:
                     self._cut()  # it was interrupted; what was handled before this record must survive its failure
-                if self._poison_guard.is_careful(next_offset(record) - 1):
-                    self._attempt(record)
+                if self._poison_guard.is_poison(next_offset(record) - 1):
+                    self._pass_over(record)
                 else:
                     self._insist(record)
             except Interrupted:
@@ -256,52 +287,69 @@ class RecordLoop:
                 return
             self._commits.send()
 
-    def _attempt(self, record: Record) -> None:
-        """Handle a record that may kill us: first write down that we try."""
-        offset = next_offset(record) - 1
-        attempt = self._poison_guard.attempt(offset, self._host)
-        if self._poison_guard.is_poison(offset):
+    def _pass_over(self, record: Record) -> None:
+        """A record that has killed enough workers."""
+        attempt = self._poison_guard.attempt(next_offset(record) - 1, self._host)
+        with self.off_the_clock():
             died = f"it has killed {attempt.deaths} workers, on {', '.join(attempt.hosts[:-1])}"
             self._error_policy.give_up(record, died)
-            self._note(1, record)
-            self._cut()
-            return
-        self._commits.attach(Put(self._attempt_key, attempt.encode()))
+        self._note(1, record)
+        self._cut()
+
+    def _write_attempt(self, offset: Offset) -> None:
+        """The record there may kill us: first write down that we try."""
+        self._attempted = offset
+        self._commits.attach(Put(self._attempt_key, self._poison_guard.attempt(offset, self._host).encode()))
         self._commits.send()
         self._wait_for_commit()
         self._commits.send()
         self._wait_for_commit()
-        self._insist(record)
 
     def _insist(self, record: Record) -> None:
-        """Handle one record, with retries, and cut after it."""
+        """Handle one record, with retries, and cut after it. Each attempt has the handler's time limit for itself."""
+        offset = next_offset(record) - 1
         pauses = delays(0.1, 5.0)
-        place = f"{record.topic()}[{record.partition()}] offset {record.offset()}"
+        place = f"{record.topic()}[{record.partition()}] offset {offset}"
         for attempt in range(1, self._max_retries + 2):
             if self._interval == 0:
                 self._wait_for_commit()
+            if self._poison_guard.is_careful(offset):
+                self._write_attempt(offset)
+            self.rounds += 1
             try:
                 self._handler.handle_alone(record, self._state)
                 self._note(1, record)
                 self._cut()
+                self._attempted = None
                 return
             except (Interrupted, Lost, Bug, Misconfigured):
                 raise  # of the cut, not of the handler
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
                 self._forget()
-                self.offset = next_offset(record) - 1
-                log.warning("the handler failed at %s, attempt %d: %s", place, attempt, _short(str(error)),
+                self.offset = offset
+                log.warning("the handler failed at %s, attempt %d: %s", place, attempt, _said_by(error),
                             exc_info=_of_the_handler(error))  # fmt: skip
                 if attempt > self._max_retries:
                     self._give_up(record, error, attempt)
                     return
-            self._interrupt.wait(next(pauses))
-            if self._interrupt.raised:
-                raise Interrupted
+            self._pause(next(pauses))
+
+    def _pause(self, seconds: float) -> None:
+        """Before the next attempt: whoever dies in here does not die of the record."""
+        self.end_attempt()
+        self._commits.send()
+        with self.off_the_clock():
+            self._interrupt.wait(seconds)
+        if self._interrupt.raised:
+            raise Interrupted
+
+
+def _said_by(error: BaseException) -> str:
+    """A message goes to etcd and into a header: not a megabyte of it."""
+    return f"{type(error).__name__}: {_short(str(error))}"
 
 
 def _short(message: str) -> str:
-    """A message goes to etcd and into a header: not a megabyte of it."""
     return message if len(message) <= 1000 else message[:1000] + " ..."
 
 

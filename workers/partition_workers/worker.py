@@ -67,6 +67,7 @@ class Worker:
                 self._settings, self._me, loaded, taken_at, self._store, self._reader, self._handler,
                 self._lease, self._pipe, self._interrupt, self._lifecycle, self._clock,
             )  # fmt: skip
+            del loaded  # with the state as it was: it may be large, and the owner has its own
             return owner.work()
         except (Lost, LeaseGone) as error:
             self._lifecycle.advance(LifecycleEvent.LOCK_LOST)

@@ -107,22 +107,26 @@ class Lock(Document):
 
 @dataclass(frozen=True, slots=True)
 class StoredOffset(Document):
-    """`offsets/<p>`: the next offset, and the token and sequence of the commit that wrote it."""
+    """`offsets/<p>`: the next offset, and the token and sequence of the commit that wrote it. `deaths`: how many
+    owners in a row have died without getting on, if the one that wrote this is dead; 0: it ended in good order."""
 
     offset: int
     token: int
     sequence: int
     topic_id: str
     at: str
+    deaths: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt(Document):
-    """`attempts/<p>`: a record that is being tried, how many workers it has killed, and where it was tried."""
+    """`attempts/<p>`: a record that is being tried, how many workers it has killed, and where it was tried.
+    `under_way`: if its writer is dead by now, it died of it."""
 
     offset: int
     deaths: int
     hosts: list[str] = field(default_factory=list)
+    under_way: bool = True
 
 
 @dataclass(frozen=True, slots=True)

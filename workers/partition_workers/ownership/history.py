@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Sequence
 
-from partition_workers.etcd.store import Delete, KeyValue, Operation, Put
-from partition_workers.layout.documents import Ending, History
-from partition_workers.model import Token
+from partition_workers.etcd.store import Delete, Get, KeyValue, Operation, Put
+from partition_workers.layout.documents import Ending, History, StoredOffset, milliseconds
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Offset, Partition, Token
 
 #: How many ownerships of a partition are remembered.
 KEPT = 100
@@ -34,3 +36,26 @@ def tidy(found: Sequence[KeyValue], own: Token, own_record: History) -> list[Ope
                 operations.insert(0, Put(each.key, closed.encode()))
             following = record
     return operations[:SURPLUS_AT_ONCE]
+
+
+class OwnHistory:
+    """The record of one ownership while it lasts, as operations for its commits."""
+
+    def __init__(self, keys: Keys, partition: Partition, begun: History) -> None:
+        self.record = begun
+        self._key = keys.history(partition, begun.token)
+        self._all = keys.histories(partition)
+
+    def on_first_record(self, before: StoredOffset | None, phases: dict[str, str | None]) -> tuple[Operation, ...]:
+        """The phases of the gap since the last commit under the token `before`, each with its time; and a look at
+        what the predecessors left."""
+        if before:
+            gap = {name: round(milliseconds(before.at, at), 1) for name, at in phases.items() if at}
+            self.record = dataclasses.replace(self.record, last_commit=before.at, gap=gap)
+        return Put(self._key, self.record.encode()), Get(self._all, prefix=True)
+
+    def tidy(self, found: Sequence[KeyValue]) -> list[Operation]:
+        return tidy(found, self.record.token, self.record)
+
+    def closed(self, ending: Ending, offset: Offset, reason: str | None) -> Operation:
+        return Put(self._key, self.record.closed(ending, offset, reason).encode())
