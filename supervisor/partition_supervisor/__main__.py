@@ -7,10 +7,21 @@ import sys
 
 
 def main() -> None:
+    _open_standard_streams()
     _do_not_look_here()
     from partition_supervisor.cli import cli
 
     cli(prog_name="partition-supervisor")
+
+
+def _open_standard_streams() -> None:
+    """Closed ones, as by `2>&-`, lead nowhere from now on. The next file that is opened would otherwise be taken for
+    standard error, be it a connection to Kafka. First of all: before anything is opened."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
 
 
 def _do_not_look_here() -> None:

@@ -5,7 +5,10 @@ Which record is said by the environment: TROUBLE_AT is its number, in every part
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ctypes
+import functools
 import os
 import signal
 import sys
@@ -44,6 +47,49 @@ def raises(record: Any, state: Any) -> None:
     check(record, state)  # what it changed must be undone
     if _is_the_one(record):
         raise ValueError("this record is bad")
+
+
+#: Past `except Exception`: what each of these is raised for has nothing to do with the worker.
+_PAST_EXCEPTION: dict[str, BaseException] = {
+    "cancelled": asyncio.CancelledError(), "interrupt": KeyboardInterrupt(), "generator": GeneratorExit(),
+}  # fmt: skip
+
+
+def raises_past_exception(record: Any, state: Any) -> None:
+    check(record, state)
+    if _is_the_one(record):
+        raise _PAST_EXCEPTION[os.environ["TROUBLE_KIND"]]
+
+
+def raises_what_cannot_be_encoded(record: Any, state: Any) -> None:
+    check(record, state)
+    if _is_the_one(record):
+        raise ValueError("not unicode: \udcff")
+
+
+async def _asynchronous(record: Any, state: Any) -> None:
+    check(record, state)
+
+
+@functools.wraps(_asynchronous)
+def asynchronous_in_disguise(*arguments: Any) -> Any:
+    return _asynchronous(*arguments)
+
+
+def ends_everything(record: Any, state: Any) -> None:
+    """The supervisor, the fork server and all workers of this host, as the out-of-memory killer ends a container."""
+    check(record, state)
+    if _is_the_one(record):
+        log = os.readlink("/proc/self/fd/2")
+        mine = os.getpid()
+        others = []
+        for found in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if found.name.isdigit() and int(found.name) != mine and os.readlink(found / "fd/2") == log:
+                    others.append(int(found.name))
+        for pid in [*others, mine]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def exits(record: Any, state: Any) -> None:
@@ -123,6 +169,40 @@ class ClingsWhenOpened:
 
     def handle(self, record: Any, state: Any) -> None:
         check(record, state)
+
+
+class DiesInOpen:
+    """In that of partition 0, until the trouble is over."""
+
+    def open(self, context: Any) -> None:
+        if context.partition.number == 0 and not (UNTIL and UNTIL.exists()):
+            if TIMES is not None:
+                with TIMES.open("a") as times:
+                    times.write(f"{time.time()}\n")
+            os._exit(1)
+
+    def handle(self, record: Any, state: Any) -> None:
+        check(record, state)
+
+
+class HangsInOpen(DiesInOpen):
+    """Once."""
+
+    def open(self, context: Any) -> None:
+        if context.partition.number == 0 and ONCE is not None and not ONCE.exists():
+            ONCE.touch()
+            time.sleep(3600)  # this is the fault under test
+
+
+class RaisesInOpen(DiesInOpen):
+    """A database that is away for a moment."""
+
+    def open(self, context: Any) -> None:
+        if context.partition.number == 0 and TIMES is not None:
+            with TIMES.open("a") as times:
+                times.write(f"{time.time()}\n")
+            if len(TIMES.read_text().split()) < 3:
+                raise ConnectionError("no database")
 
 
 class Batch:

@@ -131,15 +131,16 @@ def test_a_dead_hosts_standbys_are_nobodys_successors(make_host: MakeHost) -> No
     assert successor_of_a_death(fifth) == "b"
 
 
-@pytest.mark.parametrize(("sequence", "deaths"), [(None, 3), (1, 3), (2, 1)])
-def test_deaths_are_counted_from_host_to_host(make_host: MakeHost, sequence: int | None, deaths: int) -> None:
-    """A record may end a whole container. Its first commit is an owner's entrance, and no progress."""
+@pytest.mark.parametrize(("written", "deaths"), [(None, 3), (3, 3), (1, 1)])
+def test_deaths_are_counted_from_host_to_host(make_host: MakeHost, written: int | None, deaths: int) -> None:
+    """A record may end a whole container. What an owner's entrance says counts until it got on; and if that never
+    landed, what it was told when it began."""
     host = make_host()
     host.join("b", link="here:1")
     there = host.standby_on("b", P).standby
     token = host.put(Put(host.keys.lock(P), Lock.naming(there, Cause.TAKEN_OVER, now(), 2).encode(), there.lease_id))
-    if sequence is not None:
-        host.put(Put(host.keys.offset(P), StoredOffset(5, token, sequence, "id", now()).encode()))
+    if written is not None:
+        host.put(Put(host.keys.offset(P), StoredOffset(5, token, 1, "id", now(), written).encode()))
     running(host)
     dies(host, "b")
     assert Lock.decode(host.value(host.keys.lock(P))).deaths == deaths

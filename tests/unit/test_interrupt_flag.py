@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from typing import Any
 
 import pytest
@@ -16,6 +17,15 @@ from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.protocol import AnswerPing, BecomeOwner, Leave
 from partition_workers.supervisor_pipe import SupervisorPipe
 from tests.eventually import eventually
+
+#: The supervisors' ends, open for as long as the tests run: a pipe whose supervisor is gone ends its process.
+_open: list[Connection] = []
+
+
+def pipe_to_a_supervisor(flag: InterruptFlag) -> tuple[SupervisorPipe, Connection]:
+    ours, theirs = multiprocessing.Pipe()
+    _open.append(ours)
+    return SupervisorPipe(theirs, flag), ours
 
 
 def test_it_wakes_who_waits_and_stays_up() -> None:
@@ -68,9 +78,7 @@ def test_a_signal_in_the_middle_of_its_own_methods_may_set_it(used: str) -> None
 
 def test_an_order_behind_a_signal_is_found() -> None:
     """The signal wakes a standby with nothing in hand; who looks for orders must look behind that."""
-    ours, theirs = multiprocessing.Pipe()
-    flag = InterruptFlag()
-    pipe = SupervisorPipe(theirs, flag)
+    pipe, ours = pipe_to_a_supervisor(InterruptFlag())
     pipe.ask_to_leave()
     ours.send(Leave())
     eventually("the order has come", lambda: pipe._orders.qsize() == 2)
@@ -80,8 +88,7 @@ def test_an_order_behind_a_signal_is_found() -> None:
 @pytest.mark.parametrize("asked", [1, 3])
 def test_orders_come_in_their_order_however_many_signals_came_between(asked: int) -> None:
     """A ping is answered by the pipe itself."""
-    ours, theirs = multiprocessing.Pipe()
-    pipe = SupervisorPipe(theirs, InterruptFlag())
+    pipe, ours = pipe_to_a_supervisor(InterruptFlag())
     first, second = BecomeOwner(7, 1.0, None), Leave()
     for order in (first, AnswerPing(1), second):
         for _ in range(asked):
@@ -93,8 +100,7 @@ def test_orders_come_in_their_order_however_many_signals_came_between(asked: int
 
 def test_a_signal_wakes_a_standby_that_waits_for_ever() -> None:
     """Its wish is passed on when it waits again."""
-    _ours, theirs = multiprocessing.Pipe()
-    pipe = SupervisorPipe(theirs, InterruptFlag())
+    pipe, _ours = pipe_to_a_supervisor(InterruptFlag())
     before = signal.signal(signal.SIGUSR2, lambda *_: pipe.ask_to_leave())
     try:
         threading.Timer(0.05, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)).start()

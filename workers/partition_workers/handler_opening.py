@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from partition_workers.backoff import delays
+from partition_workers import log_sender
 from partition_workers.errors import HandlerFailed
 from partition_workers.handler import Context, Handler
 from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.record_loop import RecordLoop
+from partition_workers.retry import delays
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,10 @@ def open_handler(
         loop.heartbeat()  # each attempt has the time limit for itself
         try:
             handler.open(context)
+            log_sender.keep_installed()
             return True
         except BaseException as error:
+            log_sender.keep_installed()
             said = f"open() raised {type(error).__name__}: {error}"
             if attempt > max_retries:
                 raise HandlerFailed(f"{said} ({attempt} attempts)") from error

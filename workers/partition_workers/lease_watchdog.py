@@ -21,6 +21,8 @@ from partition_workers.supervisor_pipe import SupervisorPipe
 
 #: Seconds between two looks at the record loop, at most.
 LOOK = 0.25
+#: Seconds after the end of its lease at which the kernel ends an owner none of whose threads has run meanwhile.
+KERNEL_GRACE = 2.0
 #: Seconds in which the first record is read before this process begins to renew its lease, which is good by then.
 YIELD_SECONDS = 0.01
 
@@ -37,12 +39,14 @@ class LeaseWatchdog:
         interrupt: InterruptFlag,
         clock: Clock,
         limit: float,
+        kill_after: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
+        """`kill_after(seconds)`: the kernel ends this process, unless it is called again before that."""
         self.gone = False
         self.late = False
         self.deadline = 0.0
         self._lease, self._ttl, self._pipe, self._interrupt, self._clock = lease, ttl, pipe, interrupt, clock
-        self._limit = limit
+        self._limit, self._kill_after = limit, kill_after
         self._place: Callable[[], object] = lambda: None
         self._last_place: object = None
         self._moved_at = clock()
@@ -58,6 +62,7 @@ class LeaseWatchdog:
 
     def start(self) -> None:
         """Renew it ourselves from now on. This takes no time: the threads are there."""
+        self._live_on()
         self._begun.set()
 
     def stop(self) -> None:
@@ -79,8 +84,14 @@ class LeaseWatchdog:
         if self._stopped.wait(YIELD_SECONDS):
             return
         self._keeper.keep(self._lease, self._ttl, self._moving, self.deadline)
-        while self._limit and not self._stopped.wait(min(LOOK, self._limit / 4)):
+        while not self._stopped.wait(min(LOOK, self._limit / 4) if self._limit else LOOK):
+            self._live_on()
             self._moving()
+
+    def _live_on(self) -> None:
+        """A handler that lets no other thread run is ended by its supervisor, when its lease is late. Where there is
+        no supervisor any more the kernel does it."""
+        self._kill_after(self._ttl + KERNEL_GRACE)
 
     def _moving(self) -> bool:
         with self._looking:

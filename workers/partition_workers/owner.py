@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from partition_workers import log_sender
 from partition_workers.clock import Clock
 from partition_workers.commits import Commits
 from partition_workers.error_policy import ErrorPolicy
@@ -101,6 +102,7 @@ class Owner:
             while stays and (not self._interrupt.raised or self._look_around()):
                 self._loop.turn()
                 self._report_progress()
+                log_sender.keep_installed()
             return self._leave()
         except (HandlerFailed, PartitionRefused) as error:
             return self._park(error)

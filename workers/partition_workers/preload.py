@@ -19,6 +19,7 @@ import os
 
 import partition_workers.process  # noqa: F401  (everything that a worker needs)
 from partition_workers.allocator import allow_an_arena_for_each_thread
+from partition_workers.ending import flush_standard_streams
 from partition_workers.errors import Misconfigured
 from partition_workers.handler import ENVIRONMENT, PRELOAD, load
 
@@ -32,5 +33,6 @@ allow_an_arena_for_each_thread()
 if name := os.environ.get(PRELOAD):
     with contextlib.suppress(Misconfigured):  # remembered, and told to whoever asks for the handler
         load(name)
+    flush_standard_streams()  # what was printed at the import is printed once, and not by each worker again
     gc.collect()
     gc.freeze()

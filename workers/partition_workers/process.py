@@ -5,10 +5,8 @@ Made here, after the fork: neither librdkafka nor gRPC survives one.
 
 from __future__ import annotations
 
-import faulthandler
 import logging
 import os
-import signal
 import socket
 import sys
 from multiprocessing.connection import Connection
@@ -16,16 +14,18 @@ from typing import Any
 
 from setproctitle import setproctitle
 
-from partition_workers import log_sender
+from partition_workers import isolation, log_sender
 from partition_workers.clock import boottime
+from partition_workers.ending import Ending
 from partition_workers.errors import ExitCode, Misconfigured, PartitionSupervisorError
 from partition_workers.etcd.client import Etcd
 from partition_workers.handler import load
 from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.kafka.reader import Reader
+from partition_workers.kernel_deadline import KernelDeadline
 from partition_workers.layout.documents import Standby, now
 from partition_workers.lifecycle import Lifecycle, LifecycleState
-from partition_workers.protocol import GaveUp, WorkerSettings
+from partition_workers.protocol import GaveUp, IsEnding, WorkerSettings
 from partition_workers.supervisor_pipe import SupervisorPipe
 from partition_workers.worker import Worker
 
@@ -37,15 +37,29 @@ def main(settings: WorkerSettings, connection: Connection, log_queue: Any, liste
 
     `listening` is only held: while it is open, other hosts know that somebody is left on this one.
     """
+
+    def close_ours() -> None:
+        connection.close()
+        if listening is not None:
+            listening.close()
+
     if listening is not None:
         listening.set_inheritable(False)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     interrupt = InterruptFlag()
-    pipe = SupervisorPipe(connection, interrupt)
-    signal.signal(signal.SIGTERM, lambda *_: pipe.ask_to_leave())
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
-    log_sender.configure(log_queue, settings.log_level)
-    sys.exit(int(_live(settings, pipe, interrupt)))
+    pipe = SupervisorPipe(connection, interrupt, isolation.end_children)
+    isolation.isolate(str(settings.partition), pipe.ask_to_leave, close_ours)
+    deadline = KernelDeadline()
+    log_sender.show_lines_at_once()
+    logs = log_sender.configure(log_queue, settings.log_level)
+
+    def last_deed() -> None:
+        if pipe.orphaned:
+            isolation.end_children()
+
+    ending = Ending(deadline.kill_after, logs.flush_within, last_deed)
+    code = _live(settings, pipe, interrupt, deadline, ending)
+    last_deed()
+    sys.exit(int(code))
 
 
 def try_handler(name: str, connection: Connection) -> None:
@@ -57,9 +71,16 @@ def try_handler(name: str, connection: Connection) -> None:
         connection.send(error)
 
 
-def _live(settings: WorkerSettings, pipe: SupervisorPipe, interrupt: InterruptFlag) -> ExitCode:
+def _live(
+    settings: WorkerSettings, pipe: SupervisorPipe, interrupt: InterruptFlag, deadline: KernelDeadline, ending: Ending
+) -> ExitCode:
     def show(state: LifecycleState, token: int) -> None:
         setproctitle(f"partition-supervisor: {settings.partition} {state}" + (f" token={token}" if token else ""))
+
+    def begin_to_end(code: ExitCode) -> ExitCode:
+        pipe.tell(IsEnding())
+        ending.begin(code)
+        return code
 
     show(LifecycleState.STARTING, 0)
     try:
@@ -69,17 +90,17 @@ def _live(settings: WorkerSettings, pipe: SupervisorPipe, interrupt: InterruptFl
         store = Etcd(settings.etcd)
         try:
             worker = Worker(
-                settings, me, store, reader, handler, pipe, interrupt, Lifecycle(show), boottime
-            )  # fmt: skip
-            return worker.live()
+                settings, me, store, reader, handler, pipe, interrupt, Lifecycle(show), boottime, deadline.kill_after
+            )
+            return begin_to_end(worker.live())
         finally:
             reader.close()
             store.close()
     except PartitionSupervisorError as error:
         pipe.tell(GaveUp(error.exit_code, str(error)))
         log.debug("%s", error)  # the supervisor says it, once
-        return error.exit_code
+        return begin_to_end(error.exit_code)
     except Exception as error:
         pipe.tell(GaveUp(ExitCode.UNEXPECTED, f"{type(error).__name__}: {error}"))
         log.exception("%s: unexpected", settings.partition)
-        return ExitCode.UNEXPECTED
+        return begin_to_end(ExitCode.UNEXPECTED)

@@ -175,6 +175,11 @@ class GaveUp:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class IsEnding:
+    """It has nothing more to do but to end, and does so within `ending.WITHIN` seconds. Nothing more is said."""
+
+
 Report = (
     BecameReady
     | AnsweredPing
@@ -189,4 +194,5 @@ Report = (
     | WasParked
     | WasToldToLeave
     | GaveUp
+    | IsEnding
 )

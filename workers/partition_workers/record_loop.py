@@ -20,6 +20,7 @@ import math
 from collections.abc import Callable, Iterator
 from operator import length_hint
 
+from partition_workers import log_sender
 from partition_workers.clock import Clock
 from partition_workers.commits import Commits
 from partition_workers.error_policy import ErrorPolicy
@@ -327,6 +328,7 @@ class RecordLoop:
             except BaseException as error:
                 self._forget()
                 self.offset = offset
+                log_sender.keep_installed()
                 log.warning("the handler failed at %s, attempt %d: %s", place, attempt, _said_by(error),
                             exc_info=_of_the_handler(error))  # fmt: skip
                 if attempt > self._max_retries:

@@ -12,6 +12,7 @@ import queue
 import select
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from partition_workers.errors import ExitCode
@@ -32,12 +33,15 @@ LAST_SECONDS = 2.0
 
 
 class SupervisorPipe:
-    def __init__(self, connection: Connection, interrupt: InterruptFlag) -> None:
+    def __init__(
+        self, connection: Connection, interrupt: InterruptFlag, last_deed: Callable[[], None] = lambda: None
+    ) -> None:
+        """`last_deed` is done when an orphan is ended because it took too long."""
         self.orphaned = False
         self.told_to_leave = False
         self._asked = False
         self._connection = connection
-        self._interrupt = interrupt
+        self._interrupt, self._last_deed = interrupt, last_deed
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._talking = threading.Lock()
         threading.Thread(target=self._listen, name="line", daemon=True).start()
@@ -94,4 +98,5 @@ class SupervisorPipe:
             self._orders.put(Leave())
             self._interrupt.set()
         time.sleep(LAST_SECONDS)  # a handler that hangs must not keep an orphan alive
+        self._last_deed()
         os._exit(ExitCode.OK)

@@ -46,12 +46,14 @@ class Worker:
         interrupt: InterruptFlag,
         lifecycle: Lifecycle,
         clock: Clock,
+        kill_after: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
+        """`kill_after(seconds)`: the kernel ends this process, unless it is called again before that."""
         self._settings, self._partition, self._keys = settings, settings.partition, settings.keys
         self._me, self._store, self._reader, self._handler = me, store, reader, handler
         self._pipe, self._interrupt, self._lifecycle, self._clock = pipe, interrupt, lifecycle, clock
         self._lease = LeaseWatchdog(
-            store, settings.lease, settings.lease_ttl, pipe, interrupt, clock, settings.handler_timeout
+            store, settings.lease, settings.lease_ttl, pipe, interrupt, clock, settings.handler_timeout, kill_after
         )
         self._lock = PartitionLock(store, self._keys, self._partition, me, self._lease.is_over)
 

@@ -121,17 +121,17 @@ def pass_on(
 
 
 def deaths_in_a_row(store: Store, keys: Keys, partition: Partition, token: Token, before: int) -> int:
-    """How many owners died without a commit, the one of `token` included; it began when it were `before`.
+    """How many owners died without getting on, the one of `token` included; it began when it were `before`.
 
-    Its host is gone, so only etcd knows whether it has committed more than its entrance. In doubt it has not:
-    care costs a moment, carelessness may cost a host.
+    Its host is gone, so only etcd knows whether it has got on. In doubt it has not: care costs a moment, carelessness
+    may cost a host.
     """
     if before:
         with contextlib.suppress(Retry):
             stored = store.get(keys.offset(partition))
             offset = documents.StoredOffset.decode(stored.value) if stored is not None else None
-            if offset is not None and offset.token == token and offset.sequence > 1:
-                return 1
+            if offset is not None and offset.token == token:
+                return offset.deaths
     return before + 1
 
 

@@ -17,12 +17,14 @@ from partition_supervisor.control.restarts import Restarts
 from partition_supervisor.control.rolling_restart import RollingRestart
 from partition_supervisor.processes.child_state import ChildEvent
 from partition_supervisor.processes.children import Child, Children
+from partition_workers import ending
 from partition_workers.protocol import (
     AnsweredPing,
     BecameReady,
     GaveUp,
     GotStuck,
     HandedOver,
+    IsEnding,
     MadeProgress,
     MissedLock,
     RenewedLease,
@@ -38,6 +40,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds that a stuck worker gets between TERM and KILL.
 KILL_AFTER = 1.0
+#: Seconds in which a worker has ended by itself after its last word, or the kernel has ended it.
+END_WITHIN = ending.WITHIN + ending.KERNEL_GRACE + 1.0
 
 
 class Reports:
@@ -94,6 +98,9 @@ class Reports:
                 self._failover.announce(child.partition, Named(successor, token, offset))
             case WasParked() | GaveUp():
                 child.last_word = report
+            case IsEnding():
+                child.deadline = None  # it needs no lease any more
+                self._timers.enter(END_WITHIN, 0, lambda: self._children.kill(child))
             case _:
                 assert_never(report)
 

@@ -53,7 +53,7 @@ class Restarts:
         child.ready_at = self._timers.timefunc()
 
     def owner_got_on(self, partition: Partition) -> None:
-        """It has committed more than its entrance, or handled all there was: earlier crashes do not count any more."""
+        """It has committed more than its entrance, or handled all there was: earlier crashes count no more."""
         self._crashes.pop(partition, None)
 
     def postpone(self, partition: Partition, seconds: float) -> None:

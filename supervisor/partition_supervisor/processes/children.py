@@ -208,6 +208,9 @@ class Children:
             self._inbox.unwatch(child.connection.fileno())
 
     def _ended(self, child: Child) -> Iterable[Event]:
+        """What its handler had started ends with it; see `isolation.py`."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
         self._inbox.unwatch(child.exit_fd)
         yield from self._read(child)  # its last words may still be in the pipe
         self._inbox.unwatch(child.connection.fileno())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
+import os
+import queue
+import threading
 import time
 from typing import Any
 
@@ -13,6 +15,15 @@ from multiprocessing_logging import MultiProcessingHandler
 from partition_workers.log_sender import quieten
 
 log = logging.getLogger(__name__)
+
+#: The file descriptor of standard error.
+STDERR = 2
+#: Lines that wait to be written, at most.
+MOST_WAITING = 5000
+#: Seconds that a worker's reader waits for room among them.
+WAIT_FOR_ROOM = 1.0
+#: Seconds for what waits, at the end of the process.
+FLUSH_WITHIN = 1.0
 
 
 class _Text(logging.Formatter):
@@ -40,13 +51,69 @@ class _Json(logging.Formatter):
         return json.dumps(fields, ensure_ascii=False)
 
 
+class StandardError(logging.Handler):
+    """Writes to descriptor 2, in a thread of its own: whoever logs never waits for whoever reads.
+
+    A reader that stops costs lines, which are counted, and how many is said when it goes on. The descriptor is
+    written to directly: a thread that stands still in Python's own stream would hold up the end of the process.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: queue.Queue[logging.LogRecord] = queue.Queue(MOST_WAITING)
+        self._dropped = 0
+        threading.Thread(target=self._write_all, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.put_nowait(record)
+        except queue.Full:
+            self._dropped += 1
+
+    def wait_and_emit(self, record: logging.LogRecord) -> None:
+        """For a worker's reader: while it waits, that worker sends no more."""
+        try:
+            self._lines.put(record, timeout=WAIT_FOR_ROOM)
+        except queue.Full:
+            self._dropped += 1
+
+    def flush(self) -> None:
+        """Wait until everything is written, for a second at most."""
+        until = time.monotonic() + FLUSH_WITHIN
+        while self._lines.unfinished_tasks and time.monotonic() < until:
+            time.sleep(0.01)
+
+    def _write_all(self) -> None:
+        while True:
+            record = self._lines.get()
+            if self._dropped:
+                dropped, self._dropped = self._dropped, 0
+                said = "%d lines of the log were dropped: standard error was not read fast enough"
+                self._write(logging.LogRecord(__name__, logging.WARNING, __file__, 0, said, (dropped,), None))
+            self._write(record)
+            self._lines.task_done()
+
+    def _write(self, record: logging.LogRecord) -> None:
+        try:
+            line = f"{self.format(record)}\n".encode(errors="backslashreplace")
+            while line:
+                line = line[os.write(STDERR, line) :]
+        except OSError:
+            self._dropped += 1  # nobody is there any more who could be told
+        except Exception:
+            self.handleError(record)
+
+
 class _Written(logging.Handler):
     """Where a worker's records arrive: written like our own. Nothing of it is closed with the worker."""
 
     def emit(self, record: logging.LogRecord) -> None:
         for handler in logging.getLogger().handlers:
             if record.levelno >= handler.level:
-                handler.handle(record)
+                if isinstance(handler, StandardError):
+                    handler.wait_and_emit(record)
+                else:
+                    handler.handle(record)
 
 
 class FromWorker(MultiProcessingHandler):  # type: ignore[misc]  # it has no types
@@ -73,7 +140,7 @@ class FromWorker(MultiProcessingHandler):  # type: ignore[misc]  # it has no typ
 
 
 def configure(level: int, log_format: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
+    handler = StandardError()
     handler.setFormatter(_Json() if log_format == "json" else _Text())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)

@@ -1,6 +1,8 @@
-"""Hosts of a cluster on one machine: each is a supervisor in a session of its own, so that it can be killed whole.
+"""Hosts of a cluster on one machine, each of which can be killed whole.
 
 They are started by a guard (`services/guard.py`), so that none of them outlives whoever wanted it, however that ends.
+A host's processes are in many sessions, for each worker has one of its own; and whoever is an orphan has no parent
+that could be asked. What they have in common is where their standard error leads: to the log of their host.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ class Host:
 
     @property
     def pid(self) -> int:
-        """Of the supervisor, and of its session."""
+        """Of the supervisor."""
         assert self._pid is not None, f"{self.name} was not started"
         return self._pid
 
@@ -54,9 +56,10 @@ class Host:
         return self._pid is not None and self._processes.exit_code(self.name) is None
 
     def signal_all(self, number: signal.Signals) -> None:
-        """To every process of the host, in one step."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, number)
+        """To every process of the host, as good as at once: all are looked for before the first gets it."""
+        for pid in [each.pid for each in self.processes()]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def kill(self) -> float:
         """The whole host at once. When, in seconds of time.time()."""
@@ -87,23 +90,21 @@ class Host:
         return code
 
     def processes(self) -> list[psutil.Process]:
-        """What lives of the host: everything in its session."""
-        found = []
+        """What lives of the host, the supervisor first."""
+        found, log = [], os.path.realpath(self.log)
         for each in psutil.process_iter() if self._pid is not None else ():
             with contextlib.suppress(OSError, psutil.Error):
-                if os.getsid(each.pid) == self._pid and each.status() != psutil.STATUS_ZOMBIE:
+                if os.readlink(f"/proc/{each.pid}/fd/2") == log and each.status() != psutil.STATUS_ZOMBIE:
                     found.append(each)
-        return found
+        return sorted(found, key=lambda each: each.pid != self._pid)
 
     def end(self) -> None:
         """Whatever happened: nothing of it is left."""
         if self._pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._pid, signal.SIGCONT)
-            for each in self.processes():
+            self.signal_all(signal.SIGCONT)
+            left = self.processes()
+            for each in left:
                 with contextlib.suppress(psutil.Error):
                     each.kill()
             self.wait(10.0)
-            until = time.monotonic() + 10.0
-            while self.processes() and time.monotonic() < until:  # who is dead and not reaped yet does not count
-                time.sleep(0.01)
+            psutil.wait_procs(left, timeout=10.0)
