@@ -63,8 +63,13 @@ class FakeReader(Reader):
         self.reachable = True
         self.closed = False
         self.assigned: Offset | None = None
+        self._at_end: Offset | None = None
         self._waited = waited
         self._sizes = list(sizes)
+
+    @property
+    def at_end(self) -> Offset | None:
+        return self._at_end
 
     @property
     def end(self) -> Offset:
@@ -90,8 +95,9 @@ class FakeReader(Reader):
         position = self.assigned
         found = [each for each in self.records if each.offset() >= position][:most] if self.reachable else []
         if found:
-            self.assigned = found[-1].offset() + 1
+            self.assigned, self._at_end = found[-1].offset() + 1, None
         else:
+            self._at_end = self.end if self.reachable else None
             self._waited(timeout)
         return found
 

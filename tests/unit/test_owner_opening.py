@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from partition_workers.errors import ExitCode
 from partition_workers.layout.documents import Attempt
 from partition_workers.protocol import Leave, MadeProgress, TookLock
+from tests.fakes.kafka import FakeReader
 from tests.fakes.ownership import Stage
 
 # --- open()
@@ -152,6 +153,28 @@ def test_an_idle_owner_has_got_on() -> None:
     stage.owner().work()
     assert (seen[0], seen[-1]) == (4, 1)
     assert told
+
+
+def test_an_owner_that_waits_for_a_record_which_is_there_has_not_got_on() -> None:
+    """Kafka may be slow, and it may be the very record that kills."""
+    stage = Stage(records=5)
+    stage.a_predecessor(4, {}, deaths=3)
+    owner = stage.owner()
+    reader = cast(FakeReader, owner._reader)
+    reader.reachable = False
+    seen = []
+
+    def wait() -> None:
+        seen.append(stage.deaths)
+        reader.reachable = len(seen) > 3
+        if len(seen) > 4:
+            stage.tell(Leave())
+
+    stage.when_idle = wait
+    stage.on_record = lambda _offset: seen.append(stage.deaths)
+    owner.work()
+    assert seen[:4] == [4] * 4
+    assert stage.handled == [4]
 
 
 # --- attempts that nobody died of

@@ -111,7 +111,7 @@ class RecordLoop:
         self._commits.pump()
         records, self._rest = self._rest or self._reader.read(self._patience()), []
         if not records:
-            if self._commits.committed == self.offset:
+            if self._reader.at_end is not None and self._commits.committed == self.offset:
                 self._commits.get_on()
                 self.has_been_idle = True
             self._commits.send()
@@ -277,7 +277,7 @@ class RecordLoop:
                 if self._uncut:
                     self._cut()  # it was interrupted; what was handled before this record must survive its failure
                 if self._poison_guard.is_poison(next_offset(record) - 1):
-                    self._pass_over(record)
+                    self._give_up_poison(record)
                 else:
                     self._insist(record)
             except Interrupted:
@@ -288,7 +288,7 @@ class RecordLoop:
                 return
             self._commits.send()
 
-    def _pass_over(self, record: Record) -> None:
+    def _give_up_poison(self, record: Record) -> None:
         """A record that has killed enough workers."""
         attempt = self._poison_guard.attempt(next_offset(record) - 1, self._host)
         with self.off_the_clock():

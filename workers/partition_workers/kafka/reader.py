@@ -117,6 +117,14 @@ class Reader:
             return self._without_errors(records)
         return records
 
+    @property
+    def at_end(self) -> Offset | None:
+        """Where the partition ended when it was last asked for more; None: there is more, or nobody knows."""
+        _, end = self._consumer.get_watermark_offsets(self._at(OFFSET_BEGINNING), cached=True)
+        (at,) = self._consumer.position([self._at(OFFSET_BEGINNING)])
+        position = at.offset if at.offset >= 0 else self._assigned_at
+        return end if position is not None and 0 <= end <= position else None
+
     def close(self) -> None:
         self._consumer.close()
 
