@@ -31,6 +31,7 @@ def _configure_logging() -> None:
         "version": 1,
         "handlers": {"file": {"class": "logging.FileHandler", "filename": str(FOLDER / "mine.log")}},
         "root": {"handlers": ["file"], "level": "WARNING"},
+        "loggers": {"mine": {}},  # all others that exist are disabled by this, ours as well
     })  # fmt: skip
 
 

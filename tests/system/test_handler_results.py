@@ -221,11 +221,10 @@ def test_a_healthy_owner_can_be_killed_every_second(make_cluster: MakeCluster, i
         owner = eventually("it has an owner", lambda: cluster.judge.owners().get(trouble))
         assert owner is not None
         eventually("which works", partial(has_begun, cluster, cluster.judge.tokens().get(trouble, 0)))
-        time.sleep(0.5)  # a person's pace
+        time.sleep(1.0)  # a person's pace
         os.kill(owner.pid, signal.SIGKILL)
         eventually("it is gone", partial(is_gone, cluster, owner.worker))
     assert "crashed too often" not in cluster.logs()
-    assert "starting another in" not in cluster.logs()
     if not is_busy:
         cluster.load.start()
     assert_nothing_was_lost(cluster)

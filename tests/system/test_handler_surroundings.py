@@ -69,6 +69,7 @@ def test_what_is_printed_appears_at_once_and_once(make_cluster: MakeCluster, tmp
     cluster = start(make_cluster, tmp_path, "prints", "printing")
     cluster.load.start()
     eventually("it is printed", lambda: cluster.logs().count("printed by the handler\n") == 1)
+    eventually("it is committed", lambda: is_past(cluster, 101))
     for lock in cluster.judge.owners().values():
         os.kill(lock.pid, signal.SIGKILL)
     cluster.wait_until_complete()
