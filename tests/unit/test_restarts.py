@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from partition_supervisor.control.reports import END_WITHIN
 from partition_workers.model import Partition
 from partition_workers.protocol import (
     GaveUp,
+    IsEnding,
     Leave,
     MadeProgress,
+    RenewedLease,
 )
 from tests.fakes.host import MakeHost, owned_elsewhere, running
 
@@ -170,3 +173,33 @@ def test_a_failed_start_takes_nothing_from_those_that_run(make_host: MakeHost) -
     assert host.owner(P) is owner
     assert host.children.reaped
     assert not host.is_done()
+
+
+def test_a_worker_that_does_not_end_after_its_last_word_is_named_and_killed(
+    make_host: MakeHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And its lease, which it needs no more, is not to blame."""
+    host = running(make_host())
+    child = host.owner(P)
+    host.freeze(child)
+    host.report(child, RenewedLease(host.boottime() + 0.5))
+    host.report(child, IsEnding("threads of its handler: mine"))
+    host.advance(END_WITHIN - 0.1)
+    assert not child.killed
+    assert "held up by threads of its handler: mine" in caplog.text
+    assert "late with its lease" not in caplog.text
+    host.advance(0.2)
+    assert child.killed
+
+
+def test_a_worker_that_ends_soon_after_its_last_word_is_not_spoken_of(
+    make_host: MakeHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As all do whose handlers leave nothing behind."""
+    host = running(make_host())
+    child = host.owner(P)
+    host.report(child, IsEnding("threads of its handler: mine"))
+    host.settle()
+    host.exit(child, 0)
+    host.advance(END_WITHIN + 1.0)
+    assert "held up" not in caplog.text

@@ -6,15 +6,12 @@ functions that were registered to run at exit. A worker that waits for ever take
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-
-log = logging.getLogger(__name__)
 
 #: Seconds from a worker's last word to its end, at most.
 WITHIN = 2.0
@@ -39,7 +36,6 @@ class Ending:
 
     def _end(self, code: int) -> None:
         time.sleep(WITHIN)
-        log.warning("ended with %s still at work: what a handler starts it must end in close()", _left())
         flush_standard_streams()
         self._last_deed()
         self._flush(FLUSH)
@@ -53,8 +49,8 @@ def flush_standard_streams() -> None:
             stream.flush()
 
 
-def _left() -> str:
-    """What holds up the end: threads by their names, or whatever else runs at exit."""
+def held_up_by() -> str:
+    """What will hold up the end of this process: threads by their names, or whatever else is run at exit."""
     main = threading.main_thread()
-    held_by = [each.name for each in threading.enumerate() if each is not main and not each.daemon]
-    return f"the threads {', '.join(held_by)}" if held_by else "functions that run at exit, or child processes,"
+    names = [each.name for each in threading.enumerate() if each is not main and not each.daemon]
+    return f"threads of its handler: {', '.join(names)}" if names else "what its handler does at exit"

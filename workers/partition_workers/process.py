@@ -16,7 +16,7 @@ from setproctitle import setproctitle
 
 from partition_workers import isolation, log_sender
 from partition_workers.clock import boottime
-from partition_workers.ending import Ending
+from partition_workers.ending import Ending, held_up_by
 from partition_workers.errors import ExitCode, Misconfigured, PartitionSupervisorError
 from partition_workers.etcd.client import Etcd
 from partition_workers.handler import load
@@ -78,7 +78,7 @@ def _live(
         setproctitle(f"partition-supervisor: {settings.partition} {state}" + (f" token={token}" if token else ""))
 
     def begin_to_end(code: ExitCode) -> ExitCode:
-        pipe.tell(IsEnding())
+        pipe.tell(IsEnding(held_up_by()))
         ending.begin(code)
         return code
 

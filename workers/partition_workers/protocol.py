@@ -177,7 +177,10 @@ class GaveUp:
 
 @dataclass(frozen=True, slots=True)
 class IsEnding:
-    """It has nothing more to do but to end, and does so within `ending.WITHIN` seconds. Nothing more is said."""
+    """It has nothing more to do but to end, and does so within `ending.WITHIN` seconds; nothing more is said.
+    `held_up_by`: why it takes that long, if it does."""
+
+    held_up_by: str
 
 
 Report = (

@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds that a stuck worker gets between TERM and KILL.
 KILL_AFTER = 1.0
+#: Seconds after its last word at which a worker that is still there is about to end itself.
+LONG_END = 0.9 * ending.WITHIN
 #: Seconds in which a worker has ended by itself after its last word, or the kernel has ended it.
 END_WITHIN = ending.WITHIN + ending.KERNEL_GRACE + 1.0
 
@@ -98,11 +100,16 @@ class Reports:
                 self._failover.announce(child.partition, Named(successor, token, offset))
             case WasParked() | GaveUp():
                 child.last_word = report
-            case IsEnding():
+            case IsEnding(held_up_by):
                 child.deadline = None  # it needs no lease any more
+                self._timers.enter(LONG_END, 0, lambda: self._tell_held_up(child, held_up_by))
                 self._timers.enter(END_WITHIN, 0, lambda: self._children.kill(child))
             case _:
                 assert_never(report)
+
+    def _tell_held_up(self, child: Child, by: str) -> None:
+        if self._children.get(child.worker) is child:
+            log.warning("%s: worker %d is held up by %s; it ends now all the same", child.partition, child.pid, by)
 
     def _has_committed(self, child: Child, offset: int, records: int) -> None:
         child.offset, child.has_committed = offset, True

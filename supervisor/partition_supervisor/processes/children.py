@@ -209,8 +209,9 @@ class Children:
 
     def _ended(self, child: Child) -> Iterable[Event]:
         """What its handler had started ends with it; see `isolation.py`."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
+        if child.pid > 1:  # 0 would be our own group
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
         self._inbox.unwatch(child.exit_fd)
         yield from self._read(child)  # its last words may still be in the pipe
         self._inbox.unwatch(child.connection.fileno())
