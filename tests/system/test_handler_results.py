@@ -169,7 +169,9 @@ def test_an_open_that_hangs_is_ended_as_a_record_that_hangs(make_cluster: MakeCl
     assert_nothing_was_lost(cluster)
 
 
-def test_workers_that_die_in_open_come_more_and_more_slowly(make_cluster: MakeCluster, tmp_path: Path) -> None:
+def test_workers_that_die_in_open_come_more_and_more_slowly(
+    make_cluster: MakeCluster, services: Services, tmp_path: Path
+) -> None:
     """And rest at last, which is said; the other partitions go on; no record is lost when it is mended."""
     times, over = tmp_path / "times", tmp_path / "over"
     environment = {"TROUBLE_TIMES": str(times), "TROUBLE_UNTIL": str(over)}
@@ -184,6 +186,10 @@ def test_workers_that_die_in_open_come_more_and_more_slowly(make_cluster: MakeCl
     others = cluster.judge.partitions[1:]
     eventually("the others go on", lambda: all(cluster.judge.offsets().get(each, 0) > 100 for each in others))
     assert len(times.read_text().split()) == deaths
+    shown = cli(
+        "status", "--group", cluster.group, "-b", services.bootstrap_servers, "-e", services.etcd_endpoints
+    )  # fmt: skip
+    assert "its workers crash too often" in shown.stdout
 
 
 # --- deaths

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -19,6 +20,7 @@ E0, E1, E2 = (Partition("events", number) for number in range(3))
 LOCK = Lock("worker-1", "host-a", 101, "1f", "acquired", "2030-01-01T00:00:00.000000Z")
 OFFSET = StoredOffset(offset=7, token=42, sequence=3, topic_id="", at="2030-01-01T00:00:01.000000Z")
 HOST = Host(4, "1.2.3", 100, "", "2030-01-01T00:00:00.000000Z")
+RESTING = dataclasses.replace(HOST, resting={str(Partition("events", 0)): "its workers crash too often"})
 PARKED = Parked(5, "a record kills every worker", "host-a", "2030-01-01T00:00:02.000000Z")
 
 
@@ -107,6 +109,7 @@ def test_an_offset_without_a_lock_is_an_unowned_partition() -> None:
     [
         ([], "no supervisor is running"),
         ([key_value(KEYS.host("host-a"), HOST)], "no worker stands by"),
+        ([key_value(KEYS.host("host-a"), RESTING)], f"on host-a {RESTING.resting[str(E0)]}"),
         ([key_value(KEYS.standby(E0, "worker-2"), standby("worker-2"))], None),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from partition_supervisor.control.reports import END_WITHIN
+from partition_workers.layout.documents import Host
 from partition_workers.model import Partition
 from partition_workers.protocol import (
     GaveUp,
@@ -203,3 +204,19 @@ def test_a_worker_that_ends_soon_after_its_last_word_is_not_spoken_of(
     host.exit(child, 0)
     host.advance(END_WITHIN + 1.0)
     assert "held up" not in caplog.text
+
+
+def test_that_workers_crash_too_often_is_told_to_everybody_until_they_are_tried_again(make_host: MakeHost) -> None:
+    """In the host's own document, which `status` reads."""
+    host = make_host().open()
+    for _ in range(6):
+        while not host.children.living:
+            host.advance(0.5)
+        (child,) = host.children.living
+        host.exit(child, 1)
+        host.settle()
+    said = Host.decode(host.value(host.keys.host("a"))).resting
+    assert said == {"t[0]": "its workers crash too often: the last one ended with code 1"}
+    host.advance(301.0)
+    assert host.children.living
+    assert Host.decode(host.value(host.keys.host("a"))).resting == {}

@@ -178,17 +178,21 @@ def _partition(documents: Documents, partition: Partition, end: int | None) -> P
         offset=offset.offset if offset else None,
         end_offset=end,
         standbys=standbys,
-        reason=_reason(state, parked, bool(cluster.hosts), bool(standbys)),
+        reason=_reason(state, parked, partition, cluster.hosts, bool(standbys)),
         since=parked.at if parked else held.lock.since if held else None,
     )
 
 
-def _reason(state: PartitionState, parked: Parked | None, any_host: bool, any_standby: bool) -> str | None:
+def _reason(
+    state: PartitionState, parked: Parked | None, partition: Partition, hosts: Mapping[str, Host], any_standby: bool
+) -> str | None:
     if parked:
         return parked.reason
     if state is PartitionState.OWNED or any_standby:
         return None
-    return "no worker stands by" if any_host else "no supervisor is running"
+    resting = [f"on {name} {host.resting[str(partition)]}" for name, host in sorted(hosts.items())
+               if str(partition) in host.resting]  # fmt: skip
+    return "; ".join(resting) or ("no worker stands by" if hosts else "no supervisor is running")
 
 
 def _offsets(keys: Keys, items: Iterable[KeyValue]) -> Iterable[tuple[Partition, StoredOffset]]:

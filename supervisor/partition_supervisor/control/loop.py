@@ -92,7 +92,7 @@ class Supervisor:
         planner = self._planner = Planner(config, cluster, topic_ids)
         successors = Successors(config.host_id, children, cluster, planner, stopping)
         offers = self._offers = LockOffers(children, cluster, successors, leases, self._timers, stopping, graceful)
-        restarts = Restarts(self._timers, self._dirty, self._stop)
+        restarts = Restarts(self._timers, self._dirty, self._stop, self._tell_resting)
         rebalancer = self._rebalancer = Rebalancer(
             config, children, cluster, planner, successors, offers, restarts, clock
         )
@@ -234,6 +234,10 @@ class Supervisor:
             self._background.run(lambda: self._membership.change(draining=True))
             self._graceful_shutdown.begin()
             self._timers.enter(self._config.graceful_timeout, 0, self._kill_all)
+
+    def _tell_resting(self, why: dict[Partition, str]) -> None:
+        resting = {str(partition): words for partition, words in why.items()}
+        self._background.run(lambda: self._membership.change(resting=resting))
 
     def _kill_all(self) -> None:
         for child in self._children:

@@ -21,10 +21,18 @@ log = logging.getLogger(__name__)
 
 
 class Restarts:
-    """`fail(code, reason)` is called when no worker can be started, and none ever could."""
+    """`fail(code, reason)` is called when no worker can be started, and none ever could. `tell_resting(why)` is
+    called with all partitions whose workers crash too often to be started again soon, when these have changed."""
 
-    def __init__(self, timers: scheduler, dirty: Dirty, fail: Callable[[ExitCode, str], None]) -> None:
-        self._timers, self._dirty, self._fail = timers, dirty, fail
+    def __init__(
+        self,
+        timers: scheduler,
+        dirty: Dirty,
+        fail: Callable[[ExitCode, str], None],
+        tell_resting: Callable[[dict[Partition, str]], None],
+    ) -> None:
+        self._timers, self._dirty, self._fail, self._tell_resting = timers, dirty, fail, tell_resting
+        self._resting: dict[Partition, str] = {}
         self._has_worked = False
         self._crashes: dict[Partition, Crashes] = defaultdict(Crashes)
         self._not_before: dict[Partition, float] = {}
@@ -83,4 +91,12 @@ class Restarts:
         )  # fmt: skip
         level = logging.ERROR if restart.resting else logging.WARNING
         log.log(level, "%s: worker %d %s; %s", partition, child.pid, words, what_next)
-        self._timers.enter(restart.delay, 0, self._dirty.mark_workers)
+        if restart.resting:
+            self._resting[partition] = f"its workers crash too often: the last one {words}"
+            self._tell_resting(dict(self._resting))
+        self._timers.enter(restart.delay, 0, lambda: self._try_again(partition))
+
+    def _try_again(self, partition: Partition) -> None:
+        if self._resting.pop(partition, None) is not None:
+            self._tell_resting(dict(self._resting))
+        self._dirty.mark_workers()

@@ -157,7 +157,8 @@ class Drain(Document):
 @dataclass(frozen=True, slots=True)
 class Host(Document):
     """`hosts/<id>`: a running supervisor. `workers`: how many it may run; 0: one for each partition. `link`: where
-    the others connect to, to notice its death; empty: nowhere."""
+    the others connect to, to notice its death; empty: nowhere. `resting`: why this host does not start a worker of a
+    partition for a while, by the partition's name."""
 
     workers: int
     version: str
@@ -166,6 +167,7 @@ class Host(Document):
     started: str
     draining: bool = False
     link: str = ""
+    resting: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
