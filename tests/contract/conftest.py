@@ -11,10 +11,9 @@ import pytest
 from partition_workers.etcd.client import Etcd
 from partition_workers.etcd.options import EtcdOptions
 from partition_workers.etcd.status import SilentServer
+from tests.contract.group import AnyStore, Group
 from tests.fakes.clock import FakeClock
 from tests.fakes.etcd import FakeEtcd
-
-AnyStore = Etcd | FakeEtcd
 
 
 @pytest.fixture(params=["fake", "real"])
@@ -29,6 +28,12 @@ def store(request: pytest.FixtureRequest) -> Iterator[AnyStore]:
 def prefix() -> str:
     """A prefix that no other test uses."""
     return f"/contract/{uuid.uuid4().hex}/"
+
+
+@pytest.fixture
+def group(store: AnyStore, prefix: str) -> Group:
+    """A group of its own in that store."""
+    return Group(store, prefix)
 
 
 @pytest.fixture(params=["alone", "beside a stream"])

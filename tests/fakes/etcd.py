@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from itertools import chain, count
+from itertools import count
 
 from partition_workers.errors import Compacted, LeaseGone, PartitionSupervisorError, Refused, Unavailable
 from partition_workers.etcd.store import (
@@ -22,9 +22,11 @@ from partition_workers.etcd.store import (
     Grant,
     KeyRange,
     KeyValue,
+    LeaseTime,
     Listing,
     Lists,
     Operation,
+    Page,
     Put,
     Renewal,
     Target,
@@ -32,6 +34,7 @@ from partition_workers.etcd.store import (
     TxnResult,
 )
 from tests.fakes.clock import FakeClock
+from tests.fakes.etcd_streams import FakeKeepalive, FakeStream, FakeWatch
 
 MAX_OPERATIONS = 128
 MAX_REQUEST_BYTES = 1536 * 1024
@@ -60,18 +63,34 @@ class FakeEtcd:
         self._keys: dict[str, KeyValue] = {}
         self._leases: dict[int, _Lease] = {}
         self._history: list[Change] = []
-        self._streams: list[_FakeStream] = []
-        self._faults: deque[_Fault] = deque()
+        self._versions: dict[str, list[Change]] = {}
+        self._streams: list[FakeStream] = []
+        self._faults: deque[_Fault | None] = deque()
+        self._page_faults: deque[PartitionSupervisorError | None] = deque()
         self._lease_ids = count(0x5EED_0001)
         self._closed = False
         self._changed = threading.Condition(threading.RLock())
 
     # --- faults
 
-    def fail_next(self, error: PartitionSupervisorError | None = None, *, applied: bool) -> None:
-        """The next transaction raises `error` (default Unavailable), `applied` or not. Orders queue up."""
+    def fail_next(self, error: PartitionSupervisorError | None = None, *, applied: bool, after: int = 0) -> None:
+        """The next transaction, `after` so many others, raises `error` (default Unavailable), `applied` or not.
+
+        Orders queue up.
+        """
         with self._changed:
+            self._faults.extend([None] * after)
             self._faults.append((error or Unavailable("the fake etcd was told to fail"), applied))
+
+    def fail_pages(self, *errors: PartitionSupervisorError | None) -> None:
+        """The next pages raise these, one each; None: that one is answered. Orders queue up."""
+        with self._changed:
+            self._page_faults.extend(errors)
+
+    def age(self, lease: int, seconds: float) -> None:
+        """As if the last renewal of a lease lay so much further back."""
+        with self._changed:
+            self._leases[lease].expires -= seconds
 
     def expire(self, lease: int) -> None:
         """End a lease now, as if its time had run out."""
@@ -91,9 +110,10 @@ class FakeEtcd:
         with self._changed:
             self._begin()
             _check_limits(txn)
-            if not self._faults:
+            fault = self._faults.popleft() if self._faults else None
+            if fault is None:
                 return self._apply(txn)
-            error, applied = self._faults.popleft()
+            error, applied = fault
             if applied:
                 self._apply(txn)
             raise error
@@ -128,8 +148,8 @@ class FakeEtcd:
 
     def _do(self, operation: Operation, changes: list[Change]) -> tuple[KeyValue, ...]:
         match operation:
-            case Get(key, prefix):
-                return self._found(key, prefix)
+            case Get(key, prefix, limit):
+                return self._found(key, prefix)[: limit or None]
             case Put(key, value, lease):
                 changes.append(self._put(key, value, lease))
             case Delete(key, prefix):
@@ -165,6 +185,8 @@ class FakeEtcd:
         if changes:
             self.revision += 1
             self._history.extend(changes)
+            for each in changes:
+                self._versions.setdefault(each.item.key, []).append(each)
             self._changed.notify_all()
 
     # --- reads
@@ -178,6 +200,28 @@ class FakeEtcd:
         with self._changed:
             self._begin()
             return Listing(self.revision, self._found(prefix, prefix=True))
+
+    def page(
+        self, prefix: str, after: str = "", limit: int = 0, revision: int = 0, large: float | None = None
+    ) -> Page:
+        with self._changed:
+            self._begin()
+            if self._page_faults and (error := self._page_faults.popleft()):
+                raise error
+            if revision > self.revision:
+                raise Unavailable(f"the fake etcd has not heard of revision {revision} yet")
+            if revision and revision < self._compacted:
+                raise Compacted(revision)
+            found = [each for each in self._as_of(prefix, revision) if each.key.encode() > after.encode()]
+            shown = found[: limit or None]
+            return Page(self.revision, tuple(shown), len(shown) < len(found))
+
+    def _as_of(self, prefix: str, revision: int) -> tuple[KeyValue, ...]:
+        if not revision:
+            return self._found(prefix, prefix=True)
+        names = sorted((name for name in self._versions if name.startswith(prefix)), key=str.encode)
+        known = ([each for each in self._versions[name] if each.item.mod_revision <= revision] for name in names)
+        return tuple(each[-1].item for each in known if each and not each[-1].deleted)
 
     def watch(self, places: tuple[str | KeyRange, ...], start_revision: int) -> FakeWatch:
         with self._changed:
@@ -210,6 +254,12 @@ class FakeEtcd:
             ttl = max(ttl, MIN_TTL)
             self._leases[granted] = _Lease(ttl, self.clock() + ttl)
             return Grant(granted, ttl)
+
+    def time_to_live(self, lease: int) -> LeaseTime:
+        with self._changed:
+            self._begin()
+            known = self._leases.get(lease)
+            return LeaseTime(known.ttl, int(known.expires - self.clock())) if known else LeaseTime(0, 0)
 
     def revoke(self, lease: int) -> None:
         with self._changed:
@@ -259,114 +309,6 @@ class FakeEtcd:
         changes = [self._delete(key) for key in keys]
         del self._leases[lease]
         self._record(changes)
-
-
-class _FakeStream:
-    def __init__(self, etcd: FakeEtcd) -> None:
-        self._etcd = etcd
-        self._changed = etcd._changed
-        self._cancelled = False
-        self.error: PartitionSupervisorError | None = None
-
-    def cancel(self) -> None:
-        with self._changed:
-            self._cancelled = True
-            if self in self._etcd._streams:
-                self._etcd._streams.remove(self)
-            self._changed.notify_all()
-
-
-class FakeWatch(_FakeStream):
-    """Waits for changes. Like the real one it says what went wrong when iterated, not when made."""
-
-    def __init__(self, etcd: FakeEtcd, places: tuple[str | KeyRange, ...], start_revision: int) -> None:
-        super().__init__(etcd)
-        self._places = places
-        self._next = start_revision
-        self._items = self._iterate()
-
-    def __iter__(self) -> Iterator[Change]:
-        return self._items
-
-    def _iterate(self) -> Iterator[Change]:
-        while True:
-            with self._changed:
-                self._changed.wait_for(self._has_news)
-                if self._cancelled:
-                    return
-                if self._next < self._etcd._compacted:
-                    raise Compacted(self._etcd._compacted)
-                fresh = self._fresh()
-                self._next = max(self._next, self._etcd.revision + 1)
-                if not fresh and self.error is not None:
-                    raise self.error
-            for change in fresh:
-                if self._cancelled:
-                    return
-                yield change
-
-    def _has_news(self) -> bool:
-        behind = self._next < self._etcd._compacted
-        return bool(self._cancelled or self.error or behind or self._fresh())
-
-    def _fresh(self) -> list[Change]:
-        return [
-            change
-            for change in self._etcd._history
-            if change.item.mod_revision >= self._next and self._is_watched(change.item.key)
-        ]
-
-    def _is_watched(self, key: str) -> bool:
-        return any(
-            place.first.encode() <= key.encode() < place.end.encode()
-            if isinstance(place, KeyRange)
-            else key.startswith(place)
-            for place in self._places
-        )
-
-
-class FakeKeepalive(_FakeStream):
-    """Takes its requests in a thread of its own, as gRPC does, one at a time."""
-
-    def __init__(self, etcd: FakeEtcd, lists: Lists) -> None:
-        super().__init__(etcd)
-        self._lists = lists
-        self._renewals: deque[Renewal] = deque()
-        self._finished = False
-        self._items = self._iterate()
-        threading.Thread(target=self._consume, name="fake-keepalive", daemon=True).start()
-
-    def __iter__(self) -> Iterator[Renewal]:
-        return self._items
-
-    def _consume(self) -> None:
-        try:
-            for lease in chain.from_iterable(self._lists):
-                with self._changed:
-                    if self._cancelled or self.error:
-                        return
-                    self._renewals.append(self._etcd.renew(lease))
-                    self._changed.notify_all()
-        except Unavailable as error:
-            self.error = error
-        finally:
-            with self._changed:
-                self._finished = True
-                self._changed.notify_all()
-
-    def _iterate(self) -> Iterator[Renewal]:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._cancelled or self.error or self._renewals or self._finished)
-                if self._cancelled:
-                    return
-                if self._renewals:
-                    renewal = self._renewals.popleft()
-                elif self.error is not None:
-                    raise self.error
-                else:
-                    return
-            yield renewal
 
 
 def _check_limits(txn: Txn) -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from partition_workers.errors import Compacted, LeaseGone, NoSpace, PartitionSupervisorError, Refused, Unavailable
+from partition_workers.errors import (
+    Compacted,
+    LeaseGone,
+    NoSpace,
+    PartitionSupervisorError,
+    Refused,
+    TooLarge,
+    Unavailable,
+)
 from partition_workers.etcd.messages import rpc
 from partition_workers.etcd.wire import (
     LeaseExists,
@@ -86,6 +94,20 @@ def test_an_unavailable_server_is_named() -> None:
     """Who did not answer stands in the text, also when gRPC says nothing more."""
     for code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
         assert "host:2379" in str(translated(code, None))
+
+
+def test_an_answer_that_is_too_large_is_asked_for_in_smaller_parts() -> None:
+    """It is something else than a transaction that is too large, though both are refused in the same words."""
+    error = FakeRpcError(Code.RESOURCE_EXHAUSTED, "grpc: received message larger than max (5000000 vs. 4194304)")
+    assert type(translate(error, "Range", "host:2379")) is TooLarge
+    assert type(translate(error, "Txn", "host:2379")) is Refused
+
+
+def test_a_member_that_is_behind_is_no_reason_to_end() -> None:
+    """A page of a revision that it has not heard of is to be had elsewhere; to compact such a one is an error."""
+    error = FakeRpcError(Code.OUT_OF_RANGE, "etcdserver: mvcc: required revision is a future revision")
+    assert type(translate(error, "Range", "host:2379", 7)) is Unavailable
+    assert type(translate(error, "Compact", "host:2379", 7)) is Refused
 
 
 def test_a_compacted_read_names_the_revision_asked_for() -> None:

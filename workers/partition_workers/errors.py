@@ -44,11 +44,15 @@ class Unavailable(Retry):
 
 
 class Compacted(Retry):
-    """Raised when a watch asks for revisions that etcd has already forgotten: list again, then watch."""
+    """Raised when a watch or a page asks for revisions that etcd has already forgotten: list again."""
 
     def __init__(self, revision: int) -> None:
         super().__init__(f"etcd has compacted its history up to revision {revision}")
         self.revision = revision
+
+
+class TooLarge(Retry):
+    """Raised when an answer is larger than something between etcd and us lets through: ask for less at once."""
 
 
 class NoSpace(Retry):

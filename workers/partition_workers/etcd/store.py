@@ -61,10 +61,11 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Get:
-    """Read one key; or, with `prefix`, every key that begins with it, in key order."""
+    """Read one key; or, with `prefix`, every key that begins with it, in key order: the first `limit`, 0 for all."""
 
     key: str
     prefix: bool = False
+    limit: int = 0
 
 
 Operation = Put | Delete | Get
@@ -105,11 +106,34 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """Some keys in key order, and whether there are more after them.
+
+    `revision` is the newest that the member knew which answered; they are as of it, unless another was asked for.
+    """
+
+    revision: int
+    items: tuple[KeyValue, ...]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
     """A lease as etcd granted it; `ttl` (seconds) may be more than was asked for."""
 
     lease: int
     ttl: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTime:
+    """Whole seconds: what a lease was granted for, and what is left, rounded down. Both 0 or less: it is gone.
+
+    It was renewed at most `granted - left` seconds ago, and less than a second later than that.
+    """
+
+    granted: int
+    left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,14 +200,18 @@ class WatchStream(Protocol):
 class Store(Protocol):
     """What we need of etcd. Every call has a deadline and raises only the errors of `errors.py`:
 
-    Unavailable (outcome unknown), NoSpace, LeaseGone, Refused, Compacted.
+    Unavailable (outcome unknown), NoSpace, LeaseGone, Refused, Compacted, TooLarge.
     """
 
     def transact(self, txn: Txn) -> TxnResult: ...
     def transact_soon(self, txn: Txn) -> Future[TxnResult]: ...
     def get(self, key: str) -> KeyValue | None: ...
     def list(self, prefix: str) -> Listing: ...
+    def page(
+        self, prefix: str, after: str = "", limit: int = 0, revision: int = 0, large: float | None = None
+    ) -> Page: ...
     def watch(self, places: tuple[str | KeyRange, ...], start_revision: int) -> WatchStream: ...
+    def time_to_live(self, lease: int) -> LeaseTime: ...
     def grant(self, ttl: int, lease: int = 0) -> Grant: ...
     def revoke(self, lease: int) -> None: ...
     def keepalive(self, lists: Lists) -> KeepaliveStream: ...

@@ -9,7 +9,15 @@ from typing import Any
 
 import grpc
 
-from partition_workers.errors import Compacted, LeaseGone, NoSpace, PartitionSupervisorError, Refused, Unavailable
+from partition_workers.errors import (
+    Compacted,
+    LeaseGone,
+    NoSpace,
+    PartitionSupervisorError,
+    Refused,
+    TooLarge,
+    Unavailable,
+)
 from partition_workers.etcd.messages import rpc
 from partition_workers.etcd.store import (
     Change,
@@ -137,8 +145,9 @@ def _fill_operation(message: Any, operation: Operation, serializable: bool) -> N
             put.key, put.value, put.lease = raw(key), value, lease
         case Delete(key, prefix):
             _fill_range(message.request_delete_range, key, prefix)
-        case Get(key, prefix):
+        case Get(key, prefix, limit):
             _fill_range(message.request_range, key, prefix)
+            message.request_range.limit = limit
             message.request_range.serializable = serializable
 
 
@@ -187,6 +196,10 @@ def translate(error: grpc.RpcError, method: str, endpoint: str, revision: int = 
         return LeaseGone(f"etcd at {endpoint} does not know the lease named in {method}")
     if code is grpc.StatusCode.OUT_OF_RANGE and "compacted" in words:
         return Compacted(revision)
+    if code is grpc.StatusCode.OUT_OF_RANGE and method == "Range" and "future revision" in words:
+        return Unavailable(f"etcd at {endpoint} has not heard of revision {revision} yet")
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and method == "Range" and "larger than max" in words:
+        return TooLarge(f"etcd at {endpoint}, or something on the way to it, does not send so much: {details}")
     if code is grpc.StatusCode.UNAUTHENTICATED or is_stale_token(words):
         return StaleToken(_refusal(endpoint, method, details))
     if "authentication is not enabled" in words:
