@@ -170,6 +170,10 @@ class FakeHost(FakeWorkers):
         self.put(Put(self.keys.standby(partition, made.worker), made.encode(), lease))
         return Elsewhere(made)
 
+    def fall_silent(self, elsewhere: Elsewhere) -> None:
+        """Nobody has renewed its lease for a while, though it has not ended yet."""
+        self.store.age(elsewhere.standby.lease_id, 2 * self.config.lease_ttl)
+
     def owner_on(self, host: str, partition: Partition) -> Elsewhere:
         there = self.standby_on(host, partition)
         assert PartitionLock(self.store, self.keys, partition, there.standby, lambda: False).acquire()

@@ -26,6 +26,7 @@ from partition_workers.lifecycle import Lifecycle, LifecycleEvent
 from partition_workers.model import Partition
 from partition_workers.owner import Owner
 from partition_workers.ownership import transactions
+from partition_workers.ownership.loaded import Loaded
 from partition_workers.ownership.lock import PartitionLock
 from partition_workers.protocol import Leave, Order, Report, WorkerSettings
 from partition_workers.supervisor_pipe import SupervisorPipe
@@ -100,7 +101,7 @@ class Stage:
         state["sum"] = state.get("sum", 0) * 3 + record.offset()
         self.on_record(record.offset())
 
-    def acquire(self, me: Standby | None = None) -> transactions.Loaded:
+    def acquire(self, me: Standby | None = None) -> Loaded:
         me = me or self.standby("me")
         loaded = PartitionLock(self.store, KEYS, P, me, lambda: False).acquire()
         assert loaded is not None

@@ -20,8 +20,8 @@ from partition_workers.layout.documents import Cause, History, Lock, Standby, St
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
 from partition_workers.ownership import transactions
+from partition_workers.ownership.loaded import Loaded
 from partition_workers.ownership.lock import PartitionLock
-from partition_workers.ownership.transactions import Loaded
 from partition_workers.protocol import (
     AnsweredPing,
     AnswerPing,

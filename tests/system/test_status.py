@@ -100,11 +100,13 @@ def test_the_json_has_exactly_the_public_fields(group: Group) -> None:
     first = shown["partitions"][0]
     assert list(first) == [
         "topic", "partition", "owner", "token", "offset", "end_offset", "lag", "standbys", "state", "reason", "since",
+        "state_keys", "state_bytes",
     ]  # fmt: skip
     assert first["owner"] == {"host": "host-a", "pid": PID, "worker": "worker"}
     assert first["standbys"] == [{"host": "host-b", "pid": 202, "worker": "host-b"}]
     assert (first["offset"], first["end_offset"], first["lag"], first["state"]) == (0, 0, 0, "owned")
     assert first["token"] > 0
+    assert first["state_bytes"] is first["state_keys"] is None, "only of a state that is large"
     assert shown["partitions"][1]["offset"] is None
     assert list(shown["hosts"][0]) == ["host", "pid", "workers", "version", "started", "draining"]
 

@@ -13,6 +13,7 @@ from partition_supervisor.processes.child_state import (
     LATE,
     OWNING,
     READY,
+    STARTS_NO_RECORD,
     TRANSITIONS,
     ChildEvent,
     ChildState,
@@ -23,8 +24,9 @@ from partition_workers.errors import Bug
 #: What a worker may report next, by what it reported last: its pipe keeps the order.
 REPORTS: dict[ChildEvent | None, tuple[ChildEvent, ...]] = {
     None: (ChildEvent.BECAME_READY,),
-    ChildEvent.BECAME_READY: (ChildEvent.MISSED_LOCK, ChildEvent.TOOK_LOCK),
-    ChildEvent.MISSED_LOCK: (ChildEvent.MISSED_LOCK, ChildEvent.TOOK_LOCK),
+    ChildEvent.BECAME_READY: (ChildEvent.MISSED_LOCK, ChildEvent.TOOK_LOCK, ChildEvent.LOADS_STATE),
+    ChildEvent.MISSED_LOCK: (ChildEvent.MISSED_LOCK, ChildEvent.TOOK_LOCK, ChildEvent.LOADS_STATE),
+    ChildEvent.LOADS_STATE: (ChildEvent.TOOK_LOCK,),
     ChildEvent.TOOK_LOCK: (ChildEvent.SUSPENDED,),
     ChildEvent.SUSPENDED: (ChildEvent.RESUMED,),
     ChildEvent.RESUMED: (ChildEvent.SUSPENDED,),
@@ -51,7 +53,7 @@ def test_every_state_has_a_row_and_is_reachable_and_every_event_is_used() -> Non
     assert {event for row in TRANSITIONS.values() for event in row} == set(ChildEvent)
 
 
-@given(st.lists(st.one_of(st.sampled_from(ORDERS), st.integers(0, 1)), max_size=12))
+@given(st.lists(st.one_of(st.sampled_from(ORDERS), st.integers(0, 2)), max_size=12))
 def test_however_orders_and_reports_cross_the_table_knows_what_it_means(history: list[ChildEvent | int]) -> None:
     """Orders at any time, between reports in the order of a worker's life: none of it is a bug."""
     state, last, told, took = ChildState.STARTING, None, False, False
@@ -61,10 +63,11 @@ def test_however_orders_and_reports_cross_the_table_knows_what_it_means(history:
             last = event
         state = advance(state, event)
         told |= event is ChildEvent.TOLD_TO_LEAVE
-        took |= event is ChildEvent.TOOK_LOCK
+        took |= event in (ChildEvent.TOOK_LOCK, ChildEvent.LOADS_STATE)
         assert (state in GOING) == told
         assert (state in OWNING) == took
         assert (state in LATE) == (last is ChildEvent.SUSPENDED)
+        assert (state in STARTS_NO_RECORD) == (last in (ChildEvent.SUSPENDED, ChildEvent.LOADS_STATE))
         assert state not in READY or not (told or took)
 
 

@@ -19,18 +19,20 @@ from partition_workers.layout.documents import (
     Host,
     Lock,
     Parked,
+    Size,
     Standby,
     StoredOffset,
     milliseconds,
     now,
 )
 
-KINDS: list[type[Document]] = [Standby, Lock, StoredOffset, Attempt, Parked, Host, History]
+KINDS: list[type[Document]] = [Standby, Lock, StoredOffset, Attempt, Parked, Host, History, Size]
 SAMPLES: list[Document] = [
     Standby("w", "h", 1, "5eed0001", now()),
     Lock("w", "h", 1, "5eed0001", Cause.TAKEN_OVER, now(), now()),
     StoredOffset(7, 17, 3, "id", now()),
     Attempt(7, 2, ["a", "b"]),
+    Size(70_000, 9_000_000, now()),
     Parked(7, "it said: \"no\" \n 'ä'", "h", now()),
     Host(4, "0.1", 1, "127.0.0.1:1", now(), draining=True),
     History(17, "w", "h", 1, Cause.HANDED_OVER, now(), 7, gap={"lock_taken": 1.5}).closed(Ending.DIED, 9, "why"),

@@ -11,7 +11,7 @@ import pytest
 from partition_supervisor.admin.group_view import GroupView, decode, draw
 from partition_supervisor.listing import Snapshot
 from partition_workers.etcd.store import KeyValue
-from partition_workers.layout.documents import Document, Host, Lock, Parked, Standby, StoredOffset
+from partition_workers.layout.documents import Document, Host, Lock, Parked, Size, Standby, StoredOffset
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
 
@@ -45,6 +45,7 @@ def test_an_owned_partition_has_every_field() -> None:
     drawn = picture(
         key_value(KEYS.lock(E0), LOCK),
         key_value(KEYS.offset(E0), OFFSET),
+        key_value(KEYS.size(E0), Size(70_000, 9_000_000, "2030-01-01T00:00:00.000000Z")),
         key_value(KEYS.standby(E0, "worker-2"), standby("worker-2")),
         key_value(KEYS.host("host-a"), HOST),
         ends={E0: 10},
@@ -64,6 +65,8 @@ def test_an_owned_partition_has_every_field() -> None:
                 "state": "owned",
                 "reason": None,
                 "since": "2030-01-01T00:00:00.000000Z",
+                "state_keys": 70_000,
+                "state_bytes": 9_000_000,
             }
         ],
         "hosts": [

@@ -14,8 +14,10 @@ from partition_workers.model import Partition
 from partition_workers.protocol import (
     AnswerPing,
     GotStuck,
+    LoadsState,
     RenewedLease,
     Suspended,
+    TookLock,
 )
 from tests.fakes.children import FakeChild
 from tests.fakes.host import FakeHost, MakeHost, owned_elsewhere, running
@@ -61,6 +63,26 @@ def test_an_owner_that_says_that_it_is_suspended_lives(make_host: MakeHost) -> N
     host.report(child, Suspended())
     host.advance(host.config.lease_ttl * 10)
     assert not child.signals
+
+
+def test_a_worker_that_loads_its_state_is_not_ended_for_being_late(make_host: MakeHost) -> None:
+    """It handles nothing yet, and a way that is slow for its state is slow for its lease as well."""
+    host = make_host()
+    host.freeze(*host.open().children.living)
+    (child,) = host.children.living
+    host.warm_up(child)
+    host.settle()
+    assert host.keeper.is_renewed(child.settings.lease)
+    host.report(child, LoadsState(99, 1))
+    renew(host, child)
+    assert (child.token, child.deaths, child.is_ready) == (99, 1, False)
+    assert not host.keeper.is_renewed(child.settings.lease), "it does so itself"
+    host.advance(3 * host.config.lease_ttl)
+    assert not child.signals
+    host.report(child, TookLock(99, 0, 1))
+    host.settle()
+    host.advance(0.5)
+    assert child.killed
 
 
 def test_a_host_that_was_frozen_kills_nobody_whose_renewals_wait_in_the_pipe(make_host: MakeHost) -> None:

@@ -15,6 +15,8 @@ from partition_workers.protocol import (
     BecomeOwner,
     Compete,
     Leave,
+    LoadsState,
+    TookLock,
 )
 from tests.fakes.children import FakeChild
 from tests.fakes.host import MakeHost, owned_elsewhere, running
@@ -128,3 +130,43 @@ def test_while_a_partition_is_parked_workers_do_not_come_and_go(make_host: MakeH
     assert len(host.children.started) == started
     assert len(host.children.living) == places
     assert host.owner(P)
+
+
+@pytest.mark.parametrize("first", ["it says that it loads", "it is parked"])
+def test_a_worker_that_loads_its_state_can_be_told_to_leave(make_host: MakeHost, first: str) -> None:
+    """As an owner can, once, and it is one until it ends: whoever it hands over to is asked about its deaths."""
+    host = running(owned_elsewhere(make_host()))
+    child = host.standby(P)
+    host.freeze(child)
+    token = host.put(Put(host.keys.lock(P), lock_for(child), child.settings.lease))
+    host.settle()
+    if first == "it is parked":
+        host.park(P)
+        host.settle()
+        assert not child.orders(Leave), "it may yet miss the lock"
+    host.report(child, LoadsState(token, 2))
+    host.settle()
+    if first != "it is parked":
+        assert not child.orders(Leave)
+        host.park(P)
+        host.settle()
+    assert [order.successors for order in child.orders(Leave)] == [()]
+    assert (child.is_owner, child.is_leaving, child.token, child.deaths) == (True, True, token, 2)
+    assert not child.orders(Compete)
+    host.report(child, TookLock(token, 0, 2))
+    host.settle()
+    assert len(child.orders(Leave)) == 1
+    assert child.is_owner
+
+
+def test_whoever_named_a_worker_that_loads_does_not_name_it_again(make_host: MakeHost) -> None:
+    """It is told of its lock once, however often etcd shows it."""
+    host = running(owned_elsewhere(make_host()))
+    child = host.standby(P)
+    host.freeze(child)
+    token = host.put(Put(host.keys.lock(P), lock_for(child), child.settings.lease))
+    host.settle()
+    host.report(child, LoadsState(token, 0))
+    host.inbox.post(ClusterListed(host.look()))
+    host.settle()
+    assert len(child.orders(BecomeOwner)) == 1

@@ -159,6 +159,7 @@ def test_a_successor_is_checked_again_when_checking_failed(make_host: MakeHost) 
     assert (host.lock_of(P) or ("",))[0] == named.worker
     host.warm_up_all()
     host.advance(0.1)
+    host.fall_silent(named)
     host.background.errors = [ValueError("nobody expected this")]
     host.advance(CONFIRM_WITHIN)
     assert not host.background.errors

@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 
 from partition_supervisor.cluster import takeover
-from partition_supervisor.cluster.takeover import PATIENCE, Death, Named
+from partition_supervisor.cluster.takeover import PATIENCE, Death, Named, Waiting
 from partition_workers import retry
 from partition_workers.errors import Refused
 from partition_workers.etcd.store import Put, Txn
@@ -21,6 +21,8 @@ from tests.fakes.etcd import FakeEtcd
 KEYS = Keys.of("/partition-supervisor/", "tests")
 P = Partition("events", 3)
 DEATH = Death("dead", now(), 2)
+#: Seconds without a renewal that say that a standby is dead.
+LATE = 2.5
 
 
 class Stage:
@@ -41,8 +43,10 @@ class Stage:
     def take_over(self, *standbys: Standby, token: int | None = None, patience: float = PATIENCE) -> Named | None:
         return takeover.take_over(self.store, KEYS, P, DEATH, standbys, token, patience)
 
-    def pass_on(self, named: Named, *standbys: Standby) -> Named | None:
-        return takeover.pass_on(self.store, KEYS, P, named, standbys, DEATH)
+    def pass_on(self, named: Named, *standbys: Standby, renewed_ago: float = 60.0) -> Named | Waiting | None:
+        """`renewed_ago`: seconds since the last renewal of the lease of who was named."""
+        self.store.age(named.standby.lease_id, renewed_ago)
+        return takeover.pass_on(self.store, KEYS, P, named, standbys, DEATH, LATE)
 
     def held(self) -> tuple[str, int] | None:
         found = self.store.get(KEYS.lock(P))
@@ -152,7 +156,7 @@ class TestPassOn:
         named = stage.take_over(stage.standby("silent"))
         assert named is not None
         following = stage.pass_on(named, stage.standby("gone", alive=False), stage.standby("next"))
-        assert following is not None
+        assert isinstance(following, Named)
         assert stage.held() == ("next", following.token)
         assert following.token > named.token
 
@@ -172,7 +176,7 @@ class TestPassOn:
         named = stage.take_over(stage.standby("silent"))
         assert named is not None
         first = stage.pass_on(named, stage.standby("next"))
-        assert first is not None
+        assert isinstance(first, Named)
         assert stage.pass_on(named, stage.standby("another")) is None
         assert stage.held() == ("next", first.token)
 
@@ -181,7 +185,7 @@ class TestPassOn:
         """If it had landed, whoever has the lock then learns of it from its own supervisor."""
         named = stage.take_over(stage.standby("silent"))
         assert named is not None
-        stage.store.fail_next(applied=applied)
+        stage.store.fail_next(applied=applied, after=1)
         told = stage.pass_on(named, stage.standby("next"))
         assert (told is None) == applied
         held = stage.held()
@@ -192,7 +196,25 @@ class TestPassOn:
         """Better a slow successor than none."""
         named = stage.take_over(stage.standby("silent"))
         assert named is not None
-        assert stage.pass_on(named) is None
+        assert stage.pass_on(named) == Waiting()
+        assert stage.pass_on(named, stage.standby("gone", alive=False)) == Waiting()
+        assert stage.held() == ("silent", named.token)
+
+    @pytest.mark.parametrize("age", [0.0, 1.7, 2.4])
+    def test_a_successor_whose_lease_is_being_renewed_stays(self, stage: Stage, age: float) -> None:
+        """It is alive, and slow: on a machine or a way that is slow, the next one would be as slow."""
+        named = stage.take_over(stage.standby("slow"))
+        assert named is not None
+        assert stage.pass_on(named, stage.standby("next"), renewed_ago=age) == Waiting()
+        assert stage.held() == ("slow", named.token)
+        assert stage.pass_on(named, stage.standby("next"), renewed_ago=4.6) != Waiting()
+
+    def test_an_etcd_that_does_not_answer_is_asked_again_later(self, stage: Stage) -> None:
+        """Nothing is known then, so nothing is done."""
+        named = stage.take_over(stage.standby("silent"))
+        assert named is not None
+        stage.store.fail_next(applied=False)
+        assert stage.pass_on(named, stage.standby("next")) == Waiting()
         assert stage.held() == ("silent", named.token)
 
 

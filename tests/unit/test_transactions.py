@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from partition_workers.etcd.store import Compare, Delete, Get, Put, Target, Txn
-from partition_workers.layout.documents import Attempt, Cause, History, Lock, Parked, Standby, StoredOffset, now
+from partition_workers.layout.documents import Attempt, Cause, History, Lock, Parked, Size, Standby, StoredOffset, now
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
 from partition_workers.ownership import transactions
+from partition_workers.ownership.loaded import Loaded, acquired, confirmed
 from partition_workers.ownership.transactions import MAX_STATE_KEYS, Verdict
 from tests.fakes.etcd import MAX_OPERATIONS, FakeEtcd
 
@@ -28,10 +29,14 @@ def offset(number: int, token: int, sequence: int) -> StoredOffset:
     return StoredOffset(number, token, sequence, "topic-id", now())
 
 
-def acquire(store: FakeEtcd, who: Standby) -> transactions.Loaded:
+def acquire(store: FakeEtcd, who: Standby) -> Loaded:
     result = store.transact(transactions.acquire(KEYS, P, Lock.naming(who, Cause.ACQUIRED)))
     assert result.succeeded
-    return transactions.loaded(KEYS, P, result)
+    return acquired(KEYS, P, result)
+
+
+def confirm(store: FakeEtcd, token: int, whole: bool = True) -> Loaded | None:
+    return confirmed(KEYS, P, token, store.transact(transactions.confirm(KEYS, P, token, whole=whole)))
 
 
 class TestLoaded:
@@ -41,12 +46,14 @@ class TestLoaded:
         me = standby(store, "me")
         loaded = acquire(store, me)
         assert (loaded.offset, loaded.offset_revision, loaded.state, loaded.attempt) == (None, 0, {}, None)
+        assert (loaded.revision, loaded.complete) == (loaded.token, False)
         lock = store.get(KEYS.lock(P))
         assert lock is not None
         assert (loaded.token, loaded.lock.worker, lock.lease) == (lock.mod_revision, "me", me.lease_id)
 
-    def test_everything_that_an_owner_needs_is_in_one_answer(self) -> None:
-        """Offset, state under the handler's own keys, and the attempt come with the lock, and with a confirmation."""
+    @pytest.mark.parametrize("whole", [True, False])
+    def test_everything_that_an_owner_needs_is_in_one_answer(self, whole: bool) -> None:
+        """Offset and attempt come with the lock, and with a confirmation; that has the state too, if asked for."""
         store = FakeEtcd()
         stored = StoredOffset(7, 1, 2, "topic-id", now())
         attempt = Attempt(7, 1, ["a"])
@@ -57,14 +64,36 @@ class TestLoaded:
             Txn((), (Put(KEYS.offset(P), stored.encode()), Put(KEYS.attempt(P), attempt.encode()), neighbour, *puts))
         )
         me = standby(store, "me")
-        for loaded in (
-            acquire(store, me),
-            transactions.loaded(KEYS, P, store.transact(transactions.confirm(KEYS, P, token_of(store)))),
-        ):
-            assert (loaded.offset, loaded.state, loaded.attempt) == (stored, state, attempt)
+        for loaded, complete in ((acquire(store, me), False), (confirm(store, token_of(store), whole), whole)):
+            assert loaded is not None
+            assert (loaded.offset, loaded.attempt, loaded.size) == (stored, attempt, None)
+            assert (loaded.state, loaded.complete) == (state if complete else {}, complete)
             found = store.get(KEYS.offset(P))
             assert found is not None
             assert (loaded.offset_revision, loaded.token) == (found.mod_revision, token_of(store))
+
+    def test_of_a_state_that_is_noted_to_be_large_nothing_is_in_it(self) -> None:
+        """All the rest is, and the note."""
+        store = FakeEtcd()
+        me = standby(store, "me")
+        token = acquire(store, me).token
+        size = Size(3, 5_000_000, now())
+        store.transact(Txn((), (Put(KEYS.size(P), size.encode()), Put(f"{KEYS.state(P)}a", b"1"))))
+        loaded = confirm(store, token)
+        assert loaded is not None
+        assert (loaded.token, loaded.lock.worker, loaded.size) == (token, "me", size)
+        assert (loaded.state, loaded.complete, loaded.revision) == ({}, False, store.revision)
+
+    def test_of_more_keys_than_fit_the_first_are_in_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """And that there may be more, even where there is not."""
+        monkeypatch.setattr(transactions, "WHOLE", 3)
+        store = FakeEtcd()
+        token = acquire(store, standby(store, "me")).token
+        for number, complete in enumerate((True, True, False, False), 1):
+            store.transact(Txn((), (Put(f"{KEYS.state(P)}{number}", b"1"),)))
+            loaded = confirm(store, token)
+            assert loaded is not None
+            assert (list(loaded.state), loaded.complete) == (list("123"[:number]), complete)
 
 
 def token_of(store: FakeEtcd) -> int:
@@ -146,16 +175,25 @@ class TestShape:
             transactions.take_over(KEYS, P, 17, None),
             transactions.pass_on(KEYS, P, 17, lock),
             transactions.still_mine(KEYS, P, 17),
+            transactions.enter_before_loading(KEYS, P, history(17, me)),
+            transactions.leave_unread(KEYS, P, history(17, me), lock),
         ):
             assert mine in txn.compare
             assert Get(KEYS.lock(P)) in txn.failure
 
+    @pytest.mark.parametrize("whole", [True, False])
     @pytest.mark.parametrize("serializable", [True, False])
-    def test_a_confirmation_writes_nothing(self, serializable: bool) -> None:
+    def test_a_confirmation_writes_nothing(self, serializable: bool, whole: bool) -> None:
         """So any member can answer it, with what it knows or with what all know."""
-        txn = transactions.confirm(KEYS, P, 17, serializable)
+        txn = transactions.confirm(KEYS, P, 17, serializable, whole)
         assert txn.serializable == serializable
         assert all(isinstance(each, Get) for each in (*txn.success, *txn.failure))
+
+    def test_nothing_that_writes_reads_a_state(self) -> None:
+        """Every member would read all of it before it does anything else."""
+        lock = Lock.naming(Standby("me", "here", 1, "1", now()), Cause.ACQUIRED)
+        acquire = transactions.acquire(KEYS, P, lock)
+        assert not [each for each in (*acquire.success, *acquire.failure) if isinstance(each, Get) and each.prefix]
 
     def test_nothing_that_writes_is_answered_by_one_member_alone(self) -> None:
         """etcd would take no notice; whoever reads the transaction might."""

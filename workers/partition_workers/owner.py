@@ -20,7 +20,8 @@ from partition_workers.lease_watchdog import LeaseWatchdog
 from partition_workers.lifecycle import Lifecycle, LifecycleEvent, LifecycleState
 from partition_workers.ownership import transactions
 from partition_workers.ownership.history import OwnHistory
-from partition_workers.ownership.transactions import Loaded
+from partition_workers.ownership.loaded import Loaded
+from partition_workers.ownership.state_size import StateSize
 from partition_workers.poison import PoisonGuard
 from partition_workers.protocol import (
     HandedOver,
@@ -68,7 +69,7 @@ class Owner:
     ) -> None:
         self._settings, self._keys, self._partition = settings, settings.keys, settings.partition
         self._me, self._token, self._lock, self._stored = me, loaded.token, loaded.lock, loaded.offset
-        self._deaths = max(loaded.lock.deaths, loaded.offset.deaths if loaded.offset else 0)
+        self._deaths = loaded.deaths
         self._store, self._reader, self._handler = store, reader, handler
         self._lease, self._pipe, self._interrupt, self._lifecycle = lease, pipe, interrupt, lifecycle
         self._clock = clock
@@ -83,8 +84,10 @@ class Owner:
         self._commits.on_found = self._tidy_history
         begun = History(self._token, me.worker, me.host, me.pid, loaded.lock.cause, loaded.lock.since, offset)
         self._history = OwnHistory(self._keys, self._partition, begun)
+        state = State(loaded.state)
+        self._size = StateSize(self._partition, self._keys.size(self._partition), loaded.size, state.size)
         self._loop = RecordLoop(
-            reader, handler, State(loaded.state), self._commits, interrupt, offset,
+            reader, handler, state, self._commits, interrupt, offset,
             settings.commit_interval, settings.max_retries,
             ErrorPolicy(settings.on_error, settings.dlq_topic, settings.kafka),
             PoisonGuard(offset, self._deaths, loaded.attempt, settings.max_deaths),
@@ -193,6 +196,8 @@ class Owner:
         got_on = self._commits.committed != self._history.record.from_offset or self._loop.has_been_idle
         if got_on and self._commits.committed != offset:
             self._reported = self._clock(), self._commits.committed
+            if note := self._size.look():
+                self._commits.attach(*note)
             self._pipe.tell(MadeProgress(self._commits.committed, self._loop.handled))
 
     def _note_first_record(self) -> None:

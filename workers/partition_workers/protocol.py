@@ -108,6 +108,17 @@ class TookLock:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadsState:
+    """The lock is its own under `token`, and it renews its lease itself; it reads a large state, then TookLock.
+
+    No record is handled yet, so nothing of it has to be ended when it is late with its lease.
+    """
+
+    token: Token
+    deaths: int
+
+
+@dataclass(frozen=True, slots=True)
 class MissedLock:
     """Somebody else was faster; still a standby."""
 
@@ -147,11 +158,11 @@ class MadeProgress:
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
-    """`successor` has the lock under `token`, if it is alive, and goes on at `offset`."""
+    """`successor` has the lock under `token`, if it is alive, and goes on at `offset` (None: not known)."""
 
     successor: Standby
     token: Token
-    offset: Offset
+    offset: Offset | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +198,7 @@ Report = (
     BecameReady
     | AnsweredPing
     | TookLock
+    | LoadsState
     | MissedLock
     | RenewedLease
     | Suspended

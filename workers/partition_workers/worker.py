@@ -16,13 +16,23 @@ from partition_workers.etcd.store import Put, Store, Txn
 from partition_workers.handler import Handler
 from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.kafka.reader import Reader
-from partition_workers.layout.documents import Standby, now
+from partition_workers.layout.documents import Cause, Ending, History, Lock, Standby, now
 from partition_workers.lease_watchdog import LeaseWatchdog
 from partition_workers.lifecycle import Lifecycle, LifecycleEvent
 from partition_workers.owner import Owner
+from partition_workers.ownership.loaded import Loaded
 from partition_workers.ownership.lock import PartitionLock
-from partition_workers.ownership.transactions import Loaded
-from partition_workers.protocol import BecameReady, BecomeOwner, Compete, GaveUp, Leave, MissedLock, WorkerSettings
+from partition_workers.protocol import (
+    BecameReady,
+    BecomeOwner,
+    Compete,
+    GaveUp,
+    HandedOver,
+    Leave,
+    LoadsState,
+    MissedLock,
+    WorkerSettings,
+)
 from partition_workers.retry import delays, until_answered
 from partition_workers.supervisor_pipe import SupervisorPipe
 
@@ -61,15 +71,10 @@ class Worker:
         """From the cradle to the grave. The exit code says why it ended."""
         try:
             self._warm_up()
-            taken_at, loaded = self._stand_by()
-            if loaded is None:
+            owner = self._become_owner()
+            if owner is None:
                 self._lifecycle.advance(LifecycleEvent.LEFT)
                 return ExitCode.OK
-            owner = Owner(
-                self._settings, self._me, loaded, taken_at, self._store, self._reader, self._handler,
-                self._lease, self._pipe, self._interrupt, self._lifecycle, self._clock,
-            )  # fmt: skip
-            del loaded  # with the state as it was: it may be large, and the owner has its own
             return owner.work()
         except (Lost, LeaseGone) as error:
             self._lifecycle.advance(LifecycleEvent.LOCK_LOST)
@@ -114,6 +119,53 @@ class Worker:
         """Nobody is left to do it for us, and until it ran out we would be taken for a standby."""
         with contextlib.suppress(Retry, LeaseGone):
             self._store.revoke(self._settings.lease)
+
+    def _become_owner(self) -> Owner | None:
+        """None: told to leave. Nothing else holds on to the state that was read, of which each value will change."""
+        taken_at, loaded = self._stand_by()
+        if loaded is not None and not loaded.complete:
+            loaded = self._load(loaded)
+        if loaded is None:
+            return None
+        return Owner(
+            self._settings, self._me, loaded, taken_at, self._store, self._reader, self._handler,
+            self._lease, self._pipe, self._interrupt, self._lifecycle, self._clock,
+        )  # fmt: skip
+
+    def _load(self, loaded: Loaded) -> Loaded | None:
+        """A large state takes its time. First everybody is told that somebody is here, and the lease is renewed by
+        ourselves. None: told to leave meanwhile."""
+        self._lifecycle.advance(LifecycleEvent.STATE_IS_LARGE, loaded.token)
+        self._lease.start()
+        self._pipe.tell(LoadsState(loaded.token, loaded.deaths))
+        lock, offset = loaded.lock, loaded.offset.offset if loaded.offset else None
+        begun = History(loaded.token, lock.worker, lock.host, lock.pid, lock.cause, lock.since, offset)
+        self._lock.enter(begun)
+        leave: list[Leave] = []
+
+        def is_told_to_leave() -> bool:
+            order = self._pipe.next_order(0)
+            if isinstance(order, Leave):
+                leave.append(order)
+            return bool(leave)
+
+        read = self._lock.read_rest(loaded, is_told_to_leave)
+        self._interrupt.set()  # whatever came meanwhile is looked at before the first record
+        if read.complete:
+            return read
+        self._leave_unread(leave[0].successors, begun)
+        return None
+
+    def _leave_unread(self, successors: tuple[Standby, ...], begun: History) -> None:
+        self._lifecycle.advance(LifecycleEvent.TOLD_TO_LEAVE)
+        for successor in successors:
+            named = Lock.naming(successor, Cause.HANDED_OVER, offset=begun.from_offset)
+            with contextlib.suppress(LeaseGone):
+                token = self._lock.leave_unread(begun.closed(Ending.HANDED_OVER, begun.from_offset), named)
+                if token is not None:
+                    self._pipe.tell(HandedOver(successor, token, begun.from_offset))
+                return
+        self._lock.leave_unread(begun.closed(Ending.STOPPED, begun.from_offset), None)
 
     def _stand_by(self) -> tuple[str, Loaded | None]:
         """Wait for the lock, and say when it came; None: told to leave."""

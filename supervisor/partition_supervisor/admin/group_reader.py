@@ -19,7 +19,7 @@ KAFKA_PATIENCE, KAFKA_PATIENCE_AGAIN = 3.0, 0.5
 
 def everything(keys: Keys) -> Txn:
     """One linearizable reading of all that a picture needs."""
-    return Txn((), (*read_all(keys).success, Get(keys.offsets, prefix=True)))
+    return Txn((), (*read_all(keys).success, Get(keys.offsets, prefix=True), Get(keys.sizes, prefix=True)))
 
 
 class GroupReader:

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.listing import Snapshot
 from partition_workers.etcd.store import KeyValue
-from partition_workers.layout.documents import Host, Lock, Parked, Standby, StoredOffset
+from partition_workers.layout.documents import Document, Host, Lock, Parked, Size, Standby, StoredOffset
 from partition_workers.layout.keys import Keys
 from partition_workers.model import JSON, Partition, Token
+
+AnyDocument = TypeVar("AnyDocument", bound=Document)
 
 SCHEMA_VERSION = 1
 
@@ -57,6 +60,7 @@ class PartitionView:
     standbys: tuple[Worker, ...] = ()
     reason: str | None = None
     since: str | None = None
+    size: Size | None = None
 
     @property
     def lag(self) -> int | None:
@@ -78,6 +82,8 @@ class PartitionView:
             "state": self.state.value,
             "reason": self.reason,
             "since": self.since,
+            "state_keys": self.size.keys if self.size else None,
+            "state_bytes": self.size.bytes if self.size else None,
         }
 
 
@@ -137,6 +143,7 @@ class Documents:
 
     cluster: ClusterState
     offsets: Mapping[Partition, StoredOffset]
+    sizes: Mapping[Partition, Size]
 
     @property
     def partitions(self) -> frozenset[Partition]:
@@ -149,7 +156,11 @@ def decode(keys: Keys, snapshot: Snapshot) -> Documents:
     """Read the keys of a group; those that are not ours are passed over."""
     cluster = ClusterState(keys)
     cluster.list_anew(snapshot)
-    return Documents(cluster, dict(_offsets(keys, snapshot.items)))
+    return Documents(
+        cluster,
+        dict(_documents(keys, snapshot.items, keys.offsets, StoredOffset)),
+        dict(_documents(keys, snapshot.items, keys.sizes, Size)),
+    )
 
 
 def draw(documents: Documents, ends: Mapping[Partition, int]) -> GroupView:
@@ -180,6 +191,7 @@ def _partition(documents: Documents, partition: Partition, end: int | None) -> P
         standbys=standbys,
         reason=_reason(state, parked, partition, cluster.hosts, bool(standbys)),
         since=parked.at if parked else held.lock.since if held else None,
+        size=documents.sizes.get(partition),
     )
 
 
@@ -195,10 +207,12 @@ def _reason(
     return "; ".join(resting) or ("no worker stands by" if hosts else "no supervisor is running")
 
 
-def _offsets(keys: Keys, items: Iterable[KeyValue]) -> Iterable[tuple[Partition, StoredOffset]]:
+def _documents(
+    keys: Keys, items: Iterable[KeyValue], prefix: str, kind: type[AnyDocument]
+) -> Iterable[tuple[Partition, AnyDocument]]:
     for item in items:
-        if item.key.startswith(keys.offsets):
+        if item.key.startswith(prefix):
             try:
-                yield keys.partition_of(item.key), StoredOffset.decode(item.value)
+                yield keys.partition_of(item.key), kind.decode(item.value)
             except (ValueError, IndexError):
                 continue  # not ours

@@ -153,7 +153,9 @@ def reset_transaction(keys: Keys, step: Step, new: StoredOffset, drop_state: boo
     """Set it if nobody owns the partition and its offset is what was seen; else show why not."""
     partition = step.partition
     lock, offset = keys.lock(partition), keys.offset(partition)
-    also: tuple[Operation, ...] = (Delete(keys.state(partition), prefix=True),) if drop_state else ()
+    also: tuple[Operation, ...] = (
+        (Delete(keys.state(partition), prefix=True), Delete(keys.size(partition))) if drop_state else ()
+    )
     return Txn(
         (
             Compare(lock, Target.VERSION, 0),

@@ -38,6 +38,11 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """The successor has given no sign of life, and nobody else could be named yet: look again later."""
+
+
+@dataclass(frozen=True, slots=True)
 class Death:
     """A worker's: when it was seen, and the how manieth it was in a row without a commit (see `poison.py`)."""
 
@@ -104,11 +109,22 @@ def pass_on(
     named: Named,
     standbys: Sequence[Standby],
     death: Death | None,
-) -> Named | None:
-    """Impatience: if the successor has committed nothing, name the next one. None: it has, or nobody else is ready.
+    late: float,
+) -> Named | Waiting | None:
+    """Impatience: if the successor has given no sign of life, name the next one. None: it has, or the lock moved on.
 
-    Safe however wrong it is: the worst case is that the slow successor's first transaction is refused.
+    Its lease is a sign of life too: one that was renewed within the last `late` seconds is that of somebody who is
+    slow, and to take the lock from him helps nobody. Safe however wrong it is: the worst case is that the slow
+    successor's first transaction is refused.
     """
+    try:
+        if not store.transact(transactions.has_not_entered(keys, partition, named.token)).succeeded:
+            return None
+        lease = store.time_to_live(named.standby.lease_id)
+    except Retry:
+        return Waiting()
+    if lease.left > 0 and lease.granted - lease.left - 1 <= late:
+        return Waiting()
     for candidate in standbys:
         lock = _successor_lock(candidate, death)
         try:
@@ -117,7 +133,7 @@ def pass_on(
         except (LeaseGone, Retry):
             continue
         return Named(candidate, result.revision) if result.succeeded else None
-    return None
+    return Waiting()
 
 
 def deaths_in_a_row(store: Store, keys: Keys, partition: Partition, token: Token, before: int) -> int:

@@ -13,7 +13,7 @@ from sched import scheduler
 
 from partition_supervisor.cluster import takeover
 from partition_supervisor.cluster.background import BackgroundCalls
-from partition_supervisor.cluster.takeover import Death, Named
+from partition_supervisor.cluster.takeover import Death, Named, Waiting
 from partition_supervisor.cluster_state import ClusterState, Held
 from partition_supervisor.config import Config
 from partition_supervisor.control.lease_monitor import LeaseMonitor
@@ -27,8 +27,11 @@ from partition_workers.model import Partition
 
 log = logging.getLogger(__name__)
 
-#: A successor that has committed nothing after so many seconds may be dead too: name the next.
+#: Seconds after which a successor that has not entered is looked after. Then twice as long, each time, up to T: the
+#: next one named gets the same, or a crowd on a slow machine would take the lock from each other for ever.
 CONFIRM_WITHIN = 0.5
+#: A part of T without a renewal of its lease says that a standby is dead: half a renewal more than it may take.
+LATE = 1 / 2
 #: The successor loads: the dead worker's lease and replacement come so many seconds later.
 REPLACE_AFTER = 0.02
 #: Seconds for etcd to answer about another host's death: if it does not, it may be this host that was cut off.
@@ -138,28 +141,44 @@ class Failover:
 
     # --- the successor
 
-    def announce(self, partition: Partition, named: Named, death: Death | None = None) -> None:
+    def announce(
+        self, partition: Partition, named: Named, death: Death | None = None, patience: float = CONFIRM_WITHIN
+    ) -> None:
         """A successor was named: tell it, if it is ours; and make sure that it is alive."""
         log.info("%s: the lock goes to %s on %s, token %d", partition, named.standby.worker[:8],
                  named.standby.host, named.token)  # fmt: skip
         if child := self._children.get(named.standby.worker):
             self._offers.name(child, named.token, named.offset)
-        self._check_later(partition, named, death, self._lease_ttl)
+        self._check_later(partition, named, death, patience)
 
-    def _check_later(self, partition: Partition, named: Named, death: Death | None, left: float) -> None:
-        self._timers.enter(CONFIRM_WITHIN, 0, lambda: self._check(partition, named, death, left))
+    def _check_later(self, partition: Partition, named: Named, death: Death | None, patience: float) -> None:
+        self._timers.enter(patience, 0, lambda: self._check(partition, named, death, patience))
 
-    def _check(self, partition: Partition, named: Named, death: Death | None, left: float) -> None:
-        """If it has not confirmed, name another. While nobody is ready, or asking fails, ask again; after `left`
-        seconds its lease, if it is dead, has ended by itself."""
+    def _check(self, partition: Partition, named: Named, death: Death | None, patience: float) -> None:
+        """If it has not entered and is dead, name another. Until one of the two is certain, or asking fails, look
+        again; until the lock is seen to have gone on."""
         held = self._cluster.locks.get(partition)
+        if held is not None and held.token > named.token:
+            return
+        longer = min(2 * patience, float(self._lease_ttl))
+        again = partial(self._check_later, partition, named, death, longer)
+
+        def looked(found: Named | Waiting | None) -> None:
+            match found:
+                case Named():
+                    self.announce(partition, found, death, longer)
+                case Waiting():
+                    again()
+
+        child = self._children.get(named.standby.worker)
+        if child is not None and child.answers:
+            if not child.is_owner:
+                again()  # it is alive, as we know better than anybody
+            return
         others = self._successors.of(partition, named.standby.worker)
-        again = partial(self._check_later, partition, named, death, left - CONFIRM_WITHIN)
-        if others:
-            self._background.run(
-                lambda: takeover.pass_on(self._store, self._keys, partition, named, others, death),
-                lambda next_one: self.announce(partition, next_one, death) if next_one else None,
-                failed=again if left > 0 else lambda: None,
-            )
-        elif left > 0 and held is not None and held.token <= named.token:
-            again()
+        late = LATE * self._lease_ttl if child is None else 0.0
+        self._background.run(
+            lambda: takeover.pass_on(self._store, self._keys, partition, named, others, death, late),
+            looked,
+            failed=again,
+        )

@@ -25,6 +25,7 @@ from partition_workers.protocol import (
     GotStuck,
     HandedOver,
     IsEnding,
+    LoadsState,
     MadeProgress,
     MissedLock,
     RenewedLease,
@@ -74,6 +75,11 @@ class Reports:
             case TookLock(token, offset, deaths):
                 child.advance(ChildEvent.TOOK_LOCK)
                 child.token, child.offset, child.deaths = token, offset, deaths
+                self._lease_monitor.end(child)
+                self._dirty.mark_locks(child.partition)
+            case LoadsState(token, deaths):
+                child.advance(ChildEvent.LOADS_STATE)
+                child.token, child.deaths = token, deaths
                 self._lease_monitor.end(child)
                 self._dirty.mark_locks(child.partition)
             case MissedLock():

@@ -13,7 +13,9 @@
          │                                   took lock                  ^           resumed
          └──────────────────────────────────────────────────────────────┘
 
-A standby that competes for a free lock goes from STANDBY to OWNER directly. How a worker ends is no state: its exit
+A standby that competes for a free lock goes from STANDBY to OWNER directly. One that has the lock and reads a large
+state first says so: it is LOADING on the way to OWNER, and LOADING_TO_LEAVE, whichever of the two came first, on the
+way to HANDING_OVER, where it gets only if it was told after its last page. How a worker ends is no state: its exit
 may come in each of them, and the state that it ended in says what its end means.
 
 Two things happen at once here. A worker's reports come through its pipe, in the order of its life
@@ -35,9 +37,11 @@ class ChildState(StrEnum):
     STARTING = "starting"
     STANDBY = "standby"
     NAMED = "named"
+    LOADING = "loading its state"
     OWNER = "owner"
     SUSPENDED = "suspended"
     LEAVING = "leaving"
+    LOADING_TO_LEAVE = "loading its state, and told to leave"
     HANDING_OVER = "handing over"
     HANDING_OVER_LATE = "handing over, late with its lease"
 
@@ -46,6 +50,7 @@ class ChildEvent(StrEnum):
     BECAME_READY = "became ready"
     NAMED = "named in the lock"
     MISSED_LOCK = "missed the lock"
+    LOADS_STATE = "loads its state"
     TOOK_LOCK = "took the lock"
     SUSPENDED = "suspended"
     RESUMED = "resumed"
@@ -63,6 +68,7 @@ TRANSITIONS: dict[ChildState, dict[ChildEvent, ChildState]] = {
     _S.STANDBY: {
         _E.NAMED: _S.NAMED,
         _E.MISSED_LOCK: _S.STANDBY,
+        _E.LOADS_STATE: _S.LOADING,
         _E.TOOK_LOCK: _S.OWNER,
         _E.TOLD_TO_LEAVE: _S.LEAVING,
     },
@@ -70,8 +76,14 @@ TRANSITIONS: dict[ChildState, dict[ChildEvent, ChildState]] = {
         _E.BECAME_READY: _S.NAMED,
         _E.NAMED: _S.NAMED,
         _E.MISSED_LOCK: _S.STANDBY,
+        _E.LOADS_STATE: _S.LOADING,
         _E.TOOK_LOCK: _S.OWNER,
         _E.TOLD_TO_LEAVE: _S.LEAVING,
+    },
+    _S.LOADING: {
+        _E.NAMED: _S.LOADING,
+        _E.TOOK_LOCK: _S.OWNER,
+        _E.TOLD_TO_LEAVE: _S.LOADING_TO_LEAVE,
     },
     _S.OWNER: {
         _E.NAMED: _S.OWNER,
@@ -87,8 +99,14 @@ TRANSITIONS: dict[ChildState, dict[ChildEvent, ChildState]] = {
         _E.BECAME_READY: _S.LEAVING,
         _E.NAMED: _S.LEAVING,
         _E.MISSED_LOCK: _S.LEAVING,
+        _E.LOADS_STATE: _S.LOADING_TO_LEAVE,
         _E.TOOK_LOCK: _S.HANDING_OVER,
         _E.TOLD_TO_LEAVE: _S.LEAVING,
+    },
+    _S.LOADING_TO_LEAVE: {
+        _E.NAMED: _S.LOADING_TO_LEAVE,
+        _E.TOOK_LOCK: _S.HANDING_OVER,
+        _E.TOLD_TO_LEAVE: _S.LOADING_TO_LEAVE,
     },
     _S.HANDING_OVER: {
         _E.NAMED: _S.HANDING_OVER,
@@ -105,11 +123,13 @@ TRANSITIONS: dict[ChildState, dict[ChildEvent, ChildState]] = {
 #: Could become the owner now.
 READY = frozenset({_S.STANDBY, _S.NAMED})
 #: Has the lock, as far as it has said.
-OWNING = frozenset({_S.OWNER, _S.SUSPENDED, _S.HANDING_OVER, _S.HANDING_OVER_LATE})
+OWNING = frozenset({_S.LOADING, _S.OWNER, _S.SUSPENDED, _S.LOADING_TO_LEAVE, _S.HANDING_OVER, _S.HANDING_OVER_LATE})
 #: Has said that it starts no record, because it is late with its lease.
 LATE = frozenset({_S.SUSPENDED, _S.HANDING_OVER_LATE})
+#: Has said that it starts no record, because it is late or because it has not read its state yet.
+STARTS_NO_RECORD = LATE | {_S.LOADING, _S.LOADING_TO_LEAVE}
 #: Was told to leave.
-GOING = frozenset({_S.LEAVING, _S.HANDING_OVER, _S.HANDING_OVER_LATE})
+GOING = frozenset({_S.LEAVING, _S.LOADING_TO_LEAVE, _S.HANDING_OVER, _S.HANDING_OVER_LATE})
 
 
 def advance(state: ChildState, event: ChildEvent) -> ChildState:

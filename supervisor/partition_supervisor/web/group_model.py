@@ -108,7 +108,7 @@ class GroupModel:
         """Offsets, ends and standbys as of now. What differs from what was told last; None: nothing."""
         cluster = self._documents.cluster
         cluster.standbys = {p: {each.worker: each for each in found} for p, found in standbys.items()}
-        self._documents, self._ends = Documents(cluster, offsets), ends
+        self._documents, self._ends = Documents(cluster, offsets, self._documents.sizes), ends
         fresh = {view.partition: measured(view) for view in draw(self._documents, ends).partitions}
         differing = [told for partition, told in fresh.items() if self._told.get(partition) != told]
         vanished = sorted(self._told.keys() - fresh.keys())

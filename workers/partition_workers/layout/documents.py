@@ -119,6 +119,15 @@ class StoredOffset(Document):
 
 
 @dataclass(frozen=True, slots=True)
+class Size(Document):
+    """`sizes/<p>`: how large the state about is. Only there while it is more than fits one answer."""
+
+    keys: int
+    bytes: int
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt(Document):
     """`attempts/<p>`: a record that is being tried, how many workers it has killed, and where it was tried.
     `under_way`: if its writer is dead by now, it died of it."""

@@ -32,6 +32,13 @@ class Keys:
         """The prefix of all state keys of a partition."""
         return f"{self.root}/state/{_path(partition)}/"
 
+    def size(self, partition: Partition) -> str:
+        return f"{self.sizes}{_path(partition)}"
+
+    @property
+    def sizes(self) -> str:
+        return f"{self.root}/sizes/"
+
     def attempt(self, partition: Partition) -> str:
         return f"{self.root}/attempts/{_path(partition)}"
 

@@ -29,21 +29,23 @@ several partitions, because one stuck worker would take its neighbours along.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum, auto
 
 from partition_workers.etcd.store import Compare, Delete, Get, KeyValue, Operation, Put, Target, Txn, TxnResult
-from partition_workers.layout.documents import Attempt, History, Lock, Parked, StoredOffset
+from partition_workers.layout.documents import History, Lock, Parked, StoredOffset
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition, Token
 
 #: etcd's limits are 128 operations and 1.5 MiB; the rest is left for the lock, the offset and the history.
 MAX_STATE_KEYS = 100
 MAX_STATE_BYTES = 1024 * 1024
+#: A state of more keys than this is not read in one answer, even if nobody has noted that it is large.
+WHOLE = 10_000
 
 
 def acquire(keys: Keys, partition: Partition, lock: Lock) -> Txn:
-    """Take a lock that nobody holds, and load everything in the same answer.
+    """Take a lock that nobody holds. The state is read afterwards: every member does what a transaction that writes
+    asks for, and while they read a state of some size nobody can commit anything.
 
     Refused while the partition is parked. The token is the revision of the result.
     """
@@ -55,21 +57,29 @@ def acquire(keys: Keys, partition: Partition, lock: Lock) -> Txn:
         success=(
             Put(keys.lock(partition), lock.encode(), int(lock.lease, 16)),
             Delete(keys.standby(partition, lock.worker)),
-            *_load(keys, partition),
+            *_standing(keys, partition),
         ),
         failure=(Get(keys.lock(partition)), Get(keys.parked(partition))),
     )
 
 
-def confirm(keys: Keys, partition: Partition, token: Token, serializable: bool = True) -> Txn:
-    """A standby that was named makes sure that it is the owner, and loads everything.
+def confirm(keys: Keys, partition: Partition, token: Token, serializable: bool = True, whole: bool = True) -> Txn:
+    """A standby that was named makes sure that it is the owner, and reads where the partition stands.
+
+    `whole`: with its state, unless that is noted to be large; such a one is read in pages. So a small state costs
+    no further question, and a large one no answer that is too large to arrive in time.
 
     It writes nothing, and no member asks another: somebody waits for the next record. A member that shows the lock
-    at `token` knows everything up to that revision, so every commit that was ever let through before; and what came
-    after it can only be our own. It may not know that the lock was since given to somebody else. Nor would the
-    newest answer, by the time it arrives: every commit compares the token.
+    at `token` knows everything up to that revision, so every commit that was ever let through before; and what
+    came after it can only be our own. It may not know that the lock was since given to somebody else. Nor would
+    the newest answer, by the time it arrives: every commit compares the token.
     """
-    return Txn((_mine(keys, partition, token),), _load(keys, partition), (Get(keys.lock(partition)),), serializable)
+    standing = _standing(keys, partition)
+    if not whole:
+        return Txn((_mine(keys, partition, token),), standing, (Get(keys.lock(partition)),), serializable)
+    is_small = Compare(keys.size(partition), Target.VERSION, 0)
+    state = Get(keys.state(partition), prefix=True, limit=WHOLE)
+    return Txn((_mine(keys, partition, token), is_small), (*standing, state), standing, serializable)
 
 
 def enter(keys: Keys, partition: Partition, begun: History) -> tuple[Operation, ...]:
@@ -135,35 +145,28 @@ def pass_on(keys: Keys, partition: Partition, token: Token, successor: Lock | No
     return Txn((*txn.compare, absent), txn.success, txn.failure)
 
 
+def has_not_entered(keys: Keys, partition: Partition, token: Token) -> Txn:
+    """Whether the successor named under `token` has the lock and has given no sign of life in etcd yet."""
+    absent = Compare(keys.history(partition, token), Target.VERSION, 0)
+    return Txn((_mine(keys, partition, token), absent), ())
+
+
+def enter_before_loading(keys: Keys, partition: Partition, begun: History) -> Txn:
+    """What else goes with the first commit, said before a state is read that takes long: nobody may become impatient
+    with an owner that is at work. The same again with the first commit changes nothing."""
+    return Txn((_mine(keys, partition, begun.token),), enter(keys, partition, begun), (Get(keys.lock(partition)),))
+
+
+def leave_unread(keys: Keys, partition: Partition, closed: History, successor: Lock | None) -> Txn:
+    """An owner that was told to leave before it had read the state: it has nothing to commit."""
+    last_word = give_to(keys, partition, successor) if successor else let_go(keys, partition)
+    record = Put(keys.history(partition, closed.token), closed.encode())
+    return Txn((_mine(keys, partition, closed.token),), (record, *last_word), (Get(keys.lock(partition)),))
+
+
 def still_mine(keys: Keys, partition: Partition, token: Token) -> Txn:
     """Asked by an owner that was late with its lease, before it handles another record."""
     return Txn((_mine(keys, partition, token),), (), (Get(keys.lock(partition)),))
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What a partition looked like when its lock became ours."""
-
-    token: Token
-    lock: Lock
-    offset: StoredOffset | None
-    offset_revision: int
-    state: dict[str, bytes]
-    attempt: Attempt | None
-
-
-def loaded(keys: Keys, partition: Partition, result: TxnResult) -> Loaded:
-    """Read the answer of a successful `acquire` or `confirm`."""
-    (lock,), offsets, state, attempts = result.answers[-4:]
-    prefix = len(keys.state(partition))
-    return Loaded(
-        token=lock.mod_revision,
-        lock=Lock.decode(lock.value),
-        offset=StoredOffset.decode(offsets[0].value) if offsets else None,
-        offset_revision=offsets[0].mod_revision if offsets else 0,
-        state={each.key[prefix:]: each.value for each in state},
-        attempt=Attempt.decode(attempts[0].value) if attempts else None,
-    )
 
 
 class Verdict(Enum):
@@ -185,7 +188,7 @@ def decide(result: TxnResult, sent: StoredOffset) -> tuple[Verdict, int]:
         stored = StoredOffset.decode(offset[0].value)
         if (stored.token, stored.sequence) == (sent.token, sent.sequence):
             return Verdict.LANDED, offset[0].mod_revision
-    if not _written_at(lock, sent.token):
+    if not is_written_at(lock, sent.token):
         return Verdict.LOST, 0
     return Verdict.IMPOSSIBLE, 0
 
@@ -194,14 +197,19 @@ def _mine(keys: Keys, partition: Partition, token: Token) -> Compare:
     return Compare(keys.lock(partition), Target.MOD_REVISION, token)
 
 
-def _written_at(lock: tuple[KeyValue, ...], token: Token) -> bool:
+def is_written_at(lock: tuple[KeyValue, ...], token: Token) -> bool:
     return bool(lock) and lock[0].mod_revision == token
 
 
-def _load(keys: Keys, partition: Partition) -> tuple[Operation, ...]:
+#: How many answers `_standing` gets.
+STANDING = 4
+
+
+def _standing(keys: Keys, partition: Partition) -> tuple[Operation, ...]:
+    """Where a partition stands: all that an owner has to know, but its state."""
     return (
         Get(keys.lock(partition)),
         Get(keys.offset(partition)),
-        Get(keys.state(partition), prefix=True),
         Get(keys.attempt(partition)),
+        Get(keys.size(partition)),
     )

@@ -99,6 +99,10 @@ class State(dict[str, Any]):
         """How many keys the next cut may write, at the most."""
         return dict.__len__(self) + len(self._gone)
 
+    def size(self) -> tuple[int, int]:
+        """How many keys are stored, and how many characters of names and bytes of JSON. Takes some 20 ns for each."""
+        return len(self._stored), sum(map(len, self._stored)) + sum(map(len, self._stored.values()))
+
     # --- what a handler does with it -------------------------------------------------------------------------
 
     def __missing__(self, key: str) -> JSON:

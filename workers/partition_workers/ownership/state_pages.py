@@ -1,0 +1,117 @@
+"""Reading a large state in pages, for as long as it takes.
+
+Nobody but the holder of the lock under our token writes the state. So all pages show one state, whenever they are
+asked for; and they are asked for as of one revision, so that this holds even if the lock is lost meanwhile. When etcd
+has compacted that revision away, the lock is confirmed once more, and reading goes on where it was at the revision of
+that answer.
+
+No call has to be faster than some fixed time: a page that does not arrive is asked for again, at another member,
+smaller, and with more time. What was read is kept. What ends it is a lease that is over, nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from partition_workers.clock import Clock
+from partition_workers.errors import Compacted, Lost, Retry
+from partition_workers.etcd.store import Store
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition
+from partition_workers.ownership.loaded import Loaded
+from partition_workers.retry import delays
+
+log = logging.getLogger(__name__)
+
+#: A page has about so many bytes, and takes about so many seconds: who renews a lease waits behind it on a slow way.
+PAGE_BYTES, PAGE_SECONDS = 1 << 20, 0.5
+#: The deadline of a page is never less than this many seconds, and so many times what the one before took.
+SHORTEST, AMPLE = 1.0, 4
+#: Keys in the first page; so many times more in the next, at most, as values may be of any size; and the very most.
+FIRST_KEYS, GROWTH, MOST_KEYS = 64, 4, 32_768
+#: Seconds between two lines in the log that say how far it is.
+TELL_EVERY = 10.0
+
+
+@dataclass
+class PageSize:
+    """How many keys to ask for, and how many seconds to wait for them. etcd limits a page by keys alone."""
+
+    keys: int = FIRST_KEYS
+    deadline: float = SHORTEST
+
+    def has_arrived(self, keys: int, size: int, seconds: float) -> None:
+        """A page of so many keys and bytes took so long."""
+        by_size = keys * PAGE_BYTES / max(size, 1)
+        by_time = keys * PAGE_SECONDS / max(seconds, 1e-6)
+        self.keys = max(1, int(min(by_size, by_time, GROWTH * self.keys, MOST_KEYS)))
+        self.deadline = max(SHORTEST, AMPLE * seconds)
+
+    def has_failed(self) -> None:
+        self.keys = max(1, self.keys // 2)
+        self.deadline *= 2
+
+
+class StatePages:
+    """`hopeless()`: the lease is over. `confirm_again(token)`: the lock once more, by all members; None: not ours."""
+
+    def __init__(
+        self,
+        store: Store,
+        keys: Keys,
+        partition: Partition,
+        confirm_again: Callable[[int], Loaded | None],
+        hopeless: Callable[[], bool],
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._store, self._partition = store, partition
+        self._prefix = keys.state(partition)
+        self._confirm_again, self._hopeless, self._clock = confirm_again, hopeless, clock
+
+    def read_rest(self, loaded: Loaded, stop: Callable[[], bool]) -> Loaded:
+        """The whole of it; or less, not complete, once `stop()`. Raises Lost when the lease is over."""
+        state, revision = dict(loaded.state), loaded.revision
+        after = self._prefix + next(reversed(state)) if state else ""
+        bytes_read, begun = sum(map(len, state.values())), self._clock()
+        told = begun
+        size, pauses = PageSize(), delays(0.02, 0.5)
+        while not stop():
+            if self._hopeless():
+                raise Lost(f"{self._partition}: the lease ran out while the state was read")
+            now = self._clock()
+            if now - told >= TELL_EVERY:
+                told = now
+                log.warning("%s: %.1f MB of the state read in %.0f s, and more to come",
+                            self._partition, bytes_read / 1e6, now - begun)  # fmt: skip
+            try:
+                page = self._store.page(self._prefix, after, size.keys, revision, size.deadline)
+            except Compacted:
+                revision = self._newer_revision(loaded)
+                continue
+            except Retry as error:
+                log.debug("%s: a page of the state did not arrive: %s", self._partition, error)
+                size.has_failed()
+                time.sleep(next(pauses))
+                continue
+            pauses = delays(0.02, 0.5)
+            found = {each.key[len(self._prefix) :]: each.value for each in page.items}
+            state |= found
+            page_bytes = sum(map(len, found.values())) + sum(map(len, found))
+            bytes_read += page_bytes
+            if not page.more:
+                log.info("%s: %.1f MB of state in %d keys read in %.2f s", self._partition, bytes_read / 1e6,
+                         len(state), self._clock() - begun)  # fmt: skip
+                return dataclasses.replace(loaded, state=state, revision=revision, complete=True)
+            size.has_arrived(len(page.items), page_bytes, self._clock() - now)
+            after = page.items[-1].key
+        return dataclasses.replace(loaded, state=state, revision=revision)
+
+    def _newer_revision(self, loaded: Loaded) -> int:
+        again = self._confirm_again(loaded.token)
+        if again is None:
+            raise Lost(f"{self._partition} has another owner by now")
+        return again.revision
