@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import ClassVar
+
 import pytest
 
-from partition_workers.errors import LeaseGone
-from partition_workers.etcd.store import Delete, Txn
-from partition_workers.layout.documents import Cause, History, Parked, now
+from partition_workers.errors import Compacted, LeaseGone
+from partition_workers.etcd.store import Delete, Put, Txn
+from partition_workers.layout.documents import Cause, History, Parked, Size, now
 from partition_workers.ownership import transactions
 from tests.contract.group import Group, P, soon
 
@@ -110,6 +113,69 @@ class TestTokens:
         assert group.store.transact(transactions.still_mine(group.keys, P, token)).succeeded
         group.take_over(token, None)
         assert not group.store.transact(transactions.still_mine(group.keys, P, token)).succeeded
+
+
+class TestLoading:
+    """A state that is noted to be large comes in pages."""
+
+    KEPT: ClassVar = {
+        **{f"k{number:04d}": b"%d" % number for number in range(300)},
+        **dict.fromkeys(("", " ", "\x00", "\x00\x00", "a/b", "a/", "k0000\x00", "ä", "😀", "￮"), b'"odd"'),
+    }
+
+    def fill(self, group: Group) -> None:
+        prefix = group.keys.state(P)
+        for key, value in self.KEPT.items():
+            group.store.transact(Txn((), (Put(prefix + key, value), Put(f"{prefix[:-1]}0/other", b"not ours"))))
+        group.store.transact(Txn((), (Put(group.keys.size(P), Size(310, 5_000_000, now()).encode()),)))
+
+    @pytest.mark.parametrize("how", ["acquired", "confirmed"])
+    def test_all_of_it_is_read_whatever_the_keys_are(self, group: Group, how: str) -> None:
+        """In the order of the keys' bytes."""
+        self.fill(group)
+        me, dead = group.standby("me"), group.standby("dead")
+        if how == "acquired":
+            loaded = group.acquire(me)
+        else:
+            loaded = group.confirm(me, group.take_over(group.own(dead).token, me).revision)
+        assert loaded is not None
+        assert (loaded.state, loaded.complete) == ({}, False)
+        read = group.lock_of(me).read_rest(loaded, lambda: False)
+        assert (read.state, read.complete) == (self.KEPT, True)
+        assert list(read.state) == sorted(self.KEPT, key=str.encode)
+
+    def test_compactions_while_it_is_read_cost_nothing_but_time(self, group: Group) -> None:
+        """As another program may order them at any moment; and we ourselves commit meanwhile."""
+        self.fill(group)
+        me = group.standby("me")
+        loaded = group.own(me)
+        revisions: list[int] = []
+
+        def compact() -> bool:
+            later = group.store.transact(Txn((), (Put(f"{group.keys.locks}elsewhere", b""),))).revision
+            with suppress(Compacted):  # two tests at one etcd
+                group.store.compact(later)
+            revisions.append(later)
+            return False
+
+        read = group.lock_of(me).read_rest(loaded, compact)
+        assert (read.state, read.complete) == (self.KEPT, True)
+        assert len(revisions) >= 3
+
+    def test_the_first_commit_fits_on_what_was_read(self, group: Group) -> None:
+        """The entrance before loading has not moved the offset, nor the token."""
+        self.fill(group)
+        me = group.standby("me")
+        loaded = group.own(me)
+        group.lock_of(me).enter(History(loaded.token, "me", "h", 1, Cause.ACQUIRED, now()))
+        read = group.lock_of(me).read_rest(loaded, lambda: False)
+        commits = group.commits(read)
+        commits.attach(*transactions.enter(group.keys, P, History(read.token, "me", "h", 1, Cause.ACQUIRED, now())))
+        commits.add(5, {"": None, "k0000": b"7"})
+        assert commits.drain(soon())
+        expected = {**self.KEPT, "k0000": b"7"}
+        del expected[""]
+        assert group.state() == expected
 
 
 class TestConfirm:

@@ -18,7 +18,7 @@ from partition_workers.model import Partition
 from partition_workers.ownership import state_pages, transactions
 from partition_workers.ownership.loaded import Loaded
 from partition_workers.ownership.lock import PartitionLock
-from partition_workers.ownership.state_pages import GROWTH, MOST_KEYS, PAGE_BYTES, SHORTEST, PageSize
+from partition_workers.ownership.state_pages import GROWTH, MOST_KEYS, NEWEST, PAGE_BYTES, SHORTEST, PageSize
 from tests.fakes.etcd import FakeEtcd
 
 KEYS = Keys.of("/partition-supervisor/", "tests")
@@ -33,6 +33,7 @@ class Watched(FakeEtcd):
         super().__init__()
         self.asked: list[tuple[str, int, int]] = []
         self.deadlines: list[float | None] = []
+        self.lagging: dict[int, int] = {}
         self.before_page: Callable[[int], None] = lambda _number: None
 
     def page(
@@ -41,7 +42,9 @@ class Watched(FakeEtcd):
         self.asked.append((after.removeprefix(prefix), limit, revision))
         self.deadlines.append(large)
         self.before_page(len(self.asked))
-        return super().page(prefix, after, limit, revision, large)
+        page = super().page(prefix, after, limit, revision, large)
+        knows = self.lagging.get(len(self.asked))
+        return page if knows is None else Page(knows, page.items[:1], True)
 
 
 class Stage:
@@ -108,11 +111,12 @@ def test_a_page_that_does_not_arrive_is_asked_for_again_from_where_it_was(
     assert deadlines == [SHORTEST * 2**number for number in range(5)]
 
 
-def test_a_compaction_between_two_pages_costs_one_question(stage: Stage) -> None:
-    """The lock is confirmed by all members once more; what was read stays, and nobody else has written meanwhile."""
+@pytest.mark.parametrize("times", [1, 1000])
+def test_compactions_between_two_pages_cost_one_question(stage: Stage, times: int) -> None:
+    """What was read stays; at the end all members say that the lock is still ours, so nobody else has written."""
 
     def compact(number: int) -> None:
-        if number == 2:
+        if 2 <= number < 2 + times:
             later = stage.store.transact(Txn((), (Put("/elsewhere", b""),))).revision
             stage.store.compact(later)
 
@@ -121,7 +125,16 @@ def test_a_compaction_between_two_pages_costs_one_question(stage: Stage) -> None
     assert (read.state, read.complete) == (stage.state, True)
     (first, second, third, *_) = stage.store.asked
     assert second[0] == third[0] != first[0]
-    assert third[2] > second[2]
+    assert (second[2], third[2]) == (stage.loaded.revision, NEWEST)
+
+
+def test_after_a_compaction_a_member_that_is_behind_is_not_believed(stage: Stage) -> None:
+    """It would show the state as it was before our token, and not say so."""
+    stage.store.fail_pages(None, Compacted(5))
+    stage.store.lagging = {4: stage.loaded.token - 1}
+    read = stage.read()
+    assert (read.state, read.complete) == (stage.state, True)
+    assert stage.store.asked[3][0] == stage.store.asked[4][0] != stage.store.asked[5][0]
 
 
 def test_a_compaction_and_a_lock_that_was_lost_end_it(stage: Stage) -> None:

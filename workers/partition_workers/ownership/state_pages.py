@@ -1,9 +1,9 @@
 """Reading a large state in pages, for as long as it takes.
 
-Nobody but the holder of the lock under our token writes the state. So all pages show one state, whenever they are
-asked for; and they are asked for as of one revision, so that this holds even if the lock is lost meanwhile. When etcd
-has compacted that revision away, the lock is confirmed once more, and reading goes on where it was at the revision of
-that answer.
+All pages are asked for as of one revision, so they show one state even if the lock is lost meanwhile. When etcd has
+compacted that revision away, reading goes on where it was, without one: nobody but the holder of the lock under our
+token writes the state, so all members that know of our token show the same, provided that the lock is still ours when
+the last page is there. That is asked then.
 
 No call has to be faster than some fixed time: a page that does not arrive is asked for again, at another member,
 smaller, and with more time. What was read is kept. What ends it is a lease that is over, nothing else.
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from partition_workers.clock import Clock
-from partition_workers.errors import Compacted, Lost, Retry
+from partition_workers.errors import Compacted, Lost, Retry, Unavailable
 from partition_workers.etcd.store import Store
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
@@ -33,6 +33,8 @@ PAGE_BYTES, PAGE_SECONDS = 1 << 20, 0.5
 SHORTEST, AMPLE = 1.0, 4
 #: Keys in the first page; so many times more in the next, at most, as values may be of any size; and the very most.
 FIRST_KEYS, GROWTH, MOST_KEYS = 64, 4, 32_768
+#: For a page: whatever revision the member that is asked has come to.
+NEWEST = 0
 #: Seconds between two lines in the log that say how far it is.
 TELL_EVERY = 10.0
 
@@ -89,8 +91,10 @@ class StatePages:
                             self._partition, bytes_read / 1e6, now - begun)  # fmt: skip
             try:
                 page = self._store.page(self._prefix, after, size.keys, revision, size.deadline)
+                if page.revision < loaded.revision:
+                    raise Unavailable("the member that answered has not heard of us yet")
             except Compacted:
-                revision = self._newer_revision(loaded)
+                revision = NEWEST
                 continue
             except Retry as error:
                 log.debug("%s: a page of the state did not arrive: %s", self._partition, error)
@@ -105,13 +109,9 @@ class StatePages:
             if not page.more:
                 log.info("%s: %.1f MB of state in %d keys read in %.2f s", self._partition, bytes_read / 1e6,
                          len(state), self._clock() - begun)  # fmt: skip
-                return dataclasses.replace(loaded, state=state, revision=revision, complete=True)
+                if revision == NEWEST and self._confirm_again(loaded.token) is None:
+                    raise Lost(f"{self._partition} has another owner by now")
+                return dataclasses.replace(loaded, state=state, complete=True)
             size.has_arrived(len(page.items), page_bytes, self._clock() - now)
             after = page.items[-1].key
-        return dataclasses.replace(loaded, state=state, revision=revision)
-
-    def _newer_revision(self, loaded: Loaded) -> int:
-        again = self._confirm_again(loaded.token)
-        if again is None:
-            raise Lost(f"{self._partition} has another owner by now")
-        return again.revision
+        return dataclasses.replace(loaded, state=state)

@@ -1,0 +1,103 @@
+"""Partitions with large states fail over, through a way to etcd that is slow. On real processes, small numbers.
+
+At full size, by hand: `python -m tests.faults.large_states`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from partition_supervisor.dev.demo.cluster import DemoCluster
+from partition_supervisor.dev.services import Services
+from partition_workers.etcd.options import parse_endpoints
+from partition_workers.etcd.store import Put, Txn
+from partition_workers.layout.documents import Size, StoredOffset, now
+from partition_workers.model import Partition
+from tests.conftest import MakeCluster
+from tests.eventually import eventually
+from tests.fakes.slow_line import SlowLine
+
+pytestmark = pytest.mark.timeout(180)
+
+FAST, SLOW = 100e6, 1.2e6
+#: Of each partition: 1.5 MB in values of 30 kB. All of them take five seconds on the slow way, more than a lease.
+VALUES, VALUE = 50, 30_000
+FILLER = json.dumps("." * (VALUE - 2)).encode()
+LEASE = 3
+
+
+@pytest.fixture
+def lines(services: Services) -> Iterator[list[SlowLine]]:
+    """One to each member of etcd."""
+    made = [SlowLine(each, FAST) for each in parse_endpoints(services.etcd_endpoints)]
+    yield made
+    for each in made:
+        each.close()
+
+
+def start(make_cluster: MakeCluster, lines: list[SlowLine], noted: bool) -> DemoCluster:
+    """Three hosts, of which one owns everything: somebody could always be named instead of who is slow."""
+    way = ",".join(each.endpoint for each in lines)
+    options = (
+        "--etcd-endpoints",
+        way,
+        "--lease-ttl",
+        str(LEASE),
+        "--rebalance-delay",
+        "3600",
+        "--log-level",
+        "debug",
+    )
+    cluster = make_cluster(hosts=("a", "b", "c"), options=options, rate=200.0)
+    for partition in cluster.judge.partitions:
+        fill(cluster, partition, noted)
+    cluster.start(deadline=60.0)
+    cluster.load.start()
+    eventually("records are committed", lambda: min(each.offset for each in offsets(cluster)) > 20)
+    return cluster
+
+
+def fill(cluster: DemoCluster, partition: Partition, noted: bool) -> None:
+    prefix = cluster.keys.state(partition)
+    for number in range(VALUES):
+        cluster.store.transact(Txn((), (Put(f"{prefix}filler/{number}", FILLER),)))
+    size = Put(cluster.keys.size(partition), Size(VALUES, VALUES * VALUE, now()).encode())
+    offset = Put(cluster.keys.offset(partition), StoredOffset(0, 1, 1, "", now()).encode())
+    cluster.store.transact(Txn((), (offset, *((size,) if noted else ()))))
+
+
+def offsets(cluster: DemoCluster) -> list[StoredOffset]:
+    return [cluster.judge.offset(each) for each in cluster.judge.partitions]
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "not noted"])
+def test_all_fail_over_together_however_long_it_takes(
+    make_cluster: MakeCluster, lines: list[SlowLine], noted: bool
+) -> None:
+    """Whoever gets a lock keeps it until it has loaded, though that takes longer than its lease lasts, and others
+    would be ready at once. The size of the states may not have been noted yet."""
+    cluster = start(make_cluster, lines, noted)
+    tokens, owners = cluster.judge.tokens(), cluster.judge.owners()
+    for line in lines:
+        line.set_rate(SLOW / len(lines))
+
+    for lock in owners.values():
+        os.kill(lock.pid, signal.SIGKILL)
+
+    def all_go_on() -> bool:
+        return all(cluster.judge.offset(each).token > tokens[each] for each in tokens)
+
+    eventually("all have committed under another token", all_go_on, deadline=90.0)
+    for line in lines:
+        line.set_rate(FAST)
+    for partition in cluster.judge.partitions:
+        since = [each for each in cluster.judge.history(partition) if each.token > tokens[partition]]
+        assert len(since) == 1, "nobody took it from who was loading"
+        assert since[0].gap["state_loaded"] - since[0].gap["lock_taken"] > 500
+    bad = [verdict for verdict in cluster.finish() if not verdict.is_good]
+    assert not bad, bad
