@@ -200,7 +200,8 @@ def test_a_lock_that_was_passed_on_before_is_lost(stage: Stage) -> None:
     assert stage.lock() == "other"
 
 
-def test_its_lease_is_renewed_by_itself_while_it_reads(stage: Stage) -> None:
+@pytest.mark.parametrize("confirming", [True, False], ids=["confirms", "reads"])
+def test_its_lease_is_renewed_by_itself_while_it_waits_for_etcd(stage: Stage, confirming: bool) -> None:
     """The deadline that came with the order says nothing any more; it is over before the state is there."""
     over_at = [0.0]
     order = stage.name_it
@@ -215,8 +216,18 @@ def test_its_lease_is_renewed_by_itself_while_it_reads(stage: Stage) -> None:
         if boottime() < over_at[0] + 0.2:
             raise Unavailable("silent")
 
+    ask = stage.transact
+
+    def wait_to_confirm(txn: Txn) -> Any:
+        if stage.states[-1:] == [LifecycleState.CONFIRMING]:
+            wait(0)
+        return ask(txn)
+
     stage.pipe.orders[:] = [in_a_second]
-    stage.on_page = wait
+    if confirming:
+        stage.transact = wait_to_confirm  # type: ignore[method-assign]
+    else:
+        stage.on_page = wait
     assert stage.live() is ExitCode.OK
     assert [each.deadline > over_at[0] for each in stage.pipe.told if isinstance(each, RenewedLease)]
     assert stage.handled == [1, 2]

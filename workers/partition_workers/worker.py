@@ -65,7 +65,8 @@ class Worker:
         self._lease = LeaseWatchdog(
             store, settings.lease, settings.lease_ttl, pipe, interrupt, clock, settings.handler_timeout, kill_after
         )
-        self._lock = PartitionLock(store, self._keys, self._partition, me, self._lease.is_over)
+        self._lock = PartitionLock(store, self._keys, self._partition, me, self._is_hopeless)
+        self._is_named = False
 
     def live(self) -> ExitCode:
         """From the cradle to the grave. The exit code says why it ended."""
@@ -119,6 +120,12 @@ class Worker:
         """Nobody is left to do it for us, and until it ran out we would be taken for a standby."""
         with contextlib.suppress(Retry, LeaseGone):
             self._store.revoke(self._settings.lease)
+
+    def _is_hopeless(self) -> bool:
+        """etcd has not answered. What the order said of the lease grows old, and the lock may well be ours."""
+        if self._is_named:
+            self._lease.start()
+        return self._lease.is_over()
 
     def _become_owner(self) -> Owner | None:
         """None: told to leave. Nothing else holds on to the state that was read, of which each value will change."""
@@ -189,7 +196,9 @@ class Worker:
                     if offset is not None:
                         self._reader.assign(offset)  # Kafka answers while etcd does
                     self._lifecycle.advance(LifecycleEvent.LOCK_OFFERED)
+                    self._is_named = True
                     loaded = self._lock.confirm(token)
+                    self._is_named = False
                 case None if compete_at is None or self._clock() < compete_at:
                     continue  # woken for something else
                 case None:
