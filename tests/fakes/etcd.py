@@ -214,7 +214,8 @@ class FakeEtcd:
                 raise Compacted(revision)
             found = [each for each in self._as_of(prefix, revision) if each.key.encode() > after.encode()]
             shown = found[: limit or None]
-            return Page(self.revision, tuple(shown), len(shown) < len(found))
+            items = tuple((each.key, each.value) for each in shown)
+            return Page(self.revision, items, len(shown) < len(found))
 
     def _as_of(self, prefix: str, revision: int) -> tuple[KeyValue, ...]:
         if not revision:

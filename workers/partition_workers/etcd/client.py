@@ -45,6 +45,7 @@ from partition_workers.etcd.wire import (
     key_value,
     range_request,
     raw,
+    text,
     translate,
     txn_request,
     txn_result,
@@ -159,7 +160,7 @@ class Etcd:
             request.key = raw(after) + b"\0"
         endpoints = self._calls.urgent if large is None else self._calls.large
         answer = self._calls.on(endpoints.current, "Range", request, large)
-        return Page(answer.header.revision, tuple(map(key_value, answer.kvs)), answer.more)
+        return Page(answer.header.revision, tuple((text(each.key), each.value) for each in answer.kvs), answer.more)
 
     def watch(self, places: tuple[str | KeyRange, ...], start_revision: int) -> Watch:
         """Changes under prefixes and ranges (that must not overlap) from `start_revision` on; 0 means from now on.

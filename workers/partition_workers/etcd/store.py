@@ -107,13 +107,13 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some keys in key order, and whether there are more after them.
+    """Some keys with their values, in key order, and whether there are more after them.
 
     `revision` is the newest that the member knew which answered; they are as of it, unless another was asked for.
     """
 
     revision: int
-    items: tuple[KeyValue, ...]
+    items: tuple[tuple[str, bytes], ...]
     more: bool
 
 

@@ -102,7 +102,7 @@ def watch_request(place: str | KeyRange, start_revision: int) -> Any:
 
 def key_value(kv: Any) -> KeyValue:
     return KeyValue(
-        key=kv.key.decode("utf-8", "surrogateescape"),
+        key=text(kv.key),
         value=kv.value,
         version=kv.version,
         create_revision=kv.create_revision,
@@ -118,6 +118,11 @@ def change(event: Any) -> Change:
 def raw(key: str) -> bytes:
     """A key's bytes. Keys of others need not be text; those come and go unharmed."""
     return key.encode("utf-8", "surrogateescape")
+
+
+def text(key: bytes) -> str:
+    """The opposite of `raw`."""
+    return key.decode("utf-8", "surrogateescape")
 
 
 def prefix_end(prefix: bytes) -> bytes:

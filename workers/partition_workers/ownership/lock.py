@@ -126,7 +126,7 @@ class PartitionLock:
             page = self._store.page(prefix, "", transactions.WHOLE, found.revision)
         except Retry:
             return found
-        state = {each.key.removeprefix(prefix): each.value for each in page.items}
+        state = {key.removeprefix(prefix): value for key, value in page.items}
         return dataclasses.replace(found, state=state, complete=not page.more)
 
     def _ask(self, make: Callable[[], Txn]) -> TxnResult:

@@ -102,7 +102,7 @@ class StatePages:
                 time.sleep(next(pauses))
                 continue
             pauses = delays(0.02, 0.5)
-            found = {each.key[len(self._prefix) :]: each.value for each in page.items}
+            found = {key[len(self._prefix) :]: value for key, value in page.items}
             state |= found
             page_bytes = sum(map(len, found.values())) + sum(map(len, found))
             bytes_read += page_bytes
@@ -113,5 +113,5 @@ class StatePages:
                     raise Lost(f"{self._partition} has another owner by now")
                 return dataclasses.replace(loaded, state=state, complete=True)
             size.has_arrived(len(page.items), page_bytes, self._clock() - now)
-            after = page.items[-1].key
+            after = page.items[-1][0]
         return dataclasses.replace(loaded, state=state)
