@@ -17,13 +17,23 @@ CHUNK = 8 * 1024
 BUFFER = 32 * 1024
 
 
-class SlowLine:
-    """Listens at `endpoint` and speaks with `target`, both `host:port`. `rate`: bytes a second in each direction."""
+class Bottleneck:
+    """What all ways that lead through it share. `rate`: bytes a second in each direction; it may change."""
 
-    def __init__(self, target: str, rate: float) -> None:
+    def __init__(self, rate: float) -> None:
+        self.there, self.back = _Bucket(rate), _Bucket(rate)
+
+    def set_rate(self, rate: float) -> None:
+        self.there.rate = self.back.rate = rate
+
+
+class SlowLine:
+    """Listens at `endpoint` and speaks with `target`, both `host:port`."""
+
+    def __init__(self, target: str, bottleneck: Bottleneck) -> None:
         host, _, port = target.rpartition(":")
         self._target = host, int(port)
-        self._buckets = _Bucket(rate), _Bucket(rate)
+        self._bottleneck = bottleneck
         self._sockets: list[socket.socket] = []
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
@@ -32,15 +42,6 @@ class SlowLine:
         self._listener.listen(256)
         self.endpoint = f"127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, name="slow-line", daemon=True).start()
-
-    @property
-    def carried(self) -> int:
-        """Bytes of answers that went through."""
-        return self._buckets[1].carried
-
-    def set_rate(self, rate: float) -> None:
-        for each in self._buckets:
-            each.rate = rate
 
     def close(self) -> None:
         for each in (self._listener, *self._sockets):
@@ -56,7 +57,7 @@ class SlowLine:
                 for each in (near, far):
                     each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._sockets += [near, far]
-                for way in ((near, far, self._buckets[0]), (far, near, self._buckets[1])):
+                for way in ((near, far, self._bottleneck.there), (far, near, self._bottleneck.back)):
                     threading.Thread(target=_carry, args=way, name="slow-line", daemon=True).start()
 
 

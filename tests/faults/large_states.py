@@ -30,7 +30,10 @@ from partition_workers.etcd.options import parse_endpoints
 from partition_workers.etcd.store import Put, Txn
 from partition_workers.layout.documents import Size, StoredOffset, now
 from partition_workers.model import Partition
-from tests.fakes.slow_line import SlowLine
+from tests.fakes.slow_line import Bottleneck, SlowLine
+
+#: Bytes a second, to begin with.
+FAST = 125e6
 
 
 @click.group()
@@ -40,9 +43,9 @@ def large_states() -> None:
 
 @contextmanager
 def cluster_of(
-    partitions: int, rate: float, hosts: tuple[str, ...], way: float | None, *options: str
-) -> Iterator[tuple[DemoCluster, list[SlowLine]]]:
-    """`way`: bytes a second from each etcd member to all hosts; None: as fast as it gets."""
+    partitions: int, rate: float, hosts: tuple[str, ...], way: Bottleneck | None, *options: str
+) -> Iterator[DemoCluster]:
+    """`way`: between all hosts and all members of etcd; None: as fast as it gets."""
     topic = f"large-{secrets.token_hex(3)}"
     with services.start() as running:
         create_topic(running.bootstrap_servers, topic, partitions)
@@ -55,7 +58,7 @@ def cluster_of(
         )  # fmt: skip
         with cluster:
             try:
-                yield cluster, lines
+                yield cluster
             finally:
                 for each in lines:
                     each.close()
@@ -126,7 +129,7 @@ def one(sizes: tuple[float, ...], value: int, trials: int) -> None:
     """One partition, a standby on another host."""
     good = True
     for size in sizes:
-        with cluster_of(1, 200.0, ("a", "b"), None) as (cluster, _):
+        with cluster_of(1, 200.0, ("a", "b"), None) as cluster:
             (partition,) = cluster.judge.partitions
             fill(cluster, partition, size, min(value, int(size * 1e6)))
             cluster.start()
@@ -148,28 +151,27 @@ def one(sizes: tuple[float, ...], value: int, trials: int) -> None:
 @click.option("--partitions", default=64, show_default=True)
 @click.option("--each", default=0.1, show_default=True, help="MB of state in each partition.")
 @click.option("--value", default=10_000, show_default=True, help="Bytes of each value.")
-@click.option("--mbit", default=20.0, show_default=True, help="Megabits a second from each member of etcd.")
+@click.option("--mbit", default=20.0, show_default=True, help="Megabits a second between hosts and etcd.")
 @click.option("--hosts", default=3, show_default=True)
 @click.option("--noted/--not-noted", default=True, help="Whether the size of the states is in etcd.")
 def many(partitions: int, each: float, value: int, mbit: float, hosts: int, noted: bool) -> None:
     """All partitions fail over together."""
     names = tuple("abcdefgh"[:hosts])
-    with cluster_of(partitions, 5.0, names, 125e6) as (cluster, lines):
+    way = Bottleneck(FAST)
+    with cluster_of(partitions, 5.0, names, way) as cluster:
         for partition in cluster.judge.partitions:
             fill(cluster, partition, each, value, noted)
         cluster.start(deadline=180.0)
         cluster.load.start()
         wait_for("all are at work", lambda: are_at_work(cluster, 10), 60.0)
-        for line in lines:
-            line.set_rate(mbit * 1e6 / 8)
+        way.set_rate(mbit * 1e6 / 8)
         before = passed_on(cluster)
-        carried = sum(line.carried for line in lines)
+        carried = way.back.carried
         begun = time.monotonic()
         times = sorted(kill_and_wait(cluster, cluster.judge.partitions, 300.0).values())
-        carried = sum(line.carried for line in lines) - carried
+        carried = way.back.carried - carried
         logs = cluster.logs()
-        for line in lines:
-            line.set_rate(125e6)
+        way.set_rate(FAST)
         good = verdicts_are_good(cluster)
         click.echo(
             f"{partitions} partitions of {each:g} MB through {mbit:g} Mbit/s: first commit after {times[0]:.2f} s,"

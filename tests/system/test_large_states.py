@@ -20,7 +20,7 @@ from partition_workers.layout.documents import Size, StoredOffset, now
 from partition_workers.model import Partition
 from tests.conftest import MakeCluster
 from tests.eventually import eventually
-from tests.fakes.slow_line import SlowLine
+from tests.fakes.slow_line import Bottleneck, SlowLine
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -32,9 +32,15 @@ LEASE = 3
 
 
 @pytest.fixture
-def lines(services: Services) -> Iterator[list[SlowLine]]:
-    """One to each member of etcd."""
-    made = [SlowLine(each, FAST) for each in parse_endpoints(services.etcd_endpoints)]
+def way() -> Bottleneck:
+    """Through which all hosts reach all members of etcd."""
+    return Bottleneck(FAST)
+
+
+@pytest.fixture
+def lines(services: Services, way: Bottleneck) -> Iterator[list[SlowLine]]:
+    """One to each member."""
+    made = [SlowLine(each, way) for each in parse_endpoints(services.etcd_endpoints)]
     yield made
     for each in made:
         each.close()
@@ -42,17 +48,8 @@ def lines(services: Services) -> Iterator[list[SlowLine]]:
 
 def start(make_cluster: MakeCluster, lines: list[SlowLine], noted: bool) -> DemoCluster:
     """Three hosts, of which one owns everything: somebody could always be named instead of who is slow."""
-    way = ",".join(each.endpoint for each in lines)
-    options = (
-        "--etcd-endpoints",
-        way,
-        "--lease-ttl",
-        str(LEASE),
-        "--rebalance-delay",
-        "3600",
-        "--log-level",
-        "debug",
-    )
+    endpoints = ",".join(each.endpoint for each in lines)
+    options = ("--etcd-endpoints", endpoints, "--lease-ttl", str(LEASE), "--rebalance-delay", "3600")
     cluster = make_cluster(hosts=("a", "b", "c"), options=options, rate=200.0)
     for partition in cluster.judge.partitions:
         fill(cluster, partition, noted)
@@ -77,14 +74,13 @@ def offsets(cluster: DemoCluster) -> list[StoredOffset]:
 
 @pytest.mark.parametrize("noted", [True, False], ids=["noted", "not noted"])
 def test_all_fail_over_together_however_long_it_takes(
-    make_cluster: MakeCluster, lines: list[SlowLine], noted: bool
+    make_cluster: MakeCluster, way: Bottleneck, lines: list[SlowLine], noted: bool
 ) -> None:
     """Whoever gets a lock keeps it until it has loaded, though that takes longer than its lease lasts, and others
     would be ready at once. The size of the states may not have been noted yet."""
     cluster = start(make_cluster, lines, noted)
     tokens, owners = cluster.judge.tokens(), cluster.judge.owners()
-    for line in lines:
-        line.set_rate(SLOW / len(lines))
+    way.set_rate(SLOW)
 
     for lock in owners.values():
         os.kill(lock.pid, signal.SIGKILL)
@@ -93,8 +89,7 @@ def test_all_fail_over_together_however_long_it_takes(
         return all(cluster.judge.offset(each).token > tokens[each] for each in tokens)
 
     eventually("all have committed under another token", all_go_on, deadline=90.0)
-    for line in lines:
-        line.set_rate(FAST)
+    way.set_rate(FAST)
     for partition in cluster.judge.partitions:
         since = [each for each in cluster.judge.history(partition) if each.token > tokens[partition]]
         assert len(since) == 1, "nobody took it from who was loading"
