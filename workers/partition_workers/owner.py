@@ -9,7 +9,7 @@ from partition_workers import log_sender
 from partition_workers.clock import Clock
 from partition_workers.commits import Commits
 from partition_workers.error_policy import ErrorPolicy
-from partition_workers.errors import ExitCode, HandlerFailed, LeaseGone, Lost, PartitionRefused, Retry
+from partition_workers.errors import ExitCode, HandlerFailed, LeaseGone, Lost, PartitionRefused
 from partition_workers.etcd.store import KeyValue, Operation, Store
 from partition_workers.handler import Context, Handler
 from partition_workers.handler_opening import open_handler
@@ -32,6 +32,7 @@ from partition_workers.protocol import (
     WorkerSettings,
 )
 from partition_workers.record_loop import LOOK_UP, RecordLoop
+from partition_workers.start_offset import first_start_offset, refuse_what_is_not_ours
 from partition_workers.state.mapping import State
 from partition_workers.supervisor_pipe import LAST_SECONDS, SupervisorPipe
 from partition_workers.suspension import Suspension
@@ -76,7 +77,7 @@ class Owner:
         self._phases = {"exit_seen": loaded.lock.exit_seen, "lock_taken": taken_at, "state_loaded": now()}
         self._reported: tuple[float, int] = (0.0, -1)
         self._successors: tuple[Standby, ...] = ()
-        offset = loaded.offset.offset if loaded.offset else self._start_offset()
+        offset = loaded.offset.offset if loaded.offset else first_start_offset(settings, reader, lease, pipe)
         self._commits = Commits(
             store, self._keys, self._partition, self._token, settings.topic_id, offset,
             loaded.offset_revision, clock, self._deaths,
@@ -114,7 +115,7 @@ class Owner:
 
     def _begin(self) -> bool:
         """False: told to leave before the first record."""
-        self._refuse_what_is_not_ours()
+        refuse_what_is_not_ours(self._settings, self._token, self._stored)
         self._reader.assign(self._loop.offset)
         self._commits.attach(*transactions.enter(self._keys, self._partition, self._history.record))
         self._commits.send()  # whoever named us is impatient, and the first record may take long
@@ -137,35 +138,6 @@ class Owner:
         log.info("%s: owner, token %d, %s, from offset %d", self._partition, self._token,
                  self._lock.cause, self._history.record.from_offset)  # fmt: skip
         return True
-
-    def _refuse_what_is_not_ours(self) -> None:
-        stored = self._stored
-        if stored is None:
-            return
-        if stored.token >= self._token:
-            raise PartitionRefused(
-                f"{self._partition}: the stored token {stored.token} is not smaller than ours, {self._token}: etcd"
-                " was probably restored from an old copy, and what was committed since is missing from it."
-                f" If that is accepted: partition-supervisor resume {self._partition}"
-            )
-        if stored.topic_id and self._settings.topic_id and stored.topic_id != self._settings.topic_id:
-            raise PartitionRefused(
-                f"{self._partition}: the topic was deleted and created anew, so offset {stored.offset} means nothing"
-                f" any more. Decide where to go on: partition-supervisor offsets reset {self._partition}"
-                " --to-earliest --execute"
-            )
-
-    def _start_offset(self) -> int:
-        """Where a partition begins that was never read. Its first commit pins it."""
-        self._lease.start()
-        while True:
-            try:
-                first, end = self._reader.warm_up(timeout=5.0)
-                return end if self._settings.start == "latest" else first
-            except Retry as error:
-                log.warning("%s", error)
-                if self._lease.is_over() or self._pipe.orphaned:
-                    raise Lost(f"{self._partition}: Kafka did not answer") from error
 
     def _wait_for_entrance(self) -> None:
         """Whoever took a free lock has nobody who would count its death but what it has written by then."""
