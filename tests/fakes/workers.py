@@ -31,6 +31,7 @@ from partition_workers.protocol import (
     GaveUp,
     HandedOver,
     Leave,
+    LoadsState,
     MissedLock,
     Order,
     Report,
@@ -86,6 +87,9 @@ class FakeWorkers:
     def __init__(self, store: FakeEtcd, keys: Keys, inbox: PacedInbox) -> None:
         self.store, self.keys, self.inbox = store, keys, inbox
         self.frozen: set[str] = set()
+        #: Their states are large: who gets the lock says so, and has read it when the test says so.
+        self.with_large_states: set[str] = set()
+        self._loading: dict[str, Loaded] = {}
         self._obeyed: dict[str, int] = {}
         self._pinged: dict[str, int] = {}
 
@@ -163,12 +167,35 @@ class FakeWorkers:
             return  # it is the owner already, and had said so
         try:
             loaded = lock.confirm(order.token) if isinstance(order, BecomeOwner) else lock.acquire(order.deaths)
+            if loaded and child.worker in self.with_large_states:
+                self._begin_to_load(child, loaded)
+                return
             if loaded:
                 self.enter(child.partition, child.standby, loaded)
         except NoLease as error:
             self.exit(child, 75, GaveUp(75, str(error)))
             return
         self.report(child, TookLock(loaded.token, 0, loaded.lock.deaths) if loaded else MissedLock())
+
+    def is_loading(self, child: FakeChild) -> bool:
+        return child.worker in self._loading and child.exit_code is None and not child.killed
+
+    def has_loaded(self, child: FakeChild) -> None:
+        """It has read its state, and is the owner; unless somebody took the lock from it."""
+        loaded = self._loading.pop(child.worker)
+        assert child.standby is not None
+        if self.lock_of(child.partition) != (child.worker, loaded.token):
+            self.exit(child, 75, GaveUp(75, "another owner"))
+            return
+        self.enter(child.partition, child.standby, loaded)
+        self.report(child, TookLock(loaded.token, 0, loaded.lock.deaths))
+
+    def _begin_to_load(self, child: FakeChild, loaded: Loaded) -> None:
+        lock = loaded.lock
+        begun = History(loaded.token, lock.worker, lock.host, lock.pid, lock.cause, lock.since)
+        self.store.transact(transactions.enter_before_loading(self.keys, child.partition, begun))
+        self._loading[child.worker] = loaded
+        self.report(child, LoadsState(loaded.token, lock.deaths))
 
     def enter(self, partition: Partition, me: Standby, loaded: Loaded) -> None:
         """An owner's first commit."""

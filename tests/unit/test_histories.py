@@ -15,7 +15,7 @@ from partition_supervisor.events import (
     ClusterListed,
     SignalArrived,
 )
-from partition_supervisor.processes.child_state import LATE
+from partition_supervisor.processes.child_state import LATE, STARTS_NO_RECORD
 from partition_workers.etcd.store import Put
 from partition_workers.layout.documents import Drain, Move
 from partition_workers.protocol import (
@@ -42,6 +42,8 @@ STEPS = st.one_of(
     st.tuples(st.just("exit"), st.sampled_from(["-9", "0", "1", "70", "75", "-11"]), st.integers(0, 5)),
     st.tuples(st.just("kill the owner"), st.just(""), st.integers(0, 1)),
     st.tuples(st.just("freeze the standbys"), st.just(""), st.integers(0, 1)),
+    st.tuples(st.just("large states"), st.just(""), st.integers(0, 1)),
+    st.tuples(st.just("has loaded"), st.just(""), st.integers(0, 5)),
     st.tuples(st.just("warm up"), st.just(""), st.integers(0, 5)),
     st.tuples(st.just("warm up all"), st.just(""), st.just(0)),
     st.tuples(st.just("stuck"), st.just(""), st.integers(0, 5)),
@@ -102,6 +104,10 @@ def replay(host: FakeHost, history: History, check: Callable[[FakeHost], None]) 
                     host.exit(owner)
             case "freeze the standbys":
                 host.freeze(*(each for each in host.on(partition) if not each.is_owner))
+            case "large states":
+                host.with_large_states |= {each.worker for each in host.on(partition)}
+            case "has loaded" if child and host.is_loading(child) and child.worker not in host.frozen:
+                host.has_loaded(child)
             case "warm up all":
                 host.warm_up_all()
             case "warm up" if child and child.standby is None:
@@ -134,7 +140,7 @@ def replay(host: FakeHost, history: History, check: Callable[[FakeHost], None]) 
                 host.children.errors.append(START_ERRORS[which])
             case "a pipe breaks" if child:
                 child.is_cut_off = True
-            case "late" if child and child.is_owner and child.state not in LATE:
+            case "late" if child and child.is_owner and child.state not in STARTS_NO_RECORD:
                 host.report(child, Suspended())
             case "in time again" if child and child.state in LATE:
                 host.report(child, Resumed())
