@@ -7,14 +7,17 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from setproctitle import setproctitle
 
 from partition_supervisor import __version__
+from partition_supervisor.addresses import address_towards, is_loopback, is_unspecified, split_address
 from partition_supervisor.cluster.background import BackgroundCalls
 from partition_supervisor.cluster.membership import Membership
-from partition_supervisor.cluster.peer_monitor import Listener, PeerMonitor, address_towards
+from partition_supervisor.cluster.peer_listener import PeerListener
+from partition_supervisor.cluster.peer_monitor import PeerMonitor
 from partition_supervisor.cluster.retry import until_etcd_answers
 from partition_supervisor.cluster.watcher import EtcdWatcher
 from partition_supervisor.cluster_state import ClusterState
@@ -23,11 +26,12 @@ from partition_supervisor.control.loop import Supervisor
 from partition_supervisor.events import (
     ClusterChanged,
     ClusterListed,
-    HostDied,
-    HostLives,
+    HostAnswered,
+    HostRefused,
     LeaseGone,
     PartitionsChanged,
     SignalArrived,
+    ThreadFailed,
 )
 from partition_supervisor.inbox import Inbox
 from partition_supervisor.kafka.offset_mirror import OffsetMirror
@@ -57,13 +61,13 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
     membership = Membership(
         store, config.keys, config.host_id, config.lease_ttl, gone=lambda lease: inbox.post(LeaseGone(lease))
     )
-    peers = PeerMonitor(
-        config.host_id,
-        died=lambda host, link: inbox.post(HostDied(host, link)),
-        lives=lambda host, link: inbox.post(HostLives(host, link)),
-    )
-    listener: Listener | None = None
+    listener: PeerListener | None = None
+    peers: PeerMonitor | None = None
     stopped = threading.Event()
+
+    def failed(error: BaseException) -> None:
+        inbox.post(ThreadFailed(error))
+
     background = BackgroundCalls(inbox)
     watcher = EtcdWatcher(
         store,
@@ -78,10 +82,18 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
         places = config.workers or len(topic_ids)
         if places > most_reasonable_workers():
             log.warning("%d workers on this host: more than 16 for each core; see --workers", places)
-        listener = listen(config)
-        link = listener.link if listener else ""
+        listener = listen(config, failed)
+        peers = PeerMonitor(
+            config.host_id, listener,
+            refused=lambda suspicion: inbox.post(HostRefused(suspicion)),
+            answers=lambda host, link: inbox.post(HostAnswered(host, link)),
+            on_failure=failed,
+        )  # fmt: skip
+        link, secret = (listener.link, listener.secret) if listener else ("", "")
         membership.enter(
-            Host(config.workers, __version__, os.getpid(), "", now(), link=link), config.connect_timeout, where
+            Host(config.workers, __version__, os.getpid(), "", now(), link=link, secret=secret),
+            config.connect_timeout,
+            where,
         )
         warn_of_old_servers(store)
         cluster = ClusterState(config.keys)
@@ -105,23 +117,37 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
         stopped.set()
         watcher.close()
         membership.leave()
-        peers.close()
+        if peers:
+            peers.close()
         if listener:
             listener.close()  # after we left, or the others would take us for dead
         background.close()
         store.close()
 
 
-def listen(config: Config) -> Listener | None:
+def listen(config: Config, on_failure: Callable[[BaseException], None]) -> PeerListener | None:
     """Where the other supervisors connect to, if anywhere. Raises Misconfigured for an address that is not ours."""
     if config.listen == "none":
         return None
-    found = config.listen or address_towards(address(config.etcd.endpoints[0]))
-    if found is None:
+    towards = way_to_etcd(config)
+    host, port = split_address(config.listen) if config.listen else (towards, 0)
+    if host is None:
         log.warning("no way to %s yet: the others will notice this host's death by its lease alone; see --listen",
                     config.etcd.endpoints[0])  # fmt: skip
         return None
-    return Listener(found, config.host_id)
+    advertise = config.advertise or (towards or "" if is_unspecified(host) else "")
+    listener = PeerListener(host, port, config.host_id, advertise, on_failure)
+    reached_at, _ = split_address(listener.link)
+    if is_loopback(reached_at) or is_unspecified(reached_at):
+        log.info("%s cannot be reached from other machines: supervisors there notice this host's death by its leases"
+                 " alone; see --listen and --advertise", listener.link)  # fmt: skip
+    return listener
+
+
+def way_to_etcd(config: Config) -> str | None:
+    """This machine's address on the way to etcd; rather not a loopback address, as of a member on each host."""
+    found = [each for endpoint in config.etcd.endpoints if (each := address_towards(address(endpoint))) is not None]
+    return min(found, key=is_loopback, default=None)
 
 
 def check_dead_letters(config: Config) -> None:

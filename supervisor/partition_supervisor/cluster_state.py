@@ -25,6 +25,9 @@ class Held:
     token: Token
 
 
+Locks = dict[Partition, Held]
+
+
 @dataclass(frozen=True, slots=True)
 class _Dead:
     """A life of a host that has ended: its link, and the standbys that ended with it."""

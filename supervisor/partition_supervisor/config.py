@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import socket
 from dataclasses import dataclass, field
 
+from partition_supervisor.addresses import is_unspecified, split_address
 from partition_workers.errors import Misconfigured
 from partition_workers.etcd.options import EtcdOptions
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
 from partition_workers.protocol import WorkerSettings
+
+#: Of a host; like Kafka's topics, and a line of text between hosts can hold it.
+HOST_ID = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 #: librdkafka properties that the promises rest upon, each with the reason why nobody may set it.
 OWNED = {
@@ -46,8 +51,11 @@ class Config:
     workers: int = 0
     #: How long a dead *host* goes unnoticed. Shorter means more false alarms when etcd elects a leader (1 to 3 s).
     lease_ttl: int = 5
-    #: Where the other supervisors connect to. Empty: the address that leads to etcd; "none": nowhere.
+    #: Where the other supervisors connect to, as HOST or HOST:PORT; no port or 0: any that is free. Empty: the
+    #: address that leads to etcd; "none": nowhere.
     listen: str = ""
+    #: Where they reach it, as HOST or HOST:PORT, if that is elsewhere. Empty: where it listens.
+    advertise: str = ""
     #: A commit is a write to every etcd member's disk; ten a second cost little and replay little.
     commit_interval: float = 0.1
     #: 0: never. Longer than any record takes; slower handlers call heartbeat().
@@ -88,14 +96,30 @@ class Config:
                 f"--dlq-topic {self.dlq_topic}: it is one of the topics to process: a dead letter would"
                 " be handled, fail, and be sent again, for ever"
             )
+        self._check_addresses()
         if not self.topics:
             raise Misconfigured("no topic: give at least one --topic")
-        for name in (self.group, self.host_id, *self.topics):
+        for name in (self.group, *self.topics):
             if not name or "/" in name:
                 raise Misconfigured(f"{name!r} cannot be a name: it must not be empty nor contain '/'")
         for key in self.kafka:
             if key in OWNED:
                 raise Misconfigured(f"-X {key}: this property is not yours to set: {OWNED[key]}")
+
+    def _check_addresses(self) -> None:
+        for option, value in (("--listen", self.listen), ("--advertise", self.advertise)):
+            try:
+                host, _ = split_address(value) if value and value != "none" else ("", 0)
+            except ValueError:
+                raise Misconfigured(f"{option} {value}: write HOST or HOST:PORT, an IPv6 host in brackets") from None
+            if option == "--advertise" and (is_unspecified(host) or value == "none"):
+                raise Misconfigured(f"--advertise {value}: nobody can connect there; give an address of this machine")
+        if self.advertise and self.listen == "none":
+            raise Misconfigured("--advertise says where --listen can be reached: with --listen none leave it out")
+        if not HOST_ID.fullmatch(self.host_id):
+            raise Misconfigured(
+                f"{self.host_id!r} cannot be a name: give a --host-id of at most 255 letters, digits and . _ -"
+            )
 
     @property
     def keys(self) -> Keys:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from partition_supervisor.listing import Snapshot
+from partition_supervisor.suspicion import Suspicion
 from partition_workers.etcd.store import Change
 from partition_workers.model import Partition
 from partition_workers.protocol import Report
@@ -61,19 +62,25 @@ class LeaseGone:
 
 
 @dataclass(frozen=True, slots=True)
-class HostDied:
-    """Nobody is left there, neither supervisor nor worker; `link` tells which of several lives it was."""
+class HostRefused:
+    """A host refuses connections, as if nobody were left there, neither supervisor nor worker."""
+
+    suspicion: Suspicion
+
+
+@dataclass(frozen=True, slots=True)
+class HostAnswered:
+    """It was reached, for the first time or again; `link` tells which of several lives it was."""
 
     host: str
     link: str
 
 
 @dataclass(frozen=True, slots=True)
-class HostLives:
-    """It had been taken for dead, and was reached again."""
+class ThreadFailed:
+    """One of our threads has ended by an error that nobody expected. It was logged, with its place."""
 
-    host: str
-    link: str
+    error: BaseException
 
 
 Event = (
@@ -85,6 +92,7 @@ Event = (
     | PartitionsChanged
     | BackgroundCallDone
     | LeaseGone
-    | HostDied
-    | HostLives
+    | HostRefused
+    | HostAnswered
+    | ThreadFailed
 )

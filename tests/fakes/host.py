@@ -65,6 +65,7 @@ class FakeHost(FakeWorkers):
         self.partitions = [Partition(topic, number) for number in range(partitions)]
         self.children, self.cluster = FakeChildren(self.clock), ClusterState(self.keys)
         self.background, self.fork_server = FakeBackgroundCalls(self.inbox), FakeForkServer()
+        self.peers = FakePeerMonitor()
         self.watching = True
         self.mirrored: list[dict[Partition, int]] = []
         gone: Callable[[int], None] = lambda lease: self.inbox.post(LeaseGone(lease))  # noqa: E731
@@ -81,7 +82,7 @@ class FakeHost(FakeWorkers):
         self._seen = self.store.revision
         self.supervisor = Supervisor(
             self.config, self.fork_server, self.inbox, self.children, self.cluster, self.store, self.membership,
-            FakePeerMonitor(), self.background, dict.fromkeys(self.partitions, "id"), self.mirrored.append,
+            self.peers, self.background, dict.fromkeys(self.partitions, "id"), self.mirrored.append,
             self.clock,
         )  # fmt: skip
         try:

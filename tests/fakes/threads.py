@@ -9,6 +9,7 @@ from typing import TypeVar
 from partition_supervisor.cluster.background import BackgroundCalls
 from partition_supervisor.cluster.peer_monitor import PeerMonitor
 from partition_supervisor.inbox import Inbox
+from partition_supervisor.suspicion import Suspicion
 from partition_workers.clock import Clock
 from partition_workers.etcd.store import Store
 from partition_workers.layout.documents import Host
@@ -95,10 +96,13 @@ class FakeKeeper(LeaseKeeper):
 
 
 class FakePeerMonitor(PeerMonitor):
-    """Follows nobody: a test says who died."""
+    """Follows nobody: a test says who refuses, answers or is silent."""
 
     def __init__(self) -> None:
-        pass
+        self.suspicions: list[Suspicion] = []
 
     def know(self, hosts: Mapping[str, Host]) -> None:
         pass
+
+    def silent(self) -> list[Suspicion]:
+        return self.suspicions

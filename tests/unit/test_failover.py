@@ -8,9 +8,10 @@ from partition_supervisor.control.failover import CONFIRM_WITHIN
 from partition_supervisor.control.lock_offers import QUEUE_STEP
 from partition_supervisor.control.rebalance import REPLACE_AFTER
 from partition_supervisor.events import (
-    HostDied,
-    HostLives,
+    HostAnswered,
+    HostRefused,
 )
+from partition_supervisor.suspicion import FirstWitness, Suspicion
 from partition_workers.etcd.store import Put
 from partition_workers.layout.documents import Cause, Lock, StoredOffset, now
 from partition_workers.model import Partition
@@ -48,7 +49,7 @@ def test_a_dead_owners_lock_goes_to_the_standby_on_the_least_burdened_host(make_
 
 
 def dies(host: FakeHost, name: str, link: str = "here:1") -> None:
-    host.inbox.post(HostDied(name, link))
+    host.inbox.post(HostRefused(Suspicion(name, link, FirstWitness(True, 0.01, 1, 0))))
     host.settle()
 
 
@@ -85,14 +86,16 @@ def test_a_dead_hosts_partition_is_left_to_who_should_have_it_for_a_moment(make_
     assert (host.lock_of(P) or ("",))[0] == successor.worker
 
 
-def test_a_dead_host_without_successors_leaves_free_locks(make_host: MakeHost) -> None:
-    """For whoever is ready first."""
+def test_a_dead_host_without_successors_keeps_its_locks_until_somebody_is_ready(make_host: MakeHost) -> None:
+    """It may be alive after all, and nobody would gain."""
     host = make_host()
     host.join("b", link="here:1")
     host.owner_on("b", P)
     host.open()
+    held = host.lock_of(P)
     dies(host, "b")
-    assert host.lock_of(P) is None
+    host.advance(1.0)
+    assert host.lock_of(P) == held
     host.warm_up_all()
     host.advance(1.0)
     assert host.owner(P)
@@ -119,10 +122,10 @@ def test_a_dead_hosts_standbys_are_nobodys_successors(make_host: MakeHost) -> No
     assert successor_of_a_death(first) == "b"
     dies(host, "b")
     assert successor_of_a_death(second) != "b"
-    host.inbox.post(HostLives("b", "here:1"))
+    host.inbox.post(HostAnswered("b", "here:1"))
     host.settle()
     assert successor_of_a_death(third) == "b"
-    dies(host, "b")
+    host.cluster.presume_dead("b", "here:1")
     host.join("b", link="here:2")
     host.settle()
     assert successor_of_a_death(fourth) != "b"

@@ -75,6 +75,7 @@ class Membership:
         """The one who has the place; None: we do."""
         lease = secrets.randbits(62) + 1
         self._store.grant(self._ttl, lease)
+        host = self._host = dataclasses.replace(host, lease=f"{lease:x}")
         result = self._store.transact(
             Txn(
                 (Compare(self._key, Target.VERSION, 0),),

@@ -59,14 +59,15 @@ def take_over(
     standbys: Sequence[Standby],
     token: Token | None = None,
     patience: float = PATIENCE,
+    or_free: bool = True,
 ) -> Named | None:
     """Name a successor for the lock of the dead worker, or free it. None: it had no lock, or nobody is ready.
 
     `token`: the dead worker's, where known; a wrong one costs one more question. `patience`: so many seconds etcd
-    may be silent.
+    may be silent. `or_free`: False leaves the lock to its lease when nobody is ready.
     """
     with contextlib.suppress(Retry):
-        return _take_over(store, keys, partition, death, list(standbys), token, time_is_up(patience))
+        return _take_over(store, keys, partition, death, list(standbys), token, time_is_up(patience), or_free)
     return None
 
 
@@ -78,12 +79,15 @@ def _take_over(
     candidates: list[Standby],
     token: Token | None,
     given_up: Callable[[], bool],
+    or_free: bool,
 ) -> Named | None:
     if token is None:
         found = until_answered(lambda: store.get(keys.lock(partition)), delays(*PAUSES), given_up)
         is_its_own = found is not None and Lock.decode(found.value).worker == death.worker
         token = found.mod_revision if found is not None and is_its_own else None
     while token is not None and not given_up():
+        if not candidates and not or_free:
+            return None
         successor = candidates[0] if candidates else None
         lock = _successor_lock(successor, death) if successor else None
         take = transactions.take_over(keys, partition, token, lock)

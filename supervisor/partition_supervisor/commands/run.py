@@ -51,10 +51,17 @@ LEVELS = ["debug", "info", "warning", "error"]
 )
 @option(
     "--listen",
-    metavar="ADDRESS",
+    metavar="HOST[:PORT]",
     default="",
-    show_default="the one that leads to etcd",
-    help="This host's address, where the other supervisors connect to notice at once that it died; none: nowhere.",
+    show_default="the address that leads to etcd, any port",
+    help="Where the other supervisors connect to, to notice at once that this host died; none: nowhere.",
+)
+@option(
+    "--advertise",
+    metavar="HOST[:PORT]",
+    default="",
+    show_default="where it listens",
+    help="Where they reach it, if that is elsewhere: behind NAT, or from outside of a container.",
 )
 @option(
     "--commit-interval",

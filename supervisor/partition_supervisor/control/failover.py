@@ -14,7 +14,7 @@ from sched import scheduler
 from partition_supervisor.cluster import takeover
 from partition_supervisor.cluster.background import BackgroundCalls
 from partition_supervisor.cluster.takeover import Death, Named, Waiting
-from partition_supervisor.cluster_state import ClusterState, Held
+from partition_supervisor.cluster_state import ClusterState, Held, Locks
 from partition_supervisor.config import Config
 from partition_supervisor.control.lease_monitor import LeaseMonitor
 from partition_supervisor.control.lock_offers import QUEUE_STEP, LockOffers
@@ -109,18 +109,25 @@ class Failover:
 
     # --- another host
 
-    def take_over_host(self, host: str) -> None:
-        """Nobody is left there: pass its locks on; each host first those whose successor is its own."""
+    def take_over_from(self, locks: Locks) -> Locks:
+        """These owners on another host are dead: pass their locks on; each host first those whose successor is its
+        own. Returns those that nobody is ready for: they are left to their leases, for the owner may live after all.
+        """
         exit_seen = now()
-        for partition, held, successors in self._successors.of_host(host):
-            if not successors or successors[0].host == self._host_id:
+        left: Locks = {}
+        for partition, held, successors in self._successors.of_locks(locks):
+            if not successors:
+                left[partition] = held
+            elif successors[0].host == self._host_id:
                 self._take_over_lock(partition, held, successors, exit_seen)
             else:
                 self._timers.enter(QUEUE_STEP, 0, partial(self._take_over_if_left, partition, held, exit_seen))
+        return left
 
     def _take_over_if_left(self, partition: Partition, held: Held, exit_seen: str) -> None:
-        if self._cluster.locks.get(partition) == held:
-            self._take_over_lock(partition, held, self._successors.of_lock(partition, held), exit_seen)
+        successors = self._successors.of_lock(partition, held)
+        if successors and self._cluster.locks.get(partition) == held:
+            self._take_over_lock(partition, held, successors, exit_seen)
 
     def _take_over_lock(self, partition: Partition, held: Held, successors: list[Standby], exit_seen: str) -> None:
         store, keys = self._store, self._keys
@@ -129,7 +136,7 @@ class Failover:
             deaths = takeover.deaths_in_a_row(store, keys, partition, held.token, held.lock.deaths)
             death = Death(held.lock.worker, exit_seen, deaths)
             return death, takeover.take_over(
-                store, keys, partition, death, successors, held.token, TIMEOUT_FOR_OTHERS
+                store, keys, partition, death, successors, held.token, TIMEOUT_FOR_OTHERS, or_free=False
             )
 
         def taken(result: tuple[Death, Named | None]) -> None:

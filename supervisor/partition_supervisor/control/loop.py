@@ -21,6 +21,7 @@ from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.config import Config
 from partition_supervisor.control.dirty import Dirty
 from partition_supervisor.control.failover import Failover
+from partition_supervisor.control.failure_detector import FailureDetector
 from partition_supervisor.control.graceful_shutdown import GracefulShutdown
 from partition_supervisor.control.lease_monitor import LeaseMonitor
 from partition_supervisor.control.lock_offers import LockOffers
@@ -40,11 +41,12 @@ from partition_supervisor.events import (
     ClusterChanged,
     ClusterListed,
     Event,
-    HostDied,
-    HostLives,
+    HostAnswered,
+    HostRefused,
     LeaseGone,
     PartitionsChanged,
     SignalArrived,
+    ThreadFailed,
 )
 from partition_supervisor.inbox import Inbox
 from partition_supervisor.processes.children import Children
@@ -103,6 +105,9 @@ class Supervisor:
         failover = self._failover = Failover(
             config, children, cluster, store, background, self._timers, leases, successors, offers, restarts.on_end
         )
+        self._failure_detector = FailureDetector(
+            config.lease_ttl, cluster, peers, store, background, self._timers, failover, self._dirty, clock
+        )
         self._reports = Reports(
             children, self._timers, self._dirty, offers, failover, leases, rebalancer, rolling, restarts
         )
@@ -116,6 +121,7 @@ class Supervisor:
         every(self._timers, self._memory_limit.every, self._memory_limit.check)
         every(self._timers, MIRROR_EVERY, self._mirror_offsets)
         every(self._timers, TICK, self._go_on)
+        every(self._timers, TICK, self._failure_detector.tick)
         self._dirty.mark_workers()
         while not self._is_done:
             self._turn()
@@ -173,15 +179,12 @@ class Supervisor:
                 then()
             case LeaseGone(lease):
                 self._on_lease_gone(lease)
-            case HostDied(host, link):
-                if self._cluster.presume_dead(host, link):
-                    log.warning("%s: nobody is left there; passing on what it owned", host)
-                    self._failover.take_over_host(host)
-                    self._dirty.mark_workers()
-            case HostLives(host, link):
-                if self._cluster.presume_alive(host, link):
-                    log.warning("%s was taken for dead, and is not", host)
-                    self._dirty.mark_workers()
+            case HostRefused(suspicion):
+                self._failure_detector.refused(suspicion)
+            case HostAnswered(host, link):
+                self._failure_detector.lives(host, link)
+            case ThreadFailed(error):
+                self._stop(ExitCode.UNEXPECTED, f"a thread has failed: {error!r}")
             case _:
                 assert_never(event)
 

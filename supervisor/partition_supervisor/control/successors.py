@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
-from partition_supervisor.cluster_state import ClusterState, Held
+from partition_supervisor.cluster_state import ClusterState, Held, Locks
 from partition_supervisor.control.planner import Planner
 from partition_supervisor.control.stopping import Stopping
 from partition_supervisor.processes.children import Children
@@ -29,16 +29,15 @@ class Successors:
         planned = self._planner.plan.owners.get(partition)
         return sorted(self.of(partition, held.lock.worker), key=lambda each: each.host != planned)
 
-    def of_host(self, host: str) -> list[tuple[Partition, Held, list[Standby]]]:
-        """For each lock that `host` has: spread over the others, in the same way on each of them."""
+    def of_locks(self, locks: Locks) -> list[tuple[Partition, Held, list[Standby]]]:
+        """For each of these, of a host that died: spread over the others, in the same way on each of them."""
         burdens = self._burdens()
         found = []
-        for partition, held in sorted(self._cluster.locks.items()):
-            if held.lock.host == host:
-                successors = self._by_burden(partition, held.lock.worker, burdens)
-                if successors:
-                    burdens[successors[0].host] += 1
-                found.append((partition, held, successors))
+        for partition, held in sorted(locks.items()):
+            successors = self._by_burden(partition, held.lock.worker, burdens)
+            if successors:
+                burdens[successors[0].host] += 1
+            found.append((partition, held, successors))
         return found
 
     def is_staying(self, standby: Standby) -> bool:

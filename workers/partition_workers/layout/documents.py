@@ -91,6 +91,10 @@ class Lock(Document):
     deaths: int = 0
     offset: int | None = None
 
+    @property
+    def lease_id(self) -> int:
+        return _lease_id(self.lease)
+
     @classmethod
     def naming(
         cls,
@@ -167,7 +171,8 @@ class Drain(Document):
 class Host(Document):
     """`hosts/<id>`: a running supervisor. `workers`: how many it may run; 0: one for each partition. `link`: where
     the others connect to, to notice its death; empty: nowhere. `resting`: why this host does not start a worker of a
-    partition for a while, by the partition's name."""
+    partition for a while, by the partition's name. `secret`: what the others say first at `link`. `lease`: the host's
+    own, in hexadecimal."""
 
     workers: int
     version: str
@@ -177,6 +182,12 @@ class Host(Document):
     draining: bool = False
     link: str = ""
     resting: dict[str, str] = field(default_factory=dict)
+    secret: str = ""
+    lease: str = ""
+
+    @property
+    def lease_id(self) -> int:
+        return _lease_id(self.lease)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,3 +213,11 @@ class History(Document):
         self, ending: Ending, to_offset: int | None, reason: str | None = None, at: str | None = None
     ) -> History:
         return dataclasses.replace(self, until=at or now(), to_offset=to_offset, ending=ending, reason=reason)
+
+
+def _lease_id(lease: object) -> int:
+    """0 when no lease is named."""
+    try:
+        return int(str(lease), 16)
+    except ValueError:
+        return 0
