@@ -135,6 +135,10 @@ def test_three_thousand_guests_leave_nothing_behind(listener: PeerListener, conn
         guest = socket.create_connection(listener.socket.getsockname(), 10.0)
         if number % 3 == 0:
             guest.sendall(b"x\n")
+        assert len(listener._strangers) <= STRANGERS
+        if number % 100 == 0:
+            first.sendall(BEAT)
+            assert first.recv(1) == BEAT
         if number % 10 == 0:
             staying.append(guest)
         else:

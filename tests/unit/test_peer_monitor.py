@@ -9,6 +9,7 @@ import os
 import queue
 import signal
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ import pytest
 from partition_supervisor.cluster import peer_connection, peer_monitor
 from partition_supervisor.cluster.peer_listener import PeerListener
 from partition_supervisor.cluster.peer_monitor import PeerMonitor, accepting
-from partition_supervisor.cluster.peer_protocol import SILENCE, hello
+from partition_supervisor.cluster.peer_protocol import GOODBYE, SILENCE, greeting, hello
 from partition_supervisor.suspicion import Suspicion
 from partition_workers.layout.documents import Host
 from tests.eventually import eventually
@@ -282,6 +283,63 @@ def test_an_error_of_our_own_is_no_refusal(
         eventually("it is silent", watcher.silent)
         assert watcher.heard.empty()
     assert watcher.next() == "b"
+
+
+@pytest.mark.parametrize(
+    ("error", "ours", "theirs", "counts"),
+    [
+        (TimeoutError(), "exit", "exit", True),
+        (OSError(errno.EHOSTUNREACH, ""), "exit", "exit", True),
+        (OSError(errno.ENETUNREACH, ""), "exit", "exit", False),
+        (OSError(errno.EMFILE, ""), "exit", "exit", False),
+        (TimeoutError(), "exit", "goodbye", False),
+        (TimeoutError(), "goodbye", "exit", False),
+        (TimeoutError(), "exit", "reset", False),
+        (TimeoutError(), "reset", "exit", False),
+        (TimeoutError(), "exit", "never", False),
+        (TimeoutError(), "exit", "stays", False),
+    ],
+)
+def test_where_a_kernel_has_ended_all_nobody_has_to_refuse(
+    listen: Listen,
+    make_watcher: MakeWatcher,
+    monkeypatch: pytest.MonkeyPatch,
+    error: OSError,
+    ours: str,
+    theirs: str,
+    counts: bool,
+) -> None:
+    """A container that is killed takes its address along. What resets, or says goodbye before, has not died."""
+    me, b = listen("me"), listen("b")
+    watcher = make_watcher("me", me)
+    watcher.follow(b=b)
+    their_end = socket.create_connection(me.socket.getsockname(), 10.0)
+    if theirs != "never":
+        their_end.sendall(greeting(me.secret, "b"))
+        assert their_end.recv(4096)
+
+    def fail(*_: Any) -> socket.socket:
+        raise error
+
+    monkeypatch.setattr(socket, "create_connection", fail)
+    if theirs != "stays":
+        end(their_end, theirs)
+        assert me.wait_until_gone("b", 10.0)
+    end(b._peers["me"].connection, ours)
+    if counts:
+        assert watcher.refusal().witness.refused
+    else:
+        assert watcher.hears_nothing(0.6)
+
+
+def end(connection: socket.socket, how: str) -> None:
+    if how == "goodbye":
+        connection.sendall(GOODBYE)
+    if how == "reset":
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+    else:
+        connection.shutdown(socket.SHUT_WR)
 
 
 def test_a_host_that_was_never_reached_is_not_suspected(watcher: Watcher) -> None:

@@ -71,6 +71,14 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 class TestTakeOver:
+    def test_a_lock_that_may_be_a_living_owners_is_not_deleted(self, stage: Stage) -> None:
+        """Nobody is ready, or those who were are gone."""
+        before = stage.held()
+        for standbys in ([], [stage.standby("gone", alive=False)]):
+            named = takeover.take_over(stage.store, KEYS, P, DEATH, standbys, stage.token, or_free=False)
+            assert named is None
+            assert stage.held() == before
+
     @pytest.mark.parametrize("known", [True, False, None], ids=["token known", "token wrong", "token unknown"])
     def test_the_first_standby_gets_the_lock(self, stage: Stage, known: bool | None) -> None:
         """Whether or not the dead worker's token was known; the successor's is that of the transaction."""

@@ -7,11 +7,16 @@ themselves. Only then is the next connection refused.
 
 That counts at an address where the right hello was said the last time that anybody said anything. Behind a gateway or
 on a loopback address it might be somebody else's.
+
+A container that is killed takes its address along, so nobody is left to refuse. But its kernel has ended the
+connections in good order, without the goodbye that a living supervisor says first; then an address where nobody
+answers at once counts as well.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import socket
 import threading
@@ -21,8 +26,10 @@ from typing import Any
 
 from partition_supervisor.addresses import split_address
 from partition_supervisor.cluster.peer_protocol import (
+    ANSWER,
     BEAT,
     GIVEN_UP,
+    GOODBYE,
     GREETING,
     HEARTBEAT,
     SILENCE,
@@ -41,8 +48,8 @@ SOON = 0.001
 
 
 class PeerConnection:
-    """Called from its thread are `on_refused`, `on_answer` when it is heard after it was not, and `on_failure` with
-    an error that nobody expected."""
+    """Called from its thread are `on_refused`, `on_no_answer` when its supervisor is gone and nobody answers there,
+    `on_answer` when it is heard after it was not, and `on_failure` with an error that nobody expected."""
 
     def __init__(
         self,
@@ -51,6 +58,7 @@ class PeerConnection:
         link: str,
         secret: str,
         on_refused: Callable[[PeerConnection], None],
+        on_no_answer: Callable[[PeerConnection], None],
         on_answer: Callable[[PeerConnection], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
@@ -58,9 +66,10 @@ class PeerConnection:
         #: Where it was last reached; None: never.
         self.address: Any = None
         self._greeting, self._hello = greeting(secret, me), hello(name, link)
-        self._on_refused, self._on_answer, self._on_failure = on_refused, on_answer, on_failure
+        self._on_refused, self._on_no_answer = on_refused, on_no_answer
+        self._on_answer, self._on_failure = on_answer, on_failure
         self._heard = self._ended = 0.0
-        self._is_right = self._has_complained = False
+        self._is_right = self._has_exited = self._has_complained = False
         self._stopped = threading.Event()
         self._connection: socket.socket | None = None
         threading.Thread(target=self._run, name=f"peer {name}", daemon=True).start()
@@ -81,6 +90,7 @@ class PeerConnection:
         self._stopped.set()
         if connection := self._connection:
             with contextlib.suppress(OSError):
+                connection.send(GOODBYE)
                 connection.shutdown(socket.SHUT_RDWR)
 
     def _run(self) -> None:
@@ -96,12 +106,11 @@ class PeerConnection:
             begun = time.monotonic()
             try:
                 connection = self._connect()
-            except ConnectionRefusedError as error:
-                if self._is_right:
-                    self._on_refused(self)
-                self._rest(error)
-                continue
             except (OSError, ValueError) as error:
+                if self._is_right and isinstance(error, ConnectionRefusedError):
+                    self._on_refused(self)
+                elif self._has_exited and isinstance(error, OSError) and _nobody_answered(error):
+                    self._on_no_answer(self)
                 self._rest(error)
                 continue
             with connection:
@@ -113,7 +122,7 @@ class PeerConnection:
 
     def _connect(self) -> socket.socket:
         """Raises OSError; ValueError, when the link is no address."""
-        connection = socket.create_connection(split_address(self.link), GREETING)
+        connection = socket.create_connection(split_address(self.link), ANSWER if self._has_exited else GREETING)
         try:
             watch_over(connection)
             connection.sendall(self._greeting)
@@ -129,13 +138,16 @@ class PeerConnection:
         self._connection = connection
         said = b""
         heard = beat = time.monotonic()
-        patience = GIVEN_UP if self._is_right else GREETING
+        patience = ANSWER if self._has_exited else GIVEN_UP if self._is_right else GREETING
+        said_goodbye = False
         while not self._stopped.is_set() and time.monotonic() - heard < patience:
             try:
                 connection.settimeout(max(0.001, beat + HEARTBEAT - time.monotonic()))
                 data = connection.recv(4096)
                 if not data:
+                    self._has_exited |= len(said) >= len(self._hello) and not said_goodbye
                     break
+                said_goodbye = data.endswith(GOODBYE)
                 if len(said) < len(self._hello):
                     said += data
                     if not self._is_hello(said):
@@ -158,6 +170,9 @@ class PeerConnection:
                     connection.send(BEAT)
             elif len(said) < len(self._hello):
                 beat = time.monotonic()
+        if time.monotonic() - heard >= patience:
+            with contextlib.suppress(OSError):
+                connection.send(GOODBYE)
         if not self._is_right:
             self._complain("nobody says hello there")
         self._connection = None
@@ -171,7 +186,7 @@ class PeerConnection:
 
     def _answered(self, connection: socket.socket) -> None:
         self._heard = time.monotonic()
-        self._is_right, self._has_complained = True, False
+        self._is_right, self._has_exited, self._has_complained = True, False, False
         with contextlib.suppress(OSError):
             self.address = connection.getpeername()
         self._on_answer(self)
@@ -186,3 +201,8 @@ class PeerConnection:
             self._has_complained = True
             log.info("%s cannot be reached at %s (%s): only its leases would tell that it died",
                      self.name, self.link, reason)  # fmt: skip
+
+
+def _nobody_answered(error: OSError) -> bool:
+    """Whether it says that, and not what this machine lacks."""
+    return isinstance(error, TimeoutError) or error.errno == errno.EHOSTUNREACH

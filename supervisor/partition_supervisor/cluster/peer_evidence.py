@@ -1,8 +1,9 @@
 """Whether an owner elsewhere is dead: what two witnesses say of it. Pure, and nothing else decides it.
 
 The first witness is the other host's kernel. An address that answered before and refuses at once says that no process
-of that host is left: the listening socket is shared with all its workers. Silence says less, and what fails for a
-reason of our own says nothing.
+of that host is left: the listening socket is shared with all its workers. So does an address where nobody answers,
+right after a kernel has ended both connections in good order: a container that is killed takes its address along.
+Silence says less, and what fails for a reason of our own says nothing.
 
 The second witness is etcd, which knows when a lease was renewed last. It answers in whole seconds: of a lease of 5 s
 "4 left" means that it was renewed within the last second, which a dead owner's may have been too. So for the first

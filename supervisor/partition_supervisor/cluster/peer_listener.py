@@ -24,6 +24,7 @@ from partition_supervisor.addresses import advertised
 from partition_supervisor.cluster.peer_protocol import (
     BEAT,
     GIVEN_UP,
+    GOODBYE,
     GREETING,
     LONGEST_GREETING,
     greeted_by,
@@ -55,6 +56,7 @@ class _Guest:
     said: bytearray = field(default_factory=bytearray)
     #: The host's id, once it has said the secret.
     name: str = ""
+    said_goodbye: bool = False
 
 
 class PeerListener:
@@ -90,6 +92,8 @@ class PeerListener:
         self._selector = selectors.DefaultSelector()
         self._strangers: dict[_Guest, None] = {}
         self._peers: dict[str, _Guest] = {}
+        #: Supervisors whose connection was ended by their kernel, in good order.
+        self._exited: set[str] = set()
         self._changed = threading.Condition()
         self._pauses = delays(0.05, 1.0)
         self._accept_again = 0.0
@@ -102,6 +106,10 @@ class PeerListener:
         """Seconds since that host was heard on its own connection to us; None: it has none."""
         guest = self._peers.get(host_id)
         return None if guest is None else time.monotonic() - guest.heard
+
+    def has_exited(self, host_id: str) -> bool:
+        """Whether the last connection of that host was ended by its kernel, because the supervisor is gone."""
+        return host_id in self._exited
 
     def wait_until_gone(self, host_id: str, timeout: float) -> bool:
         """Whether that host has no connection to us, now or at most `timeout` seconds later."""
@@ -137,7 +145,7 @@ class PeerListener:
         for guest in [each for each in self._strangers if now - each.heard > GREETING]:
             self._part_from(guest)
         for guest in [each for each in self._peers.values() if now - each.heard > GIVEN_UP]:
-            self._part_from(guest)
+            self._show_out(guest)
         if self._accept_again and now >= self._accept_again:
             self._accept_again = 0.0
             self._selector.register(self.socket, selectors.EVENT_READ)
@@ -184,19 +192,23 @@ class PeerListener:
             data = guest.connection.recv(4096)
         except BlockingIOError:
             return
-        except OSError:
-            data = b""
+        except OSError:  # a reset, which may come from anything in between
+            self._part_from(guest)
+            return
         if not data:
+            if guest.name and not guest.said_goodbye:
+                self._exited.add(guest.name)
             self._part_from(guest)
         elif guest.name:
             guest.heard = time.monotonic()
+            guest.said_goodbye = data.endswith(GOODBYE)
             self._say(guest, BEAT)
         else:
             self._get_to_know(guest, data)
 
     def _get_to_know(self, guest: _Guest, data: bytes) -> None:
         guest.said += data
-        line, newline, _ = guest.said.partition(b"\n")
+        line, newline, rest = guest.said.partition(b"\n")
         name = greeted_by(bytes(line), self.secret) if newline else None
         if name is None:
             if newline or len(guest.said) > LONGEST_GREETING:
@@ -205,8 +217,9 @@ class PeerListener:
         del self._strangers[guest]
         before = self._peers.get(name) or (next(iter(self._peers.values())) if len(self._peers) >= PEERS else None)
         if before is not None:
-            self._part_from(before)
-        guest.name, guest.heard = name, time.monotonic()
+            self._show_out(before)
+        guest.name, guest.heard, guest.said_goodbye = name, time.monotonic(), rest.endswith(GOODBYE)
+        self._exited.discard(name)
         guest.said.clear()
         with self._changed:
             self._peers[name] = guest
@@ -219,6 +232,12 @@ class PeerListener:
             pass  # it does not read: it will find us silent
         except OSError:
             self._part_from(guest)
+
+    def _show_out(self, guest: _Guest) -> None:
+        """We live: it must not take this for our end."""
+        with contextlib.suppress(OSError):
+            guest.connection.send(GOODBYE)
+        self._part_from(guest)
 
     def _part_from(self, guest: _Guest) -> None:
         with self._changed:

@@ -62,7 +62,8 @@ class PeerMonitor:
             if name != self._host_id and name not in self._followed and _listens(host):
                 self._followed[name] = PeerConnection(
                     self._host_id, name, host.link, host.secret,
-                    self._on_refused, lambda peer: self._answers(peer.name, peer.link), self._on_failure,
+                    self._on_refused, self._on_no_answer,
+                    lambda peer: self._answers(peer.name, peer.link), self._on_failure,
                 )  # fmt: skip
 
     def silent(self) -> list[Suspicion]:
@@ -86,6 +87,10 @@ class PeerMonitor:
         """On whichever of the two connections it was heard last."""
         theirs = self._listener.silent_for(peer.name) if self._listener else None
         return peer.silent_for() if theirs is None else min(theirs, peer.silent_for())
+
+    def _on_no_answer(self, peer: PeerConnection) -> None:
+        if self._listener is not None and self._listener.has_exited(peer.name):
+            self._on_refused(peer)
 
     def _on_refused(self, peer: PeerConnection) -> None:
         ended_ago = peer.ended_ago()

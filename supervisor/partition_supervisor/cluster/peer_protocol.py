@@ -1,7 +1,8 @@
 """What two supervisors say to each other, and how long they wait for it.
 
 The one that connects says first the secret of the other's document and its own name; then it is told who is there.
-From then on each byte of the one that connected is answered by a byte.
+From then on each byte of the one that connected is answered by a byte. Whoever lives and ends a connection says
+goodbye first: one that ends in good order without it was ended by a kernel, because the process is gone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ GREETING = 2.0
 #: Seconds of silence after which a connection is given up, and made anew: a firewall may have forgotten it.
 GIVEN_UP = 5.0
 
-BEAT = b"."
+#: Seconds for a new connection to be made when the supervisor there is known to be gone.
+ANSWER = 0.3
+
+BEAT, GOODBYE = b".", b"!"
 #: More than any greeting is long: a host id has at most 255 characters.
 LONGEST_GREETING = 2048
 
