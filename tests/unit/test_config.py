@@ -108,3 +108,35 @@ def test_a_worker_gets_everything_it_needs() -> None:
 def test_there_is_a_number_of_workers_that_deserves_a_warning() -> None:
     """It grows with the processors."""
     assert most_reasonable_workers() >= 16
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"listen": "node:port"}, "--listen node:port: write HOST or HOST:PORT"),
+        ({"listen": ":7400"}, "--listen :7400: write"),
+        ({"listen": "node:70000"}, "--listen node:70000"),
+        ({"advertise": "node:port"}, "--advertise node:port: write"),
+        ({"advertise": "0.0.0.0:7400"}, "--advertise 0.0.0.0:7400: nobody can connect there"),
+        ({"advertise": "[::]"}, "nobody can connect there"),
+        ({"advertise": "none"}, "nobody can connect there"),
+        ({"advertise": "node", "listen": "none"}, "with --listen none leave it out"),
+    ],
+)
+def test_where_nobody_can_be_reached_is_refused(changes: dict[str, Any], message: str) -> None:
+    """With the option that is wrong, and how to write it."""
+    with pytest.raises(Misconfigured) as refused:
+        config(**changes)
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize("listen", ["", "none", "node", "node:0", "0.0.0.0:7400", "[::1]:7400", "::1"])
+def test_where_one_can_listen_is_taken(listen: str) -> None:
+    assert config(listen=listen, advertise="" if listen == "none" else "node.example:7400").listen == listen
+
+
+@pytest.mark.parametrize("name", ["a b", "a\nb", "\udcff", "", "x" * 256, "a:b"])
+def test_a_host_id_is_one_word(name: str) -> None:
+    """Hosts say it to each other in a line of text."""
+    with pytest.raises(Misconfigured, match="--host-id"):
+        config(host_id=name)

@@ -240,7 +240,7 @@ def test_a_host_that_owns_nothing_and_is_gone_is_no_successor(make_host: MakeHos
     assert held is None or not held[0].startswith("b-")
 
 
-@pytest.mark.parametrize("lease", ["", "no lease", None])
+@pytest.mark.parametrize("lease", ["", "no lease", None, ["x"]])
 def test_a_lock_whose_lease_cannot_be_read_is_left_to_its_lease(make_host: MakeHost, lease: object) -> None:
     """Anybody can write into etcd; to ask for lease 0 would say that it is gone."""
     host = make_host(1)
@@ -252,6 +252,8 @@ def test_a_lock_whose_lease_cannot_be_read_is_left_to_its_lease(make_host: MakeH
     other.silent(3.0)
     other.pass_time(3.0)
     assert other.owned == [0]
+    other.refuses()
+    assert other.owned == []
 
 
 def test_a_thread_that_fails_ends_the_supervisor(make_host: MakeHost) -> None:

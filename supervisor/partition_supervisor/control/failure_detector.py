@@ -33,6 +33,7 @@ from partition_supervisor.suspicion import Suspicion
 from partition_workers.clock import Clock
 from partition_workers.errors import PartitionSupervisorError
 from partition_workers.etcd.store import LeaseTime, Store
+from partition_workers.model import Partition, Token
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class FailureDetector:
         self._asking: set[str] = set()
         self._refused: set[tuple[str, str]] = set()
         self._disbelieved: set[tuple[str, str]] = set()
+        self._passed_on: set[tuple[Partition, Token]] = set()
         self._left: Locks = {}
         self._complained = -COMPLAIN_EVERY
 
@@ -73,7 +75,7 @@ class FailureDetector:
         if may_be_contradicted(suspicion.witness) or not self._believes(suspicion):
             self._ask_etcd(suspicion)
         elif judge(suspicion.witness, None, self._ttl / OWNER_RENEWALS) is Verdict.DEAD:
-            self._pass_on_all(suspicion)
+            self._give_up(suspicion, self._locks_of(suspicion.host))
         else:
             self._complain(suspicion)
 
@@ -83,6 +85,8 @@ class FailureDetector:
         silent = [each for each in self._peers.silent() if self._is_open(each)]
         for name in self._ages.keys() - {each.host for each in silent}:
             del self._ages[name]
+        if not silent:
+            self._passed_on.clear()
         for suspicion in silent:
             if suspects_itself(suspicion.witness.others, suspicion.witness.answering):
                 self._complain(suspicion)
@@ -125,7 +129,11 @@ class FailureDetector:
             if self._is_open(suspicion):
                 self._weigh(suspicion, locks, leases[0], answers)
 
-        self._background.run(lambda: ask(self._store, leases, suspicion.witness.seconds, self._clock), heard)
+        self._background.run(
+            lambda: ask(self._store, leases, suspicion.witness.seconds, self._clock),
+            heard,
+            failed=lambda: self._asking.discard(name),
+        )
 
     def _weigh(self, suspicion: Suspicion, locks: Locks, own: int, answers: list[Answer]) -> None:
         ages, believed = self._ages.setdefault(suspicion.host, {}), self._believes(suspicion)
@@ -143,16 +151,17 @@ class FailureDetector:
             is Verdict.DEAD
         }
         if len(dead) == len(locks) and (dead or of_host is Verdict.DEAD):
-            self._pass_on_all(suspicion)
+            self._give_up(suspicion, dead)
         elif dead:
             self._pass_on(suspicion, dead)
 
     # --- the verdict
 
-    def _pass_on_all(self, suspicion: Suspicion) -> None:
+    def _give_up(self, suspicion: Suspicion, locks: Locks) -> None:
+        """The whole host is dead."""
         self._cluster.presume_dead(suspicion.host, suspicion.link)
         self._dirty.mark_workers()
-        self._pass_on(suspicion, self._locks_of(suspicion.host))
+        self._pass_on(suspicion, locks)
         if suspicion.witness.refused:
             since, link = self._clock(), (suspicion.host, suspicion.link)
             self._refused.add(link)
@@ -161,10 +170,13 @@ class FailureDetector:
 
     def _pass_on(self, suspicion: Suspicion, locks: Locks) -> None:
         why = "nobody is left there" if suspicion.witness.refused else "it is silent, and late with its leases"
-        if locks:
+        new = {partition: held for partition, held in locks.items() if (partition, held.token) not in self._passed_on}
+        if new:
             log.warning("%s: %s; passing on what it owned", suspicion.host, why)
-            self._left |= self._failover.take_over_from(locks)
-        else:
+            left = self._failover.take_over_from(new)
+            self._left |= left
+            self._passed_on |= {(partition, held.token) for partition, held in new.items() if partition not in left}
+        elif not locks:
             log.info("%s: %s", suspicion.host, why)
 
     def _pass_on_rest(self) -> None:
