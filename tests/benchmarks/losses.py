@@ -1,11 +1,11 @@
 """What a supervisor cannot see from beside its workers: a whole host is killed or lost, the supervisor itself is, an
 owner is paused for longer than its lease and wakes up.
 
-A host that is killed is noticed by its neighbours, because its kernel ends their connections. A machine that is lost
-says nothing, as without power; so does one whose supervisor does not listen, which is how it is made here. That and a
-pause wait for a lease or a session to end. So clusters of ours and groups, each with a fault of its
-own, are struck at about the same time and waited for together. A paused process is woken after nine seconds, and what
-it does then is counted: the records that it handles although somebody else has them by now.
+A host that is killed is noticed by the others, because its kernel ends their connections. A machine that is lost says
+nothing, as without power; so does one whose processes are all stopped, which is how it is made here, and killed when
+that was seen. That and a pause wait for silence, a lease or a session to end. So clusters of ours and groups, each
+with a fault of its own, are struck at about the same time and waited for together. A paused process is woken after
+nine seconds, and what it does then is counted: the records that it handles although somebody else has them by now.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PAUSE = 9.0
 SLOW_RATE, RATE = 50.0, 500.0
 
 HOST_KILLED, MACHINE_LOST, OWNER_PAUSED, HOST_PAUSED = "host killed", "machine lost", "owner paused", "host paused"
-#: Each alone, on a cluster whose supervisors listen.
+#: Each alone.
 QUICK_FAULTS: dict[str, Callable[[Host], object]] = {
     "supervisor killed": Host.kill_supervisor,
     HOST_KILLED: Host.kill,
@@ -55,6 +55,7 @@ class Struck:
     before: int
     at: int
     wake: Callable[[], None] | None = None
+    end: Callable[[], object] | None = None
     woken_at: int = 0
     more: Callable[[], Facts] = dict
 
@@ -69,10 +70,10 @@ def measure(bench: Bench) -> Iterator[Trial]:
                 Ours(
                     f"ours {number}", bench.bootstrap_servers, bench.etcd_endpoints, feeding,
                     fresh_topic(bench.bootstrap_servers),
-                    options=("--rebalance-delay", "3600", *(("--listen", "none") if fault == MACHINE_LOST else ())),
+                    options=("--rebalance-delay", "3600"),
                 )
             )
-            for number, fault in enumerate(faults)
+            for number in range(len(faults))
         ]  # fmt: skip
         for cluster in ours:
             cluster.wait_until_complete()
@@ -82,10 +83,9 @@ def measure(bench: Bench) -> Iterator[Trial]:
             bench.say(f"losses: round {number}: machines lost, owners and hosts paused, all side by side")
             yield from _side_by_side(bench, feeding, list(zip(ours, faults, strict=True)), copies)
             bench.say(f"losses: round {number}: supervisors and hosts killed, one after the other")
-            listening = [cluster for cluster, fault in zip(ours, faults, strict=True) if fault != MACHINE_LOST]
             for fault in QUICK_FAULTS:
                 yield from etcd_load.writes("losses", bench.etcd_endpoints)
-                for cluster in listening:
+                for cluster in ours:
                     yield from _kill(cluster, fault)
             if number == 1 and not bench.only_ours:
                 yield from _kill_parent(bench, feeding)
@@ -163,6 +163,9 @@ def _side_by_side(bench: Bench, feeding: Feeding, ours: list[tuple[Ours, str]], 
         _wake(struck)
         for cluster, several in strikes:
             found = [_judge(each) for each in several]
+            for each in several:
+                if each.end:
+                    each.end()
             for host in cluster.cluster.hosts.values():
                 if not host.is_running:
                     host.start()
@@ -205,8 +208,10 @@ def _strike(cluster: Ours, fault: str) -> list[Struck]:
     cluster.probe.forget()
     at = time.monotonic_ns()
     wake: Callable[[], None] | None = None
+    end: Callable[[], object] | None = None
     if fault == MACHINE_LOST:
-        host.kill()
+        host.signal_all(signal.SIGSTOP)
+        end = host.kill
     elif fault == HOST_PAUSED:
         host.signal_all(signal.SIGSTOP)
         wake = lambda: host.signal_all(signal.SIGCONT)  # noqa: E731
@@ -216,7 +221,7 @@ def _strike(cluster: Ours, fault: str) -> list[Struck]:
         os.kill(pid, signal.SIGSTOP)
         wake = lambda: _continue(pid)  # noqa: E731
     return [
-        Struck(f"ours, {fault}", cluster.probe, number, pid, at, wake, more=facts)
+        Struck(f"ours, {fault}", cluster.probe, number, pid, at, wake, end, more=facts)
         for number, (pid, _) in owned.items()
     ]
 
