@@ -3,13 +3,17 @@ for making it."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from partition_supervisor.cluster.peer_listener import PeerListener
+from tests.eventually import eventually
 from tests.fakes.host import FakeHost, MakeHost
+from tests.fakes.peers import LOCAL, Listen, MakeWatcher, Watcher
 
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
@@ -26,3 +30,36 @@ def make_host() -> Iterator[MakeHost]:
     yield make
     for host in made:
         host.close()
+
+
+@pytest.fixture
+def make_watcher() -> Iterator[MakeWatcher]:
+    made: list[Watcher] = []
+
+    def make(*arguments: Any) -> Watcher:
+        made.append(Watcher(*arguments))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+        assert not each.failures
+    eventually("no thread is left", lambda: not any(t.name.startswith("peer ") for t in threading.enumerate()))
+
+
+@pytest.fixture
+def watcher(make_watcher: MakeWatcher) -> Watcher:
+    return make_watcher()
+
+
+@pytest.fixture
+def listen() -> Iterator[Listen]:
+    made = []
+
+    def make(host_id: str) -> PeerListener:
+        made.append(PeerListener(LOCAL, 0, host_id))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()

@@ -1,107 +1,26 @@
-"""Who learns of a host's death, and who must not: on real sockets and real processes."""
+"""Who learns of a host's death: on real sockets and real processes."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import multiprocessing
 import os
-import queue
 import signal
 import socket
-import struct
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
-from typing import Any
 
 import pytest
 
 from partition_supervisor.cluster import peer_connection, peer_monitor
 from partition_supervisor.cluster.peer_listener import PeerListener
-from partition_supervisor.cluster.peer_monitor import PeerMonitor, accepting
-from partition_supervisor.cluster.peer_protocol import GOODBYE, SILENCE, greeting, hello
-from partition_supervisor.suspicion import Suspicion
-from partition_workers.layout.documents import Host
+from partition_supervisor.cluster.peer_monitor import accepting
+from partition_supervisor.cluster.peer_protocol import SILENCE, hello
 from tests.eventually import eventually
+from tests.fakes.peers import LOCAL, Listen, MakeWatcher, Watcher
 
 FORK = multiprocessing.get_context("forkserver")
-LOCAL = "127.0.0.1"
-Heard = Suspicion | str
-
-
-class Watcher(PeerMonitor):
-    """Remembers what it was told: who refused, and who answered."""
-
-    def __init__(self, name: str = "me", listener: PeerListener | None = None) -> None:
-        self.heard: queue.Queue[Heard] = queue.Queue()
-        self.failures: list[BaseException] = []
-        super().__init__(
-            name, listener, self.heard.put, lambda host, _link: self.heard.put(host), self.failures.append
-        )  # fmt: skip
-
-    def watch(self, **links: tuple[str, str]) -> None:
-        """Each with its link and secret."""
-        self.know({name: Host(1, "1", 1, "", "", link=each[0], secret=each[1]) for name, each in links.items()})
-
-    def follow(self, **listeners: PeerListener) -> None:
-        """And wait until each was reached."""
-        self.watch(**{name: (each.link, each.secret) for name, each in listeners.items()})
-        for _ in listeners:
-            assert self.next() in listeners
-
-    def next(self, timeout: float = 10.0) -> Heard:
-        return self.heard.get(timeout=timeout)
-
-    def refusal(self) -> Suspicion:
-        heard = self.next()
-        assert isinstance(heard, Suspicion)
-        return heard
-
-    def hears_nothing(self, seconds: float) -> bool:
-        with contextlib.suppress(queue.Empty):
-            raise AssertionError(f"it heard {self.next(timeout=seconds)}")
-        return True
-
-
-MakeWatcher = Callable[..., Watcher]
-
-
-@pytest.fixture
-def make_watcher() -> Iterator[MakeWatcher]:
-    made: list[Watcher] = []
-
-    def make(*arguments: Any) -> Watcher:
-        made.append(Watcher(*arguments))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
-        assert not each.failures
-    eventually("no thread is left", lambda: not any(t.name.startswith("peer ") for t in threading.enumerate()))
-
-
-@pytest.fixture
-def watcher(make_watcher: MakeWatcher) -> Watcher:
-    return make_watcher()
-
-
-@pytest.fixture
-def listen() -> Iterator[Callable[[str], PeerListener]]:
-    made = []
-
-    def make(host_id: str) -> PeerListener:
-        made.append(PeerListener(LOCAL, 0, host_id))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
-
-
-Listen = Callable[[str], PeerListener]
 
 
 class OtherHost:
@@ -224,156 +143,6 @@ def test_who_is_cut_off_from_most_says_so(watcher: Watcher, listen: Listen) -> N
     assert found
     assert all(each.others == 3 for each in found.values())
     assert min(each.answering for each in found.values()) == 0
-
-
-@pytest.mark.parametrize("said", [b"", b"c 127.0.0.1:1\n", b"HTTP/1.0 400 Bad Request\r\n\r\n"])
-def test_the_end_of_somebody_else_is_not_that_of_the_host(
-    watcher: Watcher, monkeypatch: pytest.MonkeyPatch, said: bytes
-) -> None:
-    """At an address that leads to another host, or to another program."""
-    monkeypatch.setattr(peer_connection, "PATIENCE", 0.05)
-    server = socket.create_server((LOCAL, 0))
-    watcher.watch(b=("{}:{}".format(*server.getsockname()), "secret"))
-    for _ in range(3):
-        guest, _ = server.accept()
-        guest.sendall(said)
-        guest.close()
-    server.close()
-    assert watcher.hears_nothing(0.3)
-    assert watcher.silent() == []
-
-
-def test_when_somebody_else_is_there_by_now_a_refusal_counts_no_more(watcher: Watcher, listen: Listen) -> None:
-    """Another program has got the port: it may refuse as it likes. The host is silent, which etcd may confirm."""
-    b = listen("b")
-    watcher.follow(b=b)
-    host, port = b.socket.getsockname()
-    b.close()
-    assert watcher.refusal().host == "b"
-    with socket.create_server((host, port)) as stranger:
-        stranger.settimeout(10.0)
-        guest, _ = stranger.accept()
-        guest.sendall(hello("c", b.link))
-        assert guest.recv(4096)
-        guest.close()
-        eventually("it was recognised", lambda: not watcher._followed["b"]._is_right)
-        while not watcher.heard.empty():
-            watcher.heard.get()
-    assert watcher.hears_nothing(1.0)
-    eventually("it is silent", watcher.silent)
-
-
-@pytest.mark.parametrize(
-    "number",
-    [errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EMFILE, errno.EPERM, errno.EACCES,
-     errno.ETIMEDOUT, errno.ENOBUFS, errno.ECONNRESET],
-)  # fmt: skip
-def test_an_error_of_our_own_is_no_refusal(
-    watcher: Watcher, listen: Listen, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    b = listen("b")
-    watcher.follow(b=b)
-
-    def fail(*_: Any) -> socket.socket:
-        raise OSError(number, os.strerror(number))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(socket, "create_connection", fail)
-        b._peers["me"].connection.shutdown(socket.SHUT_RDWR)
-        eventually("it is silent", watcher.silent)
-        assert watcher.heard.empty()
-    assert watcher.next() == "b"
-
-
-@pytest.mark.parametrize(
-    ("error", "ours", "theirs", "counts"),
-    [
-        (TimeoutError(), "exit", "exit", True),
-        (OSError(errno.EHOSTUNREACH, ""), "exit", "exit", True),
-        (OSError(errno.ENETUNREACH, ""), "exit", "exit", False),
-        (OSError(errno.EMFILE, ""), "exit", "exit", False),
-        (TimeoutError(), "exit", "goodbye", False),
-        (TimeoutError(), "goodbye", "exit", False),
-        (TimeoutError(), "exit", "reset", False),
-        (TimeoutError(), "reset", "exit", False),
-        (TimeoutError(), "exit", "never", False),
-        (TimeoutError(), "exit", "stays", False),
-    ],
-)
-def test_where_a_kernel_has_ended_all_nobody_has_to_refuse(
-    listen: Listen,
-    make_watcher: MakeWatcher,
-    monkeypatch: pytest.MonkeyPatch,
-    error: OSError,
-    ours: str,
-    theirs: str,
-    counts: bool,
-) -> None:
-    """A container that is killed takes its address along. What resets, or says goodbye before, has not died."""
-    me, b = listen("me"), listen("b")
-    watcher = make_watcher("me", me)
-    watcher.follow(b=b)
-    their_end = socket.create_connection(me.socket.getsockname(), 10.0)
-    if theirs != "never":
-        their_end.sendall(greeting(me.secret, "b"))
-        assert their_end.recv(4096)
-
-    def fail(*_: Any) -> socket.socket:
-        raise error
-
-    monkeypatch.setattr(socket, "create_connection", fail)
-    if theirs != "stays":
-        end(their_end, theirs)
-        assert me.wait_until_gone("b", 10.0)
-    end(b._peers["me"].connection, ours)
-    if counts:
-        assert watcher.refusal().witness.refused
-    else:
-        assert watcher.hears_nothing(0.6)
-
-
-def end(connection: socket.socket, how: str) -> None:
-    if how == "goodbye":
-        connection.sendall(GOODBYE)
-    if how == "reset":
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        connection.close()
-    else:
-        connection.shutdown(socket.SHUT_WR)
-
-
-def test_a_host_that_was_never_reached_is_not_suspected(watcher: Watcher) -> None:
-    server = socket.create_server((LOCAL, 0))
-    link = "{}:{}".format(*server.getsockname())
-    server.close()
-    watcher.watch(b=(link, "secret"))
-    assert watcher.hears_nothing(0.3)
-    assert watcher.silent() == []
-
-
-@pytest.mark.parametrize(
-    "link", ["nonsense", "host:port", "127.0.0.1:99999", ":1", "[::1", "\udcff:1", "a\nb:1", 7, None, ["x"]]
-)
-def test_a_link_that_is_no_address_harms_nobody(watcher: Watcher, link: Any) -> None:
-    """Anybody can write into etcd."""
-    watcher.watch(b=(link, "secret"))
-    assert watcher.hears_nothing(0.2)
-
-
-def test_a_wrong_secret_is_never_met(watcher: Watcher, listen: Listen) -> None:
-    """The document of an earlier life, or somebody else's."""
-    b = listen("b")
-    watcher.watch(b=(b.link, "wrong"))
-    assert watcher.hears_nothing(0.3)
-    b.close()
-    assert watcher.hears_nothing(0.3)
-    assert watcher.silent() == []
-
-
-def test_a_host_of_an_earlier_version_is_not_followed(watcher: Watcher, listen: Listen) -> None:
-    """It has no secret: its leases alone tell."""
-    watcher.watch(b=(listen("b").link, ""))
-    assert watcher._followed == {}
 
 
 def test_who_leaves_the_group_is_not_followed_any_more(watcher: Watcher, listen: Listen) -> None:
