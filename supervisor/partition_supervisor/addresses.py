@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import socket
+import time
+
+from partition_workers.errors import Misconfigured
+from partition_workers.retry import time_is_up
+
+#: Connections that the kernel holds ready to be accepted.
+BACKLOG = 256
 
 
 def advertised(advertise: str, address: str, port: int) -> str:
@@ -48,3 +56,22 @@ def is_unspecified(address: str) -> bool:
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(address).is_unspecified
     return False
+
+
+def listen_at(address: str, port: int, seconds: float) -> socket.socket:
+    """A socket that listens; for a port that somebody has, `seconds` are waited. Raises Misconfigured."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    is_too_late = time_is_up(seconds)
+    while True:
+        try:
+            return socket.create_server((address, port), family=family, backlog=BACKLOG)
+        except (OSError, OverflowError) as error:
+            if isinstance(error, OSError) and error.errno == errno.EADDRINUSE and not is_too_late():
+                time.sleep(0.05)
+                continue
+            where = f"{address}:{port}" if port else address
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise Misconfigured(
+                f"--listen {where}: {reason or error}: give an address of this machine and a port that is free, or"
+                " none; then the others notice its death by its leases alone"
+            ) from None

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -243,10 +244,21 @@ def test_where_nobody_can_listen_is_refused(address: str, port: int) -> None:
         PeerListener(address, port, "a")
 
 
-def test_a_port_that_is_taken_is_refused(listener: PeerListener) -> None:
+def test_a_port_that_is_taken_is_refused(listener: PeerListener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer_listener, "PORT_WITHIN", 0.1)
     port = listener.socket.getsockname()[1]
     with pytest.raises(Misconfigured, match=f"--listen {LOCAL}:{port}: .*in use"):
         PeerListener(LOCAL, port, "a")
+
+
+def test_a_port_that_becomes_free_is_waited_for() -> None:
+    """After kill -9 of a supervisor its workers have it for a moment more."""
+    before = socket.create_server((LOCAL, 0))
+    port = before.getsockname()[1]
+    timer = threading.Timer(0.2, before.close)
+    timer.start()
+    PeerListener(LOCAL, port, "a").close()
+    timer.join()
 
 
 def test_a_port_can_be_taken_again_at_once() -> None:

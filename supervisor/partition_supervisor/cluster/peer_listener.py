@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from partition_supervisor.addresses import advertised
+from partition_supervisor.addresses import advertised, listen_at
 from partition_supervisor.cluster.peer_protocol import (
     BEAT,
     GIVEN_UP,
@@ -31,7 +31,6 @@ from partition_supervisor.cluster.peer_protocol import (
     hello,
     watch_over,
 )
-from partition_workers.errors import Misconfigured
 from partition_workers.retry import delays
 
 log = logging.getLogger(__name__)
@@ -40,6 +39,8 @@ log = logging.getLogger(__name__)
 STRANGERS = 64
 #: Connections of supervisors: more than there are hosts.
 PEERS = 1024
+#: Seconds for a port to become free: the workers of a supervisor that was killed have it for two seconds more.
+PORT_WITHIN = 3.0
 #: Seconds between two looks at who has been silent for too long.
 LOOK_EVERY = 0.5
 #: Seconds between two complaints that nobody can be accepted.
@@ -73,16 +74,7 @@ class PeerListener:
 
         Raises Misconfigured when `address` and `port` cannot be listened at.
         """
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        try:
-            self.socket = socket.create_server((address, port), family=family, backlog=256)
-        except (OSError, OverflowError) as error:
-            where = f"{address}:{port}" if port else address
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise Misconfigured(
-                f"--listen {where}: {reason or error}: give an address of this machine and a port that is free, or"
-                " none; then the others notice its death by its leases alone"
-            ) from None
+        self.socket = listen_at(address, port, PORT_WITHIN)
         self.socket.setblocking(False)
         self.link = advertised(advertise, *self.socket.getsockname()[:2])
         self.secret = secrets.token_hex(16)
