@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sched import scheduler
 
-from partition_supervisor.control.loop import every
+from partition_supervisor.control.timers import every
 from tests.fakes.clock import FakeClock
 
 

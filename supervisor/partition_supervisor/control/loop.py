@@ -34,6 +34,7 @@ from partition_supervisor.control.restarts import Restarts
 from partition_supervisor.control.rolling_restart import RollingRestart
 from partition_supervisor.control.stopping import Stopping
 from partition_supervisor.control.successors import Successors
+from partition_supervisor.control.timers import every
 from partition_supervisor.events import (
     BackgroundCallDone,
     ChildExited,
@@ -245,13 +246,3 @@ class Supervisor:
     def _kill_all(self) -> None:
         for child in self._children:
             child.kill()
-
-
-def every(timers: scheduler, seconds: float, action: Callable[[], None]) -> None:
-    """Do it again and again. A freeze is not made up for: the next time counts from the last."""
-
-    def again() -> None:
-        action()
-        every(timers, seconds, action)
-
-    timers.enter(seconds, 0, again)
