@@ -139,9 +139,10 @@ class Forwarders:
         """All connections at once."""
 
         async def abort() -> None:
-            for writer in self._open:
-                found = writer.transport.get_extra_info("socket")
-                found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            for writer in tuple(self._open):
+                with contextlib.suppress(OSError):  # it has ended already
+                    found = writer.transport.get_extra_info("socket")
+                    found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 writer.transport.abort()
 
         self._do(abort())

@@ -105,6 +105,8 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
             args=(lambda found: inbox.post(PartitionsChanged(found)), stopped),
             daemon=True,
         ).start()
+        if listener:
+            say_whether_others_reach(listener.link)
         log.info("%s: supervisor of %d partitions of %s, with %d places", config.host_id, len(topic_ids),
                  ", ".join(config.topics), places)  # fmt: skip
         children = Children(fork_server.context, inbox, listener.socket if listener else None)
@@ -136,12 +138,15 @@ def listen(config: Config, on_failure: Callable[[BaseException], None]) -> PeerL
                     config.etcd.endpoints[0])  # fmt: skip
         return None
     advertise = config.advertise or (towards or "" if is_unspecified(host) else "")
-    listener = PeerListener(host, port, config.host_id, advertise, on_failure)
-    reached_at, _ = split_address(listener.link)
-    if is_loopback(reached_at) or is_unspecified(reached_at):
+    return PeerListener(host, port, config.host_id, advertise, on_failure)
+
+
+def say_whether_others_reach(link: str) -> None:
+    """Once everything else works: on one machine it does not matter."""
+    host, _ = split_address(link)
+    if is_loopback(host) or is_unspecified(host):
         log.info("%s cannot be reached from other machines: supervisors there notice this host's death by its leases"
-                 " alone; see --listen and --advertise", listener.link)  # fmt: skip
-    return listener
+                 " alone; see --listen and --advertise", link)  # fmt: skip
 
 
 def way_to_etcd(config: Config) -> str | None:

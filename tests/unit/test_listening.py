@@ -52,6 +52,7 @@ def test_an_address_that_others_cannot_use_is_said(
     assert listener is not None
     listener.close()
     assert listener.link.startswith(link)
+    assembly.say_whether_others_reach(listener.link)
     assert ("cannot be reached from other machines" in caplog.text) is is_said
 
 
