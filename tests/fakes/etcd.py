@@ -34,10 +34,9 @@ from partition_workers.etcd.store import (
     TxnResult,
 )
 from tests.fakes.clock import FakeClock
+from tests.fakes.etcd_limits import MAX_OPERATIONS, MAX_REQUEST_BYTES, check, operations_of
 from tests.fakes.etcd_streams import FakeKeepalive, FakeStream, FakeWatch
 
-MAX_OPERATIONS = 128
-MAX_REQUEST_BYTES = 1536 * 1024
 MIN_TTL = 2
 
 #: What the transaction that a fault was ordered for goes through: the error to raise, and whether it is done.
@@ -58,6 +57,7 @@ class FakeEtcd:
         self.clock = clock or FakeClock()
         if isinstance(self.clock, FakeClock):
             self.clock.subscribe(self._expire_due)
+        self.max_operations, self.max_request_bytes = MAX_OPERATIONS, MAX_REQUEST_BYTES
         self.revision = 1
         self._compacted = 0
         self._keys: dict[str, KeyValue] = {}
@@ -109,7 +109,7 @@ class FakeEtcd:
     def transact(self, txn: Txn) -> TxnResult:
         with self._changed:
             self._begin()
-            _check_limits(txn)
+            check(txn, self.max_operations, self.max_request_bytes)
             fault = self._faults.popleft() if self._faults else None
             if fault is None:
                 return self._apply(txn)
@@ -135,6 +135,9 @@ class FakeEtcd:
                 raise LeaseGone(f"the fake etcd does not know lease {operation.lease:x}")
         changes: list[Change] = []
         answers = tuple(self._do(operation, changes) for operation in branch)
+        if succeeded:
+            for operation in operations_of(txn.many):
+                self._do(operation, changes)
         self._record(changes)
         return TxnResult(succeeded, self.revision, answers)
 
@@ -310,33 +313,3 @@ class FakeEtcd:
         changes = [self._delete(key) for key in keys]
         del self._leases[lease]
         self._record(changes)
-
-
-def _check_limits(txn: Txn) -> None:
-    for part in (txn.compare, txn.success, txn.failure):
-        if len(part) > MAX_OPERATIONS:
-            raise Refused("the fake etcd refused Txn: too many operations in txn request")
-    for branch in (txn.success, txn.failure):
-        _check_duplicates(branch)
-    if _size(txn) > MAX_REQUEST_BYTES:
-        raise Refused("the fake etcd refused Txn: request is too large")
-
-
-def _check_duplicates(branch: tuple[Operation, ...]) -> None:
-    """No key is put twice, nor put and deleted."""
-    written: set[str] = set()
-    for operation in branch:
-        if isinstance(operation, Put):
-            if operation.key in written:
-                raise Refused("the fake etcd refused Txn: duplicate key given in txn request")
-            written.add(operation.key)
-    for operation in branch:
-        if isinstance(operation, Delete) and any(
-            key == operation.key or (operation.prefix and key.startswith(operation.key)) for key in written
-        ):
-            raise Refused("the fake etcd refused Txn: duplicate key given in txn request")
-
-
-def _size(txn: Txn) -> int:
-    puts = (each for each in (*txn.success, *txn.failure) if isinstance(each, Put))
-    return sum(len(put.key.encode()) + len(put.value) for put in puts)

@@ -11,7 +11,8 @@ from partition_workers.model import Partition
 from partition_workers.ownership import transactions
 from partition_workers.ownership.loaded import Loaded, acquired, confirmed
 from partition_workers.ownership.transactions import MAX_STATE_KEYS, Verdict
-from tests.fakes.etcd import MAX_OPERATIONS, FakeEtcd
+from tests.fakes.etcd import FakeEtcd
+from tests.fakes.etcd_limits import MAX_OPERATIONS
 
 KEYS = Keys.of("/partition-supervisor/", "tests")
 P = Partition("events", 3)

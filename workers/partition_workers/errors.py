@@ -110,6 +110,14 @@ class Refused(Misconfigured):
     """Raised when a server understood the call and will never accept it: permissions, invalid arguments."""
 
 
+class RequestTooLarge(Refused):
+    """Raised when a request has more bytes or operations than this etcd takes. Nothing of it was done."""
+
+
+class TooManyOperations(RequestTooLarge):
+    """Raised when it is their number: etcd's --max-txn-ops, or one that knows no transactions inside another."""
+
+
 class Unreachable(PartitionSupervisorError):
     """Raised when Kafka or etcd cannot be reached at start."""
 

@@ -66,7 +66,7 @@ class Etcd:
 
     def transact(self, txn: Txn) -> TxnResult:
         """Do it, once. Raises Unavailable (nobody knows whether it was done), NoSpace, LeaseGone, Refused."""
-        return txn_result(self._calls.on(self._calls.urgent.current, "Txn", txn_request(txn)))
+        return txn_result(self._calls.on(self._calls.urgent.current, "Txn", txn_request(txn)), txn)
 
     def transact_soon(self, txn: Txn) -> Future[TxnResult]:
         """The same without waiting. The future is resolved in another thread: its callbacks must be quick.
@@ -87,25 +87,23 @@ class Etcd:
         except ValueError:
             promise.set_exception(server.closed())
         else:
-            call.add_done_callback(partial(self._settle, promise, server, metadata, request))
+            call.add_done_callback(partial(self._settle, promise, server, metadata, txn))
         return promise
 
-    def _settle(
-        self, promise: Future[TxnResult], server: Server, metadata: Metadata, request: Any, call: Any
-    ) -> None:
+    def _settle(self, promise: Future[TxnResult], server: Server, metadata: Metadata, txn: Txn, call: Any) -> None:
         try:
-            promise.set_result(txn_result(self._answer_of(call, server)))
+            promise.set_result(txn_result(self._answer_of(call, server), txn))
         except StaleToken:
             # Logging in waits for an answer; a thread of gRPC must not.
-            again = partial(self._settle_anew, promise, server, metadata, request)
+            again = partial(self._settle_anew, promise, server, metadata, txn)
             threading.Thread(target=again, name="etcd-login", daemon=True).start()
         except Exception as error:
             promise.set_exception(error)
 
-    def _settle_anew(self, promise: Future[TxnResult], server: Server, metadata: Metadata, request: Any) -> None:
+    def _settle_anew(self, promise: Future[TxnResult], server: Server, metadata: Metadata, txn: Txn) -> None:
         try:
             self._calls.log_in(server, instead_of=metadata)
-            promise.set_result(txn_result(self._calls.once(server, "Txn", request)))
+            promise.set_result(txn_result(self._calls.once(server, "Txn", txn_request(txn)), txn))
         except Exception as error:
             promise.set_exception(error)
 

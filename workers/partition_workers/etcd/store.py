@@ -6,7 +6,7 @@ Plain frozen values, so that a transaction can be built, shown and tested withou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
@@ -72,8 +72,20 @@ Operation = Put | Delete | Get
 
 
 @dataclass(frozen=True, slots=True)
+class PutMany:
+    """Write each of these keys under `prefix`; delete those whose value is None. No leases."""
+
+    prefix: str
+    values: Mapping[str, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Txn:
-    """If all comparisons hold, `success` is done, otherwise `failure`: atomically, at one revision.
+    """If all comparisons hold, `success` is done and `many` is written, otherwise `failure`: atomically, at one
+    revision.
+
+    etcd takes 128 operations in a transaction, but an operation may be a transaction; so some 4,000 fit with its
+    defaults (see `wire.py`), and there may be so many keys in `many`.
 
     `serializable`, for one that only reads: the member that is asked answers at once with what it knows, without
     asking the others whether that is the newest.
@@ -83,11 +95,13 @@ class Txn:
     success: tuple[Operation, ...]
     failure: tuple[Operation, ...] = ()
     serializable: bool = False
+    many: PutMany | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TxnResult:
     """`answers` has one entry for each operation of the branch that ran: what a Get found, () for the others.
+    Those of `many` have none.
 
     `revision` is the store's revision after the transaction: that of its own writes, if it made any.
     """
@@ -200,7 +214,7 @@ class WatchStream(Protocol):
 class Store(Protocol):
     """What we need of etcd. Every call has a deadline and raises only the errors of `errors.py`:
 
-    Unavailable (outcome unknown), NoSpace, LeaseGone, Refused, Compacted, TooLarge.
+    Unavailable (outcome unknown), NoSpace, LeaseGone, Refused (RequestTooLarge among them), Compacted, TooLarge.
     """
 
     def transact(self, txn: Txn) -> TxnResult: ...

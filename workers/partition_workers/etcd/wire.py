@@ -5,6 +5,7 @@ Messages are filled in place, never nested in constructors: protobuf would copy 
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import grpc
@@ -15,9 +16,12 @@ from partition_workers.errors import (
     NoSpace,
     PartitionSupervisorError,
     Refused,
+    RequestTooLarge,
     TooLarge,
+    TooManyOperations,
     Unavailable,
 )
+from partition_workers.etcd import bulk
 from partition_workers.etcd.messages import rpc
 from partition_workers.etcd.store import (
     Change,
@@ -63,18 +67,34 @@ def txn_request(txn: Txn) -> Any:
     request = rpc.TxnRequest()
     for compare in txn.compare:
         _fill_compare(request.compare.add(), compare)
-    for operation in txn.success:
-        _fill_operation(request.success.add(), operation, txn.serializable)
+    if txn.many is not None:
+        request.MergeFromString(bulk.success_branch(_fields(txn), raw(txn.many.prefix), txn.many.values))
+    else:
+        for operation in txn.success:
+            _fill_operation(request.success.add(), operation, txn.serializable)
     for operation in txn.failure:
         _fill_operation(request.failure.add(), operation, txn.serializable)
     return request
 
 
-def txn_result(answer: Any) -> TxnResult:
+def _fields(txn: Txn) -> list[bytes]:
+    """The operations of the success branch, each as bytes."""
+    fields = []
+    for operation in txn.success:
+        message = rpc.RequestOp()
+        _fill_operation(message, operation, txn.serializable)
+        fields.append(message.SerializeToString())
+    return fields
+
+
+def txn_result(answer: Any, txn: Txn) -> TxnResult:
+    responses = answer.responses
+    if answer.succeeded and txn.many is not None:
+        responses = islice(bulk.leaves(responses), len(txn.success))
     return TxnResult(
         succeeded=answer.succeeded,
         revision=answer.header.revision,
-        answers=tuple(tuple(map(key_value, each.response_range.kvs)) for each in answer.responses),
+        answers=tuple(tuple(map(key_value, each.response_range.kvs)) for each in responses),
     )
 
 
@@ -211,6 +231,10 @@ def translate(error: grpc.RpcError, method: str, endpoint: str, revision: int = 
         return LoginNotNeeded(_refusal(endpoint, method, details))
     if "lease already exists" in words:
         return LeaseExists(_refusal(endpoint, method, details))
+    if "too many operations" in words:
+        return TooManyOperations(_refusal(endpoint, method, f"{details} (its --max-txn-ops)"))
+    if "request is too large" in words or "grpc: received message larger than max" in words:  # said by the server
+        return RequestTooLarge(_refusal(endpoint, method, f"{details} (its --max-request-bytes)"))
     return Refused(_refusal(endpoint, method, f"{details} ({code.name})"))
 
 
