@@ -6,11 +6,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from partition_supervisor.cluster.peer_listener import PeerListener
+from partition_workers import commits as commits_module
 from tests.eventually import eventually
 from tests.fakes.host import FakeHost, MakeHost
 from tests.fakes.peers import LOCAL, Listen, MakeWatcher, Watcher
@@ -63,3 +65,13 @@ def listen() -> Iterator[Listen]:
     yield make
     for each in made:
         each.close()
+
+
+@pytest.fixture
+def no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever would sleep between two attempts of a commit fails: nothing goes wrong there unless it is ordered."""
+    monkeypatch.setattr(commits_module, "time", mock.Mock(sleep=_must_not_sleep))
+
+
+def _must_not_sleep(seconds: float) -> None:
+    raise AssertionError(f"slept for {seconds} s")

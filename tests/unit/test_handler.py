@@ -63,7 +63,7 @@ class TestLoaded:
         state = State()
         handler.handle_alone(RECORD, state)
         handler.close()
-        assert (state, handler.batch) == ({"count": 1}, None)
+        assert (state.to_dict(), handler.batch) == ({"count": 1}, None)
 
     def test_a_function_in_a_file(self, write: Write) -> None:
         """Named as path/to/file.py:attribute."""

@@ -78,7 +78,8 @@ class Stage:
         while self.loop.offset < self.end:
             self.loop.turn()
             assert boottime() < until
-        self.loop.cut()
+        self.loop.finish()
+        self.commits.send()
         assert self.commits.drain(until)
 
     @property

@@ -102,5 +102,5 @@ def test_the_size_of_a_state_is_that_of_its_keys_and_values() -> None:
     state = State({"a": b"123", "bc": b"[1,2]"})
     state["d"] = 1
     assert state.size() == (2, 3 + 8)
-    state.accept(state.changes())
+    state.accept()
     assert state.size() == (3, 4 + 9)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from partition_workers.etcd.store import Compare, Delete, Get, Put, Target, Txn
+from partition_workers.etcd.store import Compare, Get, Put, PutMany, Target, Txn
 from partition_workers.layout.documents import Attempt, Cause, History, Lock, Parked, Size, Standby, StoredOffset, now
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
@@ -12,7 +12,7 @@ from partition_workers.ownership import transactions
 from partition_workers.ownership.loaded import Loaded, acquired, confirmed
 from partition_workers.ownership.transactions import MAX_STATE_KEYS, Verdict
 from tests.fakes.etcd import FakeEtcd
-from tests.fakes.etcd_limits import MAX_OPERATIONS
+from tests.fakes.etcd_limits import MAX_OPERATIONS, MAX_REQUEST_BYTES, check
 
 KEYS = Keys.of("/partition-supervisor/", "tests")
 P = Partition("events", 3)
@@ -213,11 +213,10 @@ class TestShape:
     def test_none_deletes_a_state_key(self) -> None:
         """A change to None is a deletion, anything else a put."""
         txn = transactions.commit(KEYS, P, 5, offset(1, 17, 1), {"a": None, "b": b"null"})
-        assert Delete(f"{KEYS.state(P)}a") in txn.success
-        assert Put(f"{KEYS.state(P)}b", b"null") in txn.success
+        assert txn.many == PutMany(KEYS.state(P), {"a": None, "b": b"null"})
 
     def test_the_fullest_commit_has_room_for_the_history_and_a_last_word(self) -> None:
-        """A hundred state keys, the offset, an attempt, the history and parking stay below etcd's limit."""
+        """All state keys that may be, the offset, an attempt, the history and parking stay below etcd's limits."""
         changes: dict[str, bytes | None] = {f"k{n}": b"1" for n in range(MAX_STATE_KEYS)}
         me = Standby("me", "here", 1, "1", now())
         extra = (
@@ -227,4 +226,4 @@ class TestShape:
             *transactions.park(KEYS, P, Parked(1, "why", "here", now())),
         )
         txn = transactions.commit(KEYS, P, 0, offset(1, 17, 1), changes, extra)
-        assert max(len(txn.compare), len(txn.success), len(txn.failure)) <= MAX_OPERATIONS
+        check(txn, MAX_OPERATIONS, MAX_REQUEST_BYTES)

@@ -3,6 +3,10 @@
 A *cut* is what changed up to an offset. Cuts that are made while a transaction is under way are merged into the
 next one, so the handler never waits for etcd, unless a transaction would grow past its limits.
 
+What etcd refuses because it is too large was not done, and cannot be made smaller here: it holds all changes up to
+its offset. Everything since the last commit is dropped, the limits are lowered, and whoever made the changes goes
+back to that commit.
+
 An unknown outcome is never "failed": the very same transaction is sent again, for as long as the lock may be ours
 (see `transactions.py`, rule 3). Only etcd's clear answer ends an ownership.
 """
@@ -16,7 +20,8 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 
 from partition_workers.clock import Clock
-from partition_workers.errors import Bug, LeaseGone, Lost, NoSpace, Retry, StateTooLarge
+from partition_workers.commit_limits import CommitLimits
+from partition_workers.errors import Bug, LeaseGone, Lost, NoSpace, Refused, RequestTooLarge, Retry
 from partition_workers.etcd.store import Get, KeyValue, Operation, Store, Txn, TxnResult
 from partition_workers.layout.documents import StoredOffset, now
 from partition_workers.layout.keys import Keys
@@ -54,13 +59,14 @@ class Commits:
         self._seen = offset_revision
         self._sequence = 0
         self.offset = offset
+        self.limits = CommitLimits()
         self._changes: Changes = {}
-        self._size = 0
         self._extra: dict[str, Operation] = {}
         self._dirty = False
         self._flight: _Flight | None = None
         self._answer: Future[TxnResult] | None = None
         self._again_at = 0.0
+        self._unsure = False
         self._delays: Iterator[float] = iter(())
         self.on_found: Callable[[tuple[KeyValue, ...]], None] = lambda _found: None
 
@@ -82,26 +88,19 @@ class Commits:
     def idle(self) -> bool:
         return not self._dirty and self._flight is None
 
-    def has_room_for(self, changes: Changes) -> bool:
-        """Whether one transaction can hold these changes on top of those that wait."""
-        keys = len(self._changes.keys() | changes.keys())
-        size = self._size + self._size_of(changes)
-        return keys <= transactions.MAX_STATE_KEYS and size <= transactions.MAX_STATE_BYTES
+    def add(self, offset: int, changes: Changes) -> bool:
+        """A cut that goes with the next transaction; False: there is no room beside what waits for that.
 
-    def add(self, offset: int, changes: Changes) -> None:
-        """A cut that goes with the next transaction. Raises StateTooLarge when none could hold it."""
-        if not self.has_room_for(changes):
+        Raises StateTooLarge when none could hold it.
+        """
+        together = self._changes | changes if self._changes else changes
+        keys, size = len(together), self._size_of(together)
+        if not self.limits.allow(keys, size, alone=not self._changes):
             if not self._changes:
-                raise StateTooLarge(
-                    f"one record changes {len(changes)} state keys with {self._size_of(changes):,} bytes;"
-                    f" a transaction holds {transactions.MAX_STATE_KEYS} keys and"
-                    f" {transactions.MAX_STATE_BYTES:,} bytes: keep less state, or spread it over more, smaller keys"
-                )
-            raise Bug("a cut was added without room for it")
-        self.offset = offset
-        self._changes |= changes
-        self._size += self._size_of(changes)
-        self._dirty = True
+                raise self.limits.refusal(keys, size)
+            return False
+        self.offset, self._changes, self._dirty = offset, together, True
+        return True
 
     def attach(self, *operations: Operation) -> None:
         """More operations for the next transaction: history, attempts. Of two on one key, the later counts."""
@@ -119,7 +118,10 @@ class Commits:
             self._launch(self._next(()))
 
     def pump(self) -> None:
-        """Look after the transaction in flight. Raises Lost when the lock is not ours any more."""
+        """Look after the transaction in flight. Raises Lost when the lock is not ours any more.
+
+        Raises RequestTooLarge when etcd does not take so much: nothing since `committed` is stored, or waits.
+        """
         if self._flight is None:
             return
         if self._answer is None:
@@ -133,6 +135,14 @@ class Commits:
 
         Raises Lost; and LeaseGone, with the last transaction undone, when `last_word` names a lease that is gone.
         """
+        try:
+            return self._drain(until, last_word)
+        except RequestTooLarge:
+            if not last_word:
+                raise
+            return self._drain(until, last_word)  # the next owner handles the rest again
+
+    def _drain(self, until: float, last_word: tuple[Operation, ...]) -> bool:
         if not self.settle(until):
             return False
         if last_word or self._dirty:
@@ -161,11 +171,11 @@ class Commits:
             self._keys, self._partition, self._seen, offset, self._changes, tuple(extra.values())
         )
         flight = _Flight(txn, offset, self._changes, self._extra)
-        self._changes, self._size, self._extra, self._dirty = {}, 0, {}, False
+        self._changes, self._extra, self._dirty = {}, {}, False
         return flight
 
     def _launch(self, flight: _Flight) -> None:
-        self._flight = flight
+        self._flight, self._unsure = flight, False
         self._delays = delays(0.02, 0.5)
         self._answer = self._store.transact_soon(flight.txn)
 
@@ -175,14 +185,17 @@ class Commits:
         try:
             result = answer.result()
         except LeaseGone:
-            self._changes, self._size = flight.changes, self._size_of(flight.changes)
-            self._extra, self._dirty = flight.extra, True
+            self._changes, self._extra, self._dirty = flight.changes, flight.extra, True
             self._flight = self._answer = None
+            raise
+        except RequestTooLarge as error:
+            self._drop(flight, error)
             raise
         except Retry as error:
             if isinstance(error, NoSpace):
                 log.error("%s: cannot commit: %s; the lock is kept", self._partition, error)
             self._answer, self._again_at = None, self._clock() + next(self._delays)
+            self._unsure = True
             return
         if result.succeeded:
             self._seen = result.revision
@@ -195,10 +208,31 @@ class Commits:
         self.count += 1
         self._flight = self._answer = None
 
+    def _drop(self, flight: _Flight, error: RequestTooLarge) -> None:
+        """Back to the last commit, with smaller limits."""
+        if self._unsure:
+            raise Lost(f"{self._partition}: a commit may have been done before it was refused: {error}") from error
+        if not flight.changes:
+            raise Refused(f"{self._partition}: {error}") from error
+        size = self._size_of(flight.changes)
+        self.limits.learn(error, len(flight.changes), size)
+        log.warning("%s: a commit of %d state keys with %d bytes was refused: %s; going back to offset %d, to make"
+                    " smaller ones", self._partition, len(flight.changes), size, error, self.committed)  # fmt: skip
+        self.offset, self._changes = self.committed, {}
+        self._extra = flight.extra | self._extra
+        self._dirty = bool(self._extra)
+        self._flight = self._answer = None
+
+    def stored_state(self) -> dict[str, bytes]:
+        """The state as of `committed`, if the lock is still ours. Raises Retry."""
+        prefix = self._keys.state(self._partition)
+        return {each.key.removeprefix(prefix): each.value for each in self._store.list(prefix).items}
+
     def _size_of(self, changes: Changes) -> int:
         """In bytes, as etcd counts them: keys whole, and something for each operation."""
         each_key = len(self._keys.state(self._partition).encode()) + 32
-        return sum(each_key + len(key.encode()) + len(value or b"") for key, value in changes.items())
+        names = len("".join(changes).encode())
+        return len(changes) * each_key + names + sum(map(len, filter(None, changes.values())))
 
     def _on_end(self, result: TxnResult, sent: StoredOffset) -> int:
         verdict, revision = transactions.decide(result, sent)

@@ -31,13 +31,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum, auto
 
-from partition_workers.etcd.store import Compare, Delete, Get, KeyValue, Operation, Put, Target, Txn, TxnResult
+from partition_workers.etcd.store import (
+    Compare,
+    Delete,
+    Get,
+    KeyValue,
+    Operation,
+    Put,
+    PutMany,
+    Target,
+    Txn,
+    TxnResult,
+)
 from partition_workers.layout.documents import History, Lock, Parked, StoredOffset
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition, Token
 
-#: etcd's limits are 128 operations and 1.5 MiB; the rest is left for the lock, the offset and the history.
-MAX_STATE_KEYS = 100
+#: etcd's limits are 4,096 operations, as we write them, and 1.5 MiB; the rest is left for the lock, the offset and
+#: the history. An etcd that is set up to take less says so, and `commits.py` goes by that.
+MAX_STATE_KEYS = 4000
 MAX_STATE_BYTES = 1024 * 1024
 #: A state of more keys than this is not read in one answer, even if nobody has noted that it is large.
 WHOLE = 10_000
@@ -99,18 +111,14 @@ def commit(
 
     `extra` goes into the same success branch: history, an attempt, or the last word on the lock.
     """
-    state = keys.state(partition)
     return Txn(
         compare=(
             _mine(keys, partition, offset.token),
             Compare(keys.offset(partition), Target.MOD_REVISION, seen),
         ),
-        success=(
-            Put(keys.offset(partition), offset.encode()),
-            *(Delete(state + name) if value is None else Put(state + name, value) for name, value in changes.items()),
-            *extra,
-        ),
+        success=(Put(keys.offset(partition), offset.encode()), *extra),
         failure=(Get(keys.lock(partition)), Get(keys.offset(partition))),
+        many=PutMany(keys.state(partition), changes) if changes else None,
     )
 
 

@@ -1,227 +1,244 @@
 """The state of a partition, as its handler sees it.
 
-A handler gets a mutable mapping from text to JSON values, and may change a list or a dict inside it without
-telling anybody. To find out what changed at the speed of C, `State` *is* a dict, of those values that were touched
-since the last cut: `state[key]` on a touched value runs no code of ours, an untouched one is fetched by
-`__missing__`. A cut compares the JSON of the touched values with the JSON that is stored, and only differences
-are written. The stored JSON is also the way back: forget what was touched, and the state is as it was.
+A handler gets a mutable mapping from text to JSON values, and may change a list or a dict inside it without telling
+anybody. What the state is must not depend on when commits happen, so a value reads back in the next call as it will
+read back after a takeover:
 
-A small state counts as touched altogether. Then every key is in the dict, and `get`, which most handlers call for
-each record, can be that of dict: half the cost of a record that only counts. That it is small, or is not any more,
-changes the class of the state; nothing else differs.
+- When a call of the handler ends, every list and dict that it touched is made JSON and let go (`settle`). What cannot
+  be JSON is an error of exactly this call. The next access reads a fresh value, which nobody else holds: a tuple is
+  a list by then, a `Counter` a dict, two names for one list are two lists, and a reference that was kept is not the
+  state's any more. That costs the JSON of what was touched, in each call.
+- Text and numbers cannot change inside, and stay as they are. They cost one or two lookups in a dict.
+- It is iterated in the order of keys, as etcd lists them; the order in which they came is forgotten by a takeover.
 
-Known limit: a handler must not keep a value of the state beyond the call that fetched it; after the next cut
-the state would not notice changes made to it.
+It is not a dict: C code would read a dict behind our back (`json.dumps(state)` was `{}`, orjson wrote what had been
+touched). So they raise TypeError, and `to_dict()` is what to give them. A subclass of dict that intercepts
+assignments was measured beside this: as fast, because the price is the call of `__setitem__`.
+
+Reading changes nothing. `changes` is what differs from the last cut; `rollback` goes back to that.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Iterator
 from typing import Any
 
-from partition_workers.errors import StateInvalid
 from partition_workers.model import JSON
+from partition_workers.state.dict_like import DictLike
+from partition_workers.state.values import SCALARS, checked_key, from_json, to_json
 
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
-_REQUIRED: Any = object()
+#: No value of a state.
+_ABSENT = object()
 
-#: Keys, and bytes of JSON, of a state that is held as a whole, because each cut makes JSON of all of it.
-SMALL_KEYS, SMALL_BYTES = 32, 4096
-#: What cannot change inside.
-_SIMPLE = (str, int, float, bool, type(None))
+#: Integers between -LARGE and LARGE need no look: they have JSON that can be read back.
+_LARGE = 2**62
 
 
-class State(dict[str, Any]):
+class State(DictLike):
     """The state of one partition: a `MutableMapping[str, JSON]`: text, numbers, booleans, None, lists and dicts.
 
     It is used like a dict, and a list or dict inside it may be changed in place. It is stored with the offset, in
-    one transaction, and is there as it was when the partition moves or its owner dies. Iterates stored keys first,
-    then new ones.
+    one transaction, and is there as it was when the partition moves or its owner dies. It is iterated in the order
+    of its keys. `to_dict()` is what to give to `json.dumps`.
 
-    Reading raises KeyError as a dict does. Writing raises nothing; but a key that is not text, or a value that is
-    not JSON, is the error StateInvalid of the record whose handler left it there, and more changes by one record
-    than fit a transaction are StateTooLarge. Both go the way of an exception of the handler's.
+    What a call leaves in it is read back by the next as JSON reads it: a tuple as a list, a `Counter` as a dict; a
+    list that was kept somewhere else is not the state's any more.
+
+    Reading raises KeyError as a dict does. A key that is not text raises StateInvalid where it is written; a value
+    that is not JSON is the error StateInvalid of the call that leaves it there, and more changes by one record than
+    fit a transaction are StateTooLarge. All go the way of an exception of the handler's.
     """
 
-    __slots__ = ("_gone", "_stored")
-    __hash__ = None
+    __slots__ = ("_changed", "_gone", "_long", "_new", "_stored", "full_at", "unsettled")
 
-    def __init__(self, stored: Mapping[str, bytes] | None = None) -> None:
-        super().__init__()
-        self._stored: dict[str, bytes] = dict(stored or {})
+    def __init__(self, stored: dict[str, bytes] | None = None) -> None:
+        """`stored`: the JSON of each key, which is taken over and not copied."""
+        #: As of the last cut: text and numbers, or the JSON of anything.
+        self._stored: dict[str, Any] = {} if stored is None else stored
+        #: Since then: the same, and what the present call holds in its hands.
+        self._changed: dict[str, Any] = {}
         self._gone: set[str] = set()
-        self.rollback()
+        self._new = 0  # of what has changed, how many keys are not stored
+        self._long = 0  # bytes of long values that changed since the last cut, or more
+        #: Keys to be looked at when the call of the handler ends. The record loop looks whether there are any.
+        self.unsettled: dict[str, None] = {}
+        #: So many changed keys, or bytes in long values, and it is time for a cut.
+        self.full_at = (1_000_000, 1 << 40)
 
     # --- what the worker does with it ----------------------------------------------------------------------
 
-    def changes(self) -> dict[str, bytes | None]:
-        """What differs from the last cut, as JSON (None: deleted).
-
-        Raises StateInvalid when a key is not text or a value is not JSON.
-        """
-        changes: dict[str, bytes | None] = {}
-        for key, value in dict.items(self):
-            encoded = _to_json(key, value)
-            if self._stored.get(key) != encoded:
-                changes[key] = encoded
-        return changes | {key: None for key in self._gone if not dict.__contains__(self, key)}
-
-    def accept(self, changes: Mapping[str, bytes | None]) -> None:
-        """Make a cut: these `changes` are stored from now on."""
-        for key, change in changes.items():
-            if change is None:
-                del self._stored[key]
+    def settle(self) -> None:
+        """A call of the handler has ended. Raises StateInvalid; then nothing but `rollback` helps."""
+        changed = self._changed
+        for key in list(self.unsettled):
+            value = changed.get(key, _ABSENT)
+            if value is _ABSENT or type(value) is str:
+                continue
+            encoded = to_json(key, value)
+            if type(value) in SCALARS:
+                continue
+            if self._stored.get(key, _ABSENT) == encoded:
+                del changed[key]
             else:
-                self._stored[key] = change
-        if type(self) is not Whole or not self._is_small():
-            self.rollback()
-            return
-        self._gone.clear()
-        for key, value in dict.items(self):
-            if type(value) not in _SIMPLE:
-                dict.__setitem__(self, key, json.loads(self._stored[key]))  # as it is read after a takeover
+                changed[key] = encoded
+                self._long += len(encoded)
+        self.unsettled.clear()
+
+    def is_full(self) -> bool:
+        """Whether a cut should be made before the next record."""
+        keys, size = self.full_at
+        if self._long >= size:  # each time one and the same value was changed was counted
+            values = self._changed.values()
+            self._long = sum(len(value) for value in values if type(value) is str or type(value) is bytes)
+        return self.touched() >= keys or self._long >= size
+
+    def weight(self) -> tuple[int, int]:
+        """How many keys the next cut may write, and how many bytes in long values, at the most."""
+        return self.touched(), self._long
+
+    def changes(self) -> dict[str, bytes | None]:
+        """What differs from the last cut, as JSON (None: deleted). Everything must be settled."""
+        changes: dict[str, bytes | None] = {}
+        stored = self._stored
+        for key, value in self._changed.items():
+            before = stored.get(key, _ABSENT)
+            if type(value) is int:
+                if type(before) is not int or before != value:
+                    changes[key] = b"%d" % value
+                continue
+            encoded = value if type(value) is bytes else to_json(key, value)
+            if before is _ABSENT or encoded != (before if type(before) is bytes else to_json(key, before)):
+                changes[key] = encoded
+        for key in self._gone:
+            changes[key] = None
+        return changes
+
+    def accept(self) -> None:
+        """Make a cut: what `changes` has just said is stored from now on."""
+        self._stored.update(self._changed)
+        for key in self._gone:
+            del self._stored[key]
+        self._forget_changes()
 
     def rollback(self) -> None:
         """Back to the last cut."""
-        dict.clear(self)
-        self._gone.clear()
-        if self._is_small():
-            dict.update(self, {key: json.loads(value) for key, value in self._stored.items()})
-            self.__class__ = Whole
-        else:
-            self.__class__ = State
+        self._forget_changes()
 
-    def _is_small(self) -> bool:
-        return len(self._stored) <= SMALL_KEYS and sum(map(len, self._stored.values())) <= SMALL_BYTES
+    def replace(self, stored: dict[str, bytes]) -> None:
+        """Forget everything, and be this."""
+        self._stored = stored
+        self._forget_changes()
 
     def touched(self) -> int:
         """How many keys the next cut may write, at the most."""
-        return dict.__len__(self) + len(self._gone)
+        return len(self._changed) + len(self._gone)
 
     def size(self) -> tuple[int, int]:
-        """How many keys are stored, and how many characters of names and bytes of JSON. Takes some 20 ns for each."""
-        return len(self._stored), sum(map(len, self._stored)) + sum(map(len, self._stored.values()))
+        """How many keys are stored, and characters of names and bytes of JSON in all. Takes some 100 ns for each."""
+        values = (len(each) if type(each) is bytes else len(str(each)) for each in self._stored.values())
+        return len(self._stored), sum(map(len, self._stored)) + sum(values)
+
+    def _forget_changes(self) -> None:
+        self._changed.clear()
+        self._gone.clear()
+        self.unsettled.clear()
+        self._new = self._long = 0
 
     # --- what a handler does with it -------------------------------------------------------------------------
 
-    def __missing__(self, key: str) -> JSON:
-        if key in self._gone or key not in self._stored:
-            raise KeyError(key)
-        value: JSON = json.loads(self._stored[key])
-        self[key] = value
-        return value
-
     def get(self, key: str, default: Any = None) -> Any:
-        try:
-            return self[key]
-        except KeyError:
+        if key in self._changed:
+            value = self._changed[key]
+        elif key in self._stored and key not in self._gone:
+            value = self._stored[key]
+        else:
             return default
+        return value if type(value) is not bytes else self._read(key, value)
 
-    def __contains__(self, key: object) -> bool:
-        return dict.__contains__(self, key) or (key in self._stored and key not in self._gone)
+    def __getitem__(self, key: str) -> Any:
+        if key in self._changed:
+            value = self._changed[key]
+        elif key in self._stored and key not in self._gone:
+            value = self._stored[key]
+        else:
+            raise KeyError(key)
+        return value if type(value) is not bytes else self._read(key, value)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if type(value) is int and -_LARGE < value < _LARGE:
+            if key not in self._changed:
+                key = self._admit(key)
+            self._changed[key] = value
+        else:
+            self._assign(key, value)
 
     def __delitem__(self, key: str) -> None:
         if key not in self:
             raise KeyError(key)
-        dict.pop(self, key, None)
+        self._changed.pop(key, None)
         if key in self._stored:
             self._gone.add(key)
+        else:
+            self._new -= 1
+        self.unsettled[key] = None  # to be looked at, because it may be one too many
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._changed or (key in self._stored and key not in self._gone)
 
     def __iter__(self) -> Iterator[str]:
-        yield from [key for key in self._stored if key not in self._gone or dict.__contains__(self, key)]
-        yield from [key for key in dict.keys(self) if key not in self._stored]
+        if not self._new and not self._gone:
+            return iter(sorted(self._stored))
+        return iter(sorted((self._stored.keys() | self._changed.keys()) - self._gone))
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._stored) + self._new - len(self._gone)
 
-    def __bool__(self) -> bool:
-        return next(iter(self), None) is not None
+    def to_dict(self) -> dict[str, JSON]:
+        """A plain dict with everything, for whoever wants one: `json.dumps(state.to_dict())`.
 
-    def __repr__(self) -> str:
-        return f"State({dict(self.items())!r})"
+        It shares nothing with the state: changes to it, or in it, change only it.
+        """
+        return {key: self._fresh(key) for key in self}
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Mapping) and dict(self.items()) == dict(other.items())
+    # --- off the fast path -------------------------------------------------------------------------------------
 
-    def __ne__(self, other: object) -> bool:
-        return not self == other
+    def _assign(self, key: str, value: Any) -> None:
+        """What is not simply a number."""
+        kind = type(value)
+        if kind is bytes or (kind is str and not value.isascii()):
+            to_json(key, value)  # which raises, if it cannot be: and in here, bytes are JSON
+        if key not in self._changed:
+            key = self._admit(key)
+        self._changed[key] = value
+        if kind is str:
+            self._long += len(value)
+        if self._long >= self.full_at[1] or not (kind is str or kind is bool or value is None):
+            self.unsettled[key] = None
 
-    def pop(self, key: str, default: Any = _REQUIRED) -> Any:
-        if key not in self:
-            if default is _REQUIRED:
-                raise KeyError(key)
-            return default
-        value = self[key]
-        del self[key]
+    def _admit(self, key: str) -> str:
+        """A key whose value has not changed since the last cut; returned as plain text."""
+        if key not in self._stored:
+            key = checked_key(key)
+            self._new += 1
+        elif key in self._gone:
+            self._gone.remove(key)
+        if len(self._changed) >= self.full_at[0]:
+            self.unsettled[key] = None
+        return key
+
+    def _read(self, key: str, encoded: bytes) -> Any:
+        """What was not read since it was made JSON. Lists and dicts are the caller's until its call ends."""
+        value = from_json(key, encoded)
+        if type(value) in SCALARS:
+            (self._changed if key in self._changed else self._stored)[key] = value
+        else:
+            self._changed[key] = value
+            self.unsettled[key] = None
         return value
 
-    def popitem(self) -> tuple[str, Any]:
-        for key in reversed(list(self)):
-            return key, self.pop(key)
-        raise KeyError("the state is empty")
-
-    def setdefault(self, key: str, default: Any = None) -> Any:
-        if key not in self:
-            self[key] = default
-        return self[key]
-
-    def clear(self) -> None:
-        for key in list(self):
-            del self[key]
-
-    def copy(self) -> dict[str, Any]:
-        return dict(self.items())
-
-    def __or__(self, other: Any) -> Any:
-        return self.copy() | dict(other)
-
-    def __ror__(self, other: Any) -> Any:
-        return dict(other) | self.copy()
-
-    def __reversed__(self) -> Iterator[str]:
-        return reversed(list(self))
-
-    # The views of collections.abc go through __iter__ and __getitem__; those of dict show touched keys only.
-
-    def keys(self) -> KeysView[str]:  # type: ignore[override]
-        return KeysView(self)
-
-    def items(self) -> ItemsView[str, Any]:  # type: ignore[override]
-        return ItemsView(self)
-
-    def values(self) -> ValuesView[Any]:  # type: ignore[override]
-        return ValuesView(self)
-
-
-class Whole(State):
-    """A state of which every key is in the dict."""
-
-    __slots__ = ()
-    __hash__ = None
-    get = dict.get  # type: ignore[assignment]
-
-
-def _to_json(key: object, value: object) -> bytes:
-    if not isinstance(key, str):
-        raise StateInvalid(f"state keys are text, and {key!r} is {type(key).__name__}: use str({key!r})")
-    try:
-        key.encode()
-        _refuse_other_keys(value)
-        return _encode(value).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise StateInvalid(
-            f"state[{key!r}] is not JSON ({error}): store text, numbers, booleans, None, lists and dicts"
-        ) from error
-
-
-def _refuse_other_keys(value: object) -> None:
-    """JSON would make text of a number that is a key, and the handler would look for the number in vain."""
-    if isinstance(value, dict):
-        for key, each in value.items():
-            if not isinstance(key, str):
-                raise TypeError(f"its key {key!r} is {type(key).__name__}, not text")
-            _refuse_other_keys(each)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            _refuse_other_keys(each)
+    def _fresh(self, key: str) -> JSON:
+        value = self._changed[key] if key in self._changed else self._stored[key]
+        if type(value) in SCALARS:
+            return value  # type: ignore[no-any-return]
+        encoded = value if type(value) is bytes else to_json(key, value)
+        return from_json(key, encoded)  # type: ignore[no-any-return]

@@ -1,0 +1,62 @@
+"""How much one transaction may change: our own limits, and those that this etcd turns out to have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from partition_workers.errors import RequestTooLarge, StateTooLarge, TooManyOperations
+from partition_workers.ownership.transactions import MAX_STATE_BYTES, MAX_STATE_KEYS
+
+#: What is left of a refused size for cuts that are merged: the next one shall not be refused as well.
+_STEP_BACK = 2
+
+#: Keys that a plain transaction holds beside the lock, the offset and the history.
+_PLAIN = 100
+
+
+@dataclass
+class CommitLimits:
+    """In state keys, and in bytes as etcd counts them.
+
+    A transaction of several records stops at half of what one record may change. It takes etcd 20 us for each key,
+    and meanwhile it does nothing for the other partitions: a takeover waits for 40 ms then, and not for 80.
+    """
+
+    most_keys: int = MAX_STATE_KEYS
+    most_bytes: int = MAX_STATE_BYTES
+    """What one record may change, or one list that is handled as a whole."""
+    keys: int = MAX_STATE_KEYS // 2
+    size: int = MAX_STATE_BYTES // 2
+    """What several together may."""
+    reason: str = ""
+    """What etcd said when it refused."""
+
+    @property
+    def full_at(self) -> tuple[int, int]:
+        """After so much a cut is made; the next record still has room."""
+        return max(1, self.keys // 2), max(1, self.size // 2)
+
+    def allow(self, keys: int, size: int, alone: bool) -> bool:
+        if alone:
+            return keys <= self.most_keys and size <= self.most_bytes
+        return keys <= self.keys and size <= self.size
+
+    def allow_list(self, keys: int, size: int, times: float) -> bool:
+        """Whether a list that many times as long is far from too much, if this one changed so much."""
+        return keys * times < self.most_keys / 2 and size * times < self.most_bytes / 2
+
+    def learn(self, error: RequestTooLarge, keys: int, size: int) -> None:
+        """etcd has refused so much. Less than that may be taken, from one record; several keep away from it."""
+        self.reason = f" ({error})"
+        if isinstance(error, TooManyOperations):
+            self.most_keys = _PLAIN if keys > _PLAIN else keys - 1
+            self.keys = min(self.keys, max(1, self.most_keys // (1 if keys > _PLAIN else _STEP_BACK)))
+        else:
+            self.most_bytes = size - 1
+            self.size = min(self.size, max(1, size // _STEP_BACK))
+
+    def refusal(self, keys: int, size: int) -> StateTooLarge:
+        return StateTooLarge(
+            f"one record changes {keys} state keys with {size:,} bytes; a transaction holds {self.most_keys:,} keys"
+            f" and {self.most_bytes:,} bytes{self.reason}: keep less state, or spread its changes over more records"
+        )
