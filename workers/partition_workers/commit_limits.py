@@ -47,7 +47,7 @@ class CommitLimits:
 
     def learn(self, error: RequestTooLarge, keys: int, size: int) -> None:
         """etcd has refused so much. Less than that may be taken, from one record; several keep away from it."""
-        self.reason = f" ({error})"
+        self.reason = str(error)
         if isinstance(error, TooManyOperations):
             self.most_keys = _PLAIN if keys > _PLAIN else keys - 1
             self.keys = min(self.keys, max(1, self.most_keys // (1 if keys > _PLAIN else _STEP_BACK)))
@@ -56,7 +56,9 @@ class CommitLimits:
             self.size = min(self.size, max(1, size // _STEP_BACK))
 
     def refusal(self, keys: int, size: int) -> StateTooLarge:
+        most = f"a transaction holds {self.most_keys:,} keys and {self.most_bytes:,} bytes"
+        why = f"so much was refused: {self.reason}" if self.reason else most
         return StateTooLarge(
-            f"one record changes {keys} state keys with {size:,} bytes; a transaction holds {self.most_keys:,} keys"
-            f" and {self.most_bytes:,} bytes{self.reason}: keep less state, or spread its changes over more records"
+            f"one record changes {keys} state keys with {size:,} bytes; {why}: keep less state, or spread its changes"
+            " over more records"
         )

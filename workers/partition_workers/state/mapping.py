@@ -30,9 +30,6 @@ from partition_workers.state.values import SCALARS, checked_key, from_json, to_j
 #: No value of a state.
 _ABSENT = object()
 
-#: Integers between -LARGE and LARGE need no look: they have JSON that can be read back.
-_LARGE = 2**62
-
 
 class State(DictLike):
     """The state of one partition: a `MutableMapping[str, JSON]`: text, numbers, booleans, None, lists and dicts.
@@ -147,8 +144,9 @@ class State(DictLike):
     # --- what a handler does with it -------------------------------------------------------------------------
 
     def get(self, key: str, default: Any = None) -> Any:
-        if key in self._changed:
-            value = self._changed[key]
+        changed = self._changed
+        if key in changed:
+            value = changed[key]
         elif key in self._stored and key not in self._gone:
             value = self._stored[key]
         else:
@@ -156,8 +154,9 @@ class State(DictLike):
         return value if type(value) is not bytes else self._read(key, value)
 
     def __getitem__(self, key: str) -> Any:
-        if key in self._changed:
-            value = self._changed[key]
+        changed = self._changed
+        if key in changed:
+            value = changed[key]
         elif key in self._stored and key not in self._gone:
             value = self._stored[key]
         else:
@@ -165,10 +164,13 @@ class State(DictLike):
         return value if type(value) is not bytes else self._read(key, value)
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if type(value) is int and -_LARGE < value < _LARGE:
-            if key not in self._changed:
+        # A number that has JSON which can be read back, whatever the limit for digits; 2**62, because the compiler
+        # makes a constant of it.
+        if type(value) is int and -(2**62) < value < 2**62:
+            changed = self._changed
+            if key not in changed:
                 key = self._admit(key)
-            self._changed[key] = value
+            changed[key] = value
         else:
             self._assign(key, value)
 
