@@ -61,7 +61,7 @@ storm: setup  ## many faults under load: a hundred kills, moves, rolling restart
 versions: setup  ## unit and contract tests and a demo with each Python found, and with the lowest versions declared
 	@PARTITION_SUPERVISOR_TEST_SERVICES=$(SERVICES) $(BIN)/tox run -- --kind $(subst given,auto,$(SERVICES))
 
-bench: setup  ## measure beside the rivals: 40 minutes, or 7 with QUICK=1; writes bench.json and bench.md
+bench: setup  ## measure beside the rivals: 49 minutes, or 9 with QUICK=1; writes bench.json and bench.md
 	$(BIN)/python -m tests.benchmarks all $(if $(QUICK),--quick) $(BENCHED)
 
 bench-compare: setup  ## measure what is here beside another commit: BASE=commit, about seven minutes

@@ -36,7 +36,7 @@ KIND = click.option(
     show_default=True,
     help="Where Kafka and etcd come from; see `partition-supervisor services --help`.",
 )
-QUICK = click.option("--quick", is_flag=True, help="Fewer and shorter trials: all of it in seven minutes.")
+QUICK = click.option("--quick", is_flag=True, help="Fewer and shorter trials: all of it in nine minutes.")
 README_TOO = click.option(
     "--readme/--no-readme",
     default=None,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from tests.benchmarks.etcd_load import WRITE, WRITES
+from tests.benchmarks.frameworks import PACKAGES
 from tests.benchmarks.trials import Trial, median, quantile
 
 #: Trials of each side that a ratio needs.
@@ -139,6 +140,12 @@ _MEMORY_OF_SPAWN = Series("processes", "spawn", "uss")
 _TRANSACTIONS = Series("commits", "ours", "transactions per record")
 _IDLE = Series("processes", "ours, 64 standbys", "idle cpu")
 _PLAN = Series("growth", "ours, 1,000 partitions, 10 hosts", "plan()")
+_THOUSAND = Series("keyed", "ours, per record", "records/s, 1,000 keys")
+_BARE_THOUSAND = Series("keyed", "bare loop, per record", "records/s, 1,000 keys")
+_MANY = Series("keyed", "ours, per record", "records/s, 100,000 keys")
+_FRAMEWORK = PACKAGES["quixstreams"].replace("==", " ")
+_FRAMEWORK_THOUSAND = Series("keyed", _FRAMEWORK, "records/s, 1,000 keys")
+_FRAMEWORK_MANY = Series("keyed", _FRAMEWORK, "records/s, 100,000 keys")
 
 BUDGETS = (
     _in_writes("a worker is killed: gap, p50", 10.0, _KILLED),
@@ -176,6 +183,18 @@ BUDGETS = (
     Budget(
         "memory of an idle worker (USS), beside spawn", "<= 0.40", 0.40, "", _MEMORY, rival=_MEMORY_OF_SPAWN,
         headline="memory of an idle worker (USS), beside spawn",
+    ),
+    Budget(
+        "counting by key, 1,000 keys: records/s beside a bare loop that forgets", ">= 0.5", 0.5, "", _THOUSAND,
+        rival=_BARE_THOUSAND, at_least=True,
+    ),
+    Budget(
+        "counting by key, 1,000 keys: records/s beside quixstreams", ">= 4", 4.0, "", _THOUSAND,
+        rival=_FRAMEWORK_THOUSAND, at_least=True,
+    ),
+    Budget(
+        "counting by key, 100,000 keys at random: records/s beside quixstreams", ">= 2", 2.0, "", _MANY,
+        rival=_FRAMEWORK_MANY, at_least=True,
     ),
     Budget("etcd transactions per record at full speed", "<= 1/5,000", 1 / 5000, "", _TRANSACTIONS),
     Budget("64 idle standbys", "<= 5 % of a core", 5.0, "%", _IDLE),

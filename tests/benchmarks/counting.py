@@ -9,6 +9,7 @@ Only the standard library is imported here, because rivals with dependencies of 
 
 from __future__ import annotations
 
+import collections
 import json
 import mmap
 import os
@@ -116,6 +117,29 @@ class Keyed(Counter):
     def handle(self, record: Any, state: State) -> None:
         state[self._names[self.left % self._keys]] = self.left
         self.left -= 1
+        if self.left <= 0:
+            self.mark()
+
+
+class ByKey(Counter):
+    """How many records each key has: the commonest handler there is that keeps a state."""
+
+    def handle(self, record: Any, state: State) -> None:
+        key = record.key().decode()
+        state[key] = state.get(key, 0) + 1
+        self.left -= 1
+        if self.left <= 0:
+            self.mark()
+
+
+class ByKeyInLists(Counter):
+    """The same, for a whole list of records."""
+
+    def handle_batch(self, records: list[Any], state: State) -> None:
+        for key, count in collections.Counter([record.key() for record in records]).items():
+            name = key.decode()
+            state[name] = state.get(name, 0) + count
+        self.left -= len(records)
         if self.left <= 0:
             self.mark()
 

@@ -32,10 +32,14 @@ class Counters:
     """Calls, and messages of streams."""
     cpu_seconds: float
     at: float
+    received: float
+    """Bytes that clients sent."""
+    database: float
+    """Bytes of the largest database file."""
 
 
 def look(endpoints: str) -> Counters:
-    requests = cpu = 0.0
+    requests = cpu = received = database = 0.0
     for endpoint in parse_endpoints(endpoints):
         with urllib.request.urlopen(f"http://{endpoint}/metrics", timeout=5.0) as answer:
             for line in answer.read().decode().splitlines():
@@ -44,7 +48,11 @@ def look(endpoints: str) -> Counters:
                     requests += float(value)
                 elif name == "process_cpu_seconds_total":
                     cpu += float(value)
-    return Counters(requests, cpu, time.monotonic())
+                elif name == "etcd_network_client_grpc_received_bytes_total":
+                    received += float(value)
+                elif name == "etcd_mvcc_db_total_size_in_bytes":
+                    database = max(database, float(value))
+    return Counters(requests, cpu, time.monotonic(), received, database)
 
 
 def writes(benchmark: str, endpoints: str, count: int = 5) -> Iterator[Trial]:

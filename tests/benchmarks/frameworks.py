@@ -22,7 +22,7 @@ from tests.benchmarks.counting import Counter
 PACKAGES = {
     "quixstreams": "quixstreams==3.28.1",
     "arroyo": "sentry-arroyo==2.48.0",
-    "faust": "faust-streaming==0.15.3",
+    "faust": "faust-streaming[rocksdict]==0.15.3",
 }
 
 
@@ -62,7 +62,15 @@ def quixstreams(order: dict[str, Any]) -> None:
         loglevel="WARNING",
     )
     stream = application.dataframe(application.topic(order["topic"], value_deserializer="bytes"))
-    stream.update(lambda value: count(counter, value))
+
+    def count_by_key(value: bytes, state: Any) -> None:
+        state.set("count", state.get("count", 0) + 1)
+        count(counter, value)
+
+    if order["by key"]:  # its state is that of the record's key, in RocksDB, with a changelog topic
+        stream.update(count_by_key, stateful=True)
+    else:
+        stream.update(lambda value: count(counter, value))
     application.run()
 
 
@@ -96,14 +104,23 @@ def faust(order: dict[str, Any]) -> None:
         value_serializer="raw",
         topic_disable_leader=True,
         web_enabled=False,
-        store="memory://",
+        topic_partitions=1,
+        store="rocksdb://?driver=rocksdict" if order["by key"] else "memory://",
+        datadir=str(Path.cwd()),
     )
+    table: Any = application.Table("counts", default=int) if order["by key"] else None
 
     async def process(stream: Any) -> None:
         async for value in stream:
             count(counter, value)
 
-    application.agent(application.topic(order["topic"], value_type=bytes))(process)
+    async def count_by_key(stream: Any) -> None:
+        async for key, value in stream.items():
+            table[key] += 1
+            count(counter, value)
+
+    topic = application.topic(order["topic"], key_type=bytes, value_type=bytes, key_serializer="raw")
+    application.agent(topic)(count_by_key if order["by key"] else process)
     module.Worker(application, loglevel="WARNING").execute_from_commandline()
 
 

@@ -75,13 +75,15 @@ class Starting:
         self._loop(race, "default", course, handler, settings)
         return group
 
-    def framework(self, name: str) -> Callable[[Race, Course, str], str]:
-        """Raises PartitionSupervisorError when it does not install."""
+    def framework(self, name: str, by_key: bool = False) -> Callable[[Race, Course, str], str]:
+        """`by_key`: it counts the records of each key, in its store. Raises PartitionSupervisorError when it does
+        not install."""
         python = frameworks.python_of(name, self._bench.say)
 
         def start(race: Race, course: Course, _handler: str) -> str:
             group = _new_group()
-            order = {"topic": course.topic, "settings": {**self._tuned(course), "group.id": group}}
+            settings = {**self._tuned(course), "group.id": group}
+            order = {"topic": course.topic, "settings": settings, "by key": by_key}
             race.start(python, "tests.benchmarks.frameworks", name, json.dumps(order))
             return group
 

@@ -41,7 +41,7 @@ class Bench:
     single_etcd_endpoint: str
     """A cluster of one member."""
     quick: bool
-    """The run of seven minutes for everything: fewer trials, shorter, the slow rivals once."""
+    """The run of nine minutes for everything: fewer trials, shorter, the slow rivals once."""
     seconds: float
     """How long this benchmark may take about. Whoever has reached it starts no further round."""
     only_ours: bool
