@@ -104,7 +104,7 @@ def test_an_answer_that_is_too_large_is_asked_for_in_smaller_parts() -> None:
     """It is something else than a transaction that is too large, though both are refused in the same words."""
     error = FakeRpcError(Code.RESOURCE_EXHAUSTED, "grpc: received message larger than max (5000000 vs. 4194304)")
     assert type(translate(error, "Range", "host:2379")) is TooLarge
-    assert type(translate(error, "Txn", "host:2379")) is Refused
+    assert type(translate(error, "Txn", "host:2379")) is RequestTooLarge
 
 
 def test_a_member_that_is_behind_is_no_reason_to_end() -> None:
