@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from partition_supervisor.processes.child_state import (
     GOING,
+    HANDLING,
     LATE,
     OWNING,
     READY,
-    STARTS_NO_RECORD,
     TRANSITIONS,
     ChildEvent,
     ChildState,
@@ -67,7 +67,7 @@ def test_however_orders_and_reports_cross_the_table_knows_what_it_means(history:
         assert (state in GOING) == told
         assert (state in OWNING) == took
         assert (state in LATE) == (last is ChildEvent.SUSPENDED)
-        assert (state in STARTS_NO_RECORD) == (last in (ChildEvent.SUSPENDED, ChildEvent.LOADS_STATE))
+        assert (state in HANDLING) == (last in (ChildEvent.TOOK_LOCK, ChildEvent.RESUMED))
         assert state not in READY or not (told or took)
 
 

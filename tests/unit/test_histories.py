@@ -15,7 +15,7 @@ from partition_supervisor.events import (
     ClusterListed,
     SignalArrived,
 )
-from partition_supervisor.processes.child_state import LATE, STARTS_NO_RECORD
+from partition_supervisor.processes.child_state import HANDLING, LATE
 from partition_workers.etcd.store import Put
 from partition_workers.layout.documents import Drain, Move
 from partition_workers.protocol import (
@@ -140,7 +140,7 @@ def replay(host: FakeHost, history: History, check: Callable[[FakeHost], None]) 
                 host.children.errors.append(START_ERRORS[which])
             case "a pipe breaks" if child:
                 child.is_cut_off = True
-            case "late" if child and child.is_owner and child.state not in STARTS_NO_RECORD:
+            case "late" if child and child.state in HANDLING:
                 host.report(child, Suspended())
             case "in time again" if child and child.state in LATE:
                 host.report(child, Resumed())

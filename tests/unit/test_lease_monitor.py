@@ -85,6 +85,15 @@ def test_a_worker_that_loads_its_state_is_not_ended_for_being_late(make_host: Ma
     assert child.killed
 
 
+def test_a_standby_that_renews_its_lease_itself_is_not_ended_for_being_late(make_host: MakeHost) -> None:
+    """It was named, and etcd was slow to confirm it; or it then missed the lock. It handles nothing."""
+    host = running(owned_elsewhere(make_host()))
+    child = host.standby(P)
+    renew(host, child)
+    host.advance(3 * host.config.lease_ttl)
+    assert not child.signals
+
+
 def test_a_host_that_was_frozen_kills_nobody_whose_renewals_wait_in_the_pipe(make_host: MakeHost) -> None:
     """Nor anybody whose renewal comes a moment after the thaw."""
     host = running(make_host(2))

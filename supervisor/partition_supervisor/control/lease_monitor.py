@@ -1,8 +1,10 @@
 """Watching over the workers' leases: renewing those of standbys that answer, ending owners that are late.
 
 An owner renews its own lease and reports each new deadline. One that is past nine tenths of it and has not said that
-it is suspended, or still reads its state, may be unable to say so, because its handler does not let go of the
-interpreter; it is ended before its lease is, so that it cannot act on as if it owned the partition.
+it is suspended may be unable to say so, because its handler does not let go of the interpreter; it is ended before
+its lease is, so that it cannot act on as if it owned the partition. Who has not said yet that it is the owner handles
+nothing, though it may renew its lease itself already: it was named and etcd is slow to confirm it, or it reads a
+large state.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import logging
 import signal
 
-from partition_supervisor.processes.child_state import STARTS_NO_RECORD
+from partition_supervisor.processes.child_state import HANDLING
 from partition_supervisor.processes.children import Child, Children
 from partition_workers.clock import Clock
 from partition_workers.ownership.lease_keeper import LeaseKeeper
@@ -60,7 +62,7 @@ class LeaseMonitor:
             return
         for child in self._children:
             late = child.deadline is not None and now > child.deadline - self._ttl / 10
-            if late and child.state not in STARTS_NO_RECORD and not child.ended_by_us:
+            if late and child.state in HANDLING and not child.ended_by_us:
                 log.error(
                     "%s: pid %d is late with its lease and does not say so; ending it",
                     child.partition,

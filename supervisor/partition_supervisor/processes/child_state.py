@@ -126,8 +126,8 @@ READY = frozenset({_S.STANDBY, _S.NAMED})
 OWNING = frozenset({_S.LOADING, _S.OWNER, _S.SUSPENDED, _S.LOADING_TO_LEAVE, _S.HANDING_OVER, _S.HANDING_OVER_LATE})
 #: Has said that it starts no record, because it is late with its lease.
 LATE = frozenset({_S.SUSPENDED, _S.HANDING_OVER_LATE})
-#: Has said that it starts no record, because it is late or because it has not read its state yet.
-STARTS_NO_RECORD = LATE | {_S.LOADING, _S.LOADING_TO_LEAVE}
+#: Handles records, as far as it has said. An owner that is late has none begun; one that loads has not come to any.
+HANDLING = frozenset({_S.OWNER, _S.HANDING_OVER})
 #: Was told to leave.
 GOING = frozenset({_S.LEAVING, _S.LOADING_TO_LEAVE, _S.HANDING_OVER, _S.HANDING_OVER_LATE})
 
