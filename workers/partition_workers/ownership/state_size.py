@@ -50,8 +50,8 @@ class StateSize:
             self._warned = size
             log.warning(
                 "%s: the state has %.0f MB in %d keys. Who takes the partition over reads all of it before the next"
-                " record, which takes a second for 20 to 60 MB, and longer on a slow way to etcd: keep less state, or"
-                " spread it over more partitions",
+                " record, which takes a second for 60 to 100 MB, and longer on a slow way to etcd: keep less state,"
+                " or spread it over more partitions",
                 self._partition, size / 1e6, keys,
             )  # fmt: skip
         if size <= LARGE:
