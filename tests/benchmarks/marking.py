@@ -26,7 +26,7 @@ _IN_WORKERS = (
     ("partition_workers.kafka.reader", "Reader.assign", "it asks Kafka", ""),
     ("partition_workers.ownership.transactions", "enter", "it writes its entrance", ""),
     ("partition_workers.commits", "Commits._launch", "it sends a commit", "the commit is on its way"),
-    ("partition_workers.owner", "Owner._open_handler", "it opens the handler", "the handler is open"),
+    ("partition_workers.handler", "Handler.open", "it opens the handler", "the handler is open"),
     ("partition_workers.lease_watchdog", "LeaseWatchdog.watch_over", "", "it begins to read"),
     ("partition_workers.kafka.reader", "Reader.read", "", "?it has records"),
 )
