@@ -1,4 +1,4 @@
-"""The marks of the timeline are set on functions that are there. The module itself cannot be imported: it sets them."""
+"""The marks of the timeline are set on functions that are there. The module cannot be imported: it sets them."""
 
 from __future__ import annotations
 
