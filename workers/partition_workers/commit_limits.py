@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from partition_workers.errors import RequestTooLarge, StateTooLarge, TooManyOperations
@@ -62,3 +63,10 @@ class CommitLimits:
             f"one record changes {keys} state keys with {size:,} bytes; {why}: keep less state, or spread its changes"
             " over more records"
         )
+
+
+def size_of(prefix: str, changes: Mapping[str, bytes | None]) -> int:
+    """Of changed state keys below `prefix`, in bytes as etcd counts them: keys whole, and something for each put."""
+    each_key = len(prefix.encode()) + 32
+    names = len("".join(changes).encode())
+    return len(changes) * each_key + names + sum(map(len, filter(None, changes.values())))

@@ -20,7 +20,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 
 from partition_workers.clock import Clock
-from partition_workers.commit_limits import CommitLimits
+from partition_workers.commit_limits import CommitLimits, size_of
 from partition_workers.errors import Bug, LeaseGone, Lost, NoSpace, Refused, RequestTooLarge, Retry
 from partition_workers.etcd.store import Get, KeyValue, Operation, Store, Txn, TxnResult
 from partition_workers.layout.documents import StoredOffset, now
@@ -94,7 +94,7 @@ class Commits:
         Raises StateTooLarge when none could hold it.
         """
         together = self._changes | changes if self._changes else changes
-        keys, size = len(together), self._size_of(together)
+        keys, size = len(together), size_of(self._keys.state(self._partition), together)
         if not self.limits.allow(keys, size, alone=not self._changes):
             if not self._changes:
                 raise self.limits.refusal(keys, size)
@@ -203,7 +203,7 @@ class Commits:
                 if isinstance(operation, Get):
                     self.on_found(found)
         else:
-            self._seen = self._on_end(result, flight.offset)
+            self._seen = self._revision_of(result, flight.offset)
         self.committed = flight.offset.offset
         self.count += 1
         self._flight = self._answer = None
@@ -214,7 +214,7 @@ class Commits:
             raise Lost(f"{self._partition}: a commit may have been done before it was refused: {error}") from error
         if not flight.changes:
             raise Refused(f"{self._partition}: {error}") from error
-        size = self._size_of(flight.changes)
+        size = size_of(self._keys.state(self._partition), flight.changes)
         self.limits.learn(error, len(flight.changes), size)
         log.warning("%s: a commit of %d state keys with %d bytes was refused: %s; going back to offset %d, to make"
                     " smaller ones", self._partition, len(flight.changes), size, error, self.committed)  # fmt: skip
@@ -228,13 +228,8 @@ class Commits:
         prefix = self._keys.state(self._partition)
         return {each.key.removeprefix(prefix): each.value for each in self._store.list(prefix).items}
 
-    def _size_of(self, changes: Changes) -> int:
-        """In bytes, as etcd counts them: keys whole, and something for each operation."""
-        each_key = len(self._keys.state(self._partition).encode()) + 32
-        names = len("".join(changes).encode())
-        return len(changes) * each_key + names + sum(map(len, filter(None, changes.values())))
-
-    def _on_end(self, result: TxnResult, sent: StoredOffset) -> int:
+    def _revision_of(self, result: TxnResult, sent: StoredOffset) -> int:
+        """Raises Lost when somebody else has the lock."""
         verdict, revision = transactions.decide(result, sent)
         if verdict is transactions.Verdict.LOST:
             raise Lost(f"{self._partition} has another owner by now: a commit under token {self.token} was refused")
