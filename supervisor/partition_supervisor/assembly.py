@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import signal
@@ -15,6 +16,7 @@ from setproctitle import setproctitle
 from partition_supervisor import __version__
 from partition_supervisor.addresses import address_towards, is_loopback, is_unspecified, split_address
 from partition_supervisor.cluster.background import BackgroundCalls
+from partition_supervisor.cluster.first_start import start_offsets
 from partition_supervisor.cluster.membership import Membership
 from partition_supervisor.cluster.peer_listener import PeerListener
 from partition_supervisor.cluster.peer_monitor import PeerMonitor
@@ -28,12 +30,14 @@ from partition_supervisor.events import (
     ClusterListed,
     HostAnswered,
     HostRefused,
+    KafkaAnswers,
     LeaseGone,
     PartitionsChanged,
     SignalArrived,
     ThreadFailed,
 )
 from partition_supervisor.inbox import Inbox
+from partition_supervisor.kafka.end_offsets import EndOffsets
 from partition_supervisor.kafka.offset_mirror import OffsetMirror
 from partition_supervisor.kafka.topic_discovery import TopicDiscovery
 from partition_supervisor.processes.children import Children
@@ -78,6 +82,12 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
     )
     try:
         topic_ids = topics.first_look(config.connect_timeout)
+        if config.start == "latest":
+            ends = EndOffsets(config.kafka_client())
+            begin = start_offsets(
+                store, config.keys, topic_ids, lambda topic: ends.of([topic], 2.0).offsets, config.connect_timeout
+            )
+            config = dataclasses.replace(config, start_at=begin)
         check_dead_letters(config)
         places = config.workers or len(topic_ids)
         if places > most_reasonable_workers():
@@ -102,7 +112,11 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
         watcher.open(first)
         threading.Thread(
             target=topics.watch,
-            args=(lambda found: inbox.post(PartitionsChanged(found)), stopped),
+            args=(
+                lambda found: inbox.post(PartitionsChanged(found)),
+                lambda answers: inbox.post(KafkaAnswers(answers)),
+                stopped,
+            ),
             daemon=True,
         ).start()
         if listener:

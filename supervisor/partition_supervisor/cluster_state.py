@@ -79,8 +79,13 @@ class ClusterState:
         return sorted(living, key=lambda each: each.since)
 
     def is_leaving(self, host: str) -> bool:
-        """Whether its supervisor was told to stop, so that whatever goes there has to go on soon."""
-        return host in self.hosts and self.hosts[host].draining
+        """Whether whatever goes there has to go on soon: its supervisor was told to stop, or cannot read Kafka."""
+        return host in self.hosts and (self.hosts[host].draining or self.cannot_read(host))
+
+    def cannot_read(self, host: str) -> bool:
+        """Whether Kafka does not answer it, and answers others."""
+        others = self.living_hosts
+        return host in others and not others[host].reads_kafka and any(each.reads_kafka for each in others.values())
 
     # --- hosts that died, and are still in etcd
 

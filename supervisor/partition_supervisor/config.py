@@ -7,13 +7,14 @@ import os
 import random
 import re
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from partition_supervisor.addresses import is_unspecified, split_address
 from partition_workers.errors import Misconfigured
 from partition_workers.etcd.options import EtcdOptions
 from partition_workers.layout.keys import Keys
-from partition_workers.model import Partition
+from partition_workers.model import Offset, Partition
 from partition_workers.protocol import WorkerSettings
 
 #: Of a host; like Kafka's topics, and a line of text between hosts can hold it.
@@ -32,6 +33,8 @@ OWNED = {
     "session.timeout.ms": "there is no group to join; see --lease-ttl",
     "heartbeat.interval.ms": "there is no group to join; see --lease-ttl",
     "max.poll.interval.ms": "see --handler-timeout",
+    "enable.partition.eof": "where the partition ends must be known, or its lag would never be 0",
+    "check.crcs": "records that were damaged on a disk must not reach the handler",
     "partition.assignment.strategy": "there is no group to join",
 }
 
@@ -60,6 +63,8 @@ class Config:
     commit_interval: float = 0.1
     #: 0: never. Longer than any record takes; slower handlers call heartbeat().
     handler_timeout: float = 60.0
+    #: 0: never. Longer than a broker takes to come back; then others may be able to read.
+    read_timeout: float = 30.0
     graceful_timeout: float = 30.0
     max_retries: int = 3
     on_error: str = "stop"
@@ -74,6 +79,8 @@ class Config:
     rebalance_delay: float = 3.0
     mirror_offsets: bool = True
     start: str = "earliest"
+    #: Where partitions begin that were never read; those that are not here: at their first record.
+    start_at: Mapping[Partition, Offset] = field(default_factory=dict)
     connect_timeout: float = 15.0
     kafka: dict[str, str] = field(default_factory=dict)
     log_level: int = logging.INFO
@@ -83,6 +90,7 @@ class Config:
         _within("--lease-ttl", self.lease_ttl, 2, 60, "etcd grants no lease shorter than 2 s")
         _within("--commit-interval", self.commit_interval, 0, 60, "0 commits after every record")
         _at_least("--handler-timeout", self.handler_timeout, 0)
+        _at_least("--read-timeout", self.read_timeout, 0)
         _at_least("--graceful-timeout", self.graceful_timeout, 0)
         _at_least("--max-retries", self.max_retries, 0)
         _at_least("--max-deaths", self.max_deaths, 1)
@@ -142,6 +150,7 @@ class Config:
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
             "isolation.level": "read_committed",
+            "check.crcs": True,
         }
 
     def for_worker(
@@ -157,10 +166,11 @@ class Config:
             etcd=self.etcd,
             kafka=self.kafka_reader(readers),
             topic_id=topic_id,
-            start=self.start,
+            start_at=self.start_at.get(partition),
             lease_ttl=self.lease_ttl,
             commit_interval=self.commit_interval,
             handler_timeout=self.handler_timeout,
+            read_timeout=self.read_timeout,
             max_retries=self.max_retries,
             on_error=self.on_error,
             dlq_topic=self.dlq_topic,

@@ -48,6 +48,13 @@ class PartitionsChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class KafkaAnswers:
+    """Kafka has not answered this host for some seconds, or does so again."""
+
+    answers: bool
+
+
+@dataclass(frozen=True, slots=True)
 class BackgroundCallDone:
     """What was to be done over the network is done, or has failed; `then` is what follows in the loop."""
 
@@ -90,6 +97,7 @@ Event = (
     | ClusterListed
     | ClusterChanged
     | PartitionsChanged
+    | KafkaAnswers
     | BackgroundCallDone
     | LeaseGone
     | HostRefused

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from partition_workers.errors import PartitionRefused, Unavailable
+from partition_workers.errors import PartitionRefused, TopicMadeAnew, Unavailable
 from partition_workers.kafka.reader import BATCH, Reader
+from partition_workers.kafka.starvation import Starvation
 from partition_workers.model import Offset, Partition
 
 
@@ -63,17 +64,38 @@ class FakeReader(Reader):
         self.reachable = True
         self.closed = False
         self.assigned: Offset | None = None
-        self._at_end: Offset | None = None
+        self.at_end: Offset | None = None
+        self.starvation = Starvation()
+        #: Behind the last record, up to here, is nothing that could be read.
+        self.marks_until = 0
+        #: What the client says, what Kafka itself says when it is asked, and what is expected.
+        self.id_of_client, self.id_of_kafka, self.expected = "", "", ""
+        self._turned = False
         self._waited = waited
         self._sizes = list(sizes)
 
     @property
-    def at_end(self) -> Offset | None:
-        return self._at_end
+    def end(self) -> Offset:
+        return max(self.marks_until, self.records[-1].offset() + 1 if self.records else self.first)
 
     @property
-    def end(self) -> Offset:
-        return self.records[-1].offset() + 1 if self.records else self.first
+    def topic_id(self) -> str:
+        return self.id_of_client
+
+    def stay_warm(self) -> None:
+        pass
+
+    def expect(self, topic_id: str) -> None:
+        self.expected, self._turned = topic_id, False
+
+    def ask_topic_id(self, timeout: float = 2.0) -> str:
+        return self.id_of_kafka
+
+    def make_anew(self, topic_id: str, records: Iterable[FakeRecord]) -> None:
+        """The topic is deleted and created under its name, and the client hears of it."""
+        self.records = list(records)
+        self.id_of_client = self.id_of_kafka = topic_id
+        self._turned = self.expected not in ("", topic_id)
 
     def warm_up(self, timeout: float) -> tuple[Offset, Offset]:
         if not self.reachable:
@@ -82,22 +104,24 @@ class FakeReader(Reader):
         return self.first, self.end
 
     def assign(self, offset: Offset) -> None:
-        self.assigned = offset
+        self.assigned, self.at_end = offset, None
 
     def unassign(self) -> None:
-        self.assigned = None
+        self.assigned = self.at_end = None
 
     def read(self, timeout: float) -> list[FakeRecord]:  # type: ignore[override]
         assert self.assigned is not None, "read before assign"
+        if self._turned:
+            raise TopicMadeAnew(self.partition, self.assigned)
         if self.assigned < self.first or self.assigned > self.end:
             raise PartitionRefused(f"{self.partition}: Kafka does not have the next record; nothing was skipped.")
         most = min(BATCH, self._sizes.pop(0)) if self._sizes else BATCH
         position = self.assigned
         found = [each for each in self.records if each.offset() >= position][:most] if self.reachable else []
         if found:
-            self.assigned, self._at_end = found[-1].offset() + 1, None
+            self.assigned, self.at_end = found[-1].offset() + 1, None
         else:
-            self._at_end = self.end if self.reachable else None
+            self.at_end = self.end if self.reachable else None
             self._waited(timeout)
         return found
 

@@ -107,13 +107,16 @@ class Stage:
         assert loaded is not None
         return loaded
 
-    def owner(self, handler: Any = None, topic_id: str = TOPIC_ID, retries: int = 0, on_error: str = "stop") -> Owner:
+    def owner(
+        self, handler: Any = None, topic_id: str = TOPIC_ID, retries: int = 0, on_error: str = "stop",
+        start_at: int | None = None,
+    ) -> Owner:  # fmt: skip
         me = self.standby("me")
         loaded = self.acquire(me)
         self.token = loaded.token
         settings = WorkerSettings(
             P, me.worker, me.host, me.lease_id, "h:handle", KEYS, EtcdOptions(("etcd:2379",)), {}, topic_id,
-            "earliest", 5, INTERVAL, 60.0, retries, on_error, None, 3, 0, 20,
+            start_at, 5, INTERVAL, 60.0, 30.0, retries, on_error, None, 3, 0, 20,
         )  # fmt: skip
         self.lifecycle.advance(LifecycleEvent.WARMED_UP)
         self.lifecycle.advance(LifecycleEvent.LOCK_OFFERED)

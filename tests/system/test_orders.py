@@ -115,7 +115,7 @@ def test_pause_stops_exactly_that_partition_and_resume_goes_on_at_the_same_recor
     assert cluster.judge.offset(third).offset == paused_at
     assert "was parked already" in console.done("pause", str(third), "--reason", "another")
 
-    printed = console.done("resume", "--wait")
+    printed = console.done("resume", "--wait", kafka=True)
 
     assert f"{third} goes on at offset {paused_at:,}" in printed
     assert "paused: to look at it" in printed
@@ -128,7 +128,7 @@ def test_pause_and_resume_without_names_are_about_all(console: Console) -> None:
     cluster = console.cluster
     assert len(console.done("pause", "--wait").splitlines()) == 4
     assert not cluster.judge.owners()
-    assert len(console.done("resume", "--wait").splitlines()) == 4
+    assert len(console.done("resume", "--wait", kafka=True).splitlines()) == 4
     assert len(cluster.judge.owners()) == 4
     assert_nothing_was_lost(cluster)
 
@@ -138,7 +138,7 @@ def test_a_wait_that_is_too_short_says_what_is_missing(quiet: Console) -> None:
     key = quiet.cluster.keys.parked(partition)
     quiet.cluster.store.transact(Txn((), (Put(key, Parked(3, "poison", "host-a", now()).encode()),)))
 
-    ended = quiet("resume", str(partition), "--wait", "0.3")
+    ended = quiet("resume", str(partition), "--wait", "0.3", kafka=True)
 
     assert ended.returncode == 3
     assert "goes on at offset 3; it was parked since" in ended.stdout
@@ -239,7 +239,7 @@ def test_a_reset_is_refused_while_owned_and_reads_everything_again_after_a_pause
     assert (after.offset, after.token, after.sequence) == (0, stored.token, 0)
     assert cluster.judge.state(first) == {}
 
-    console.done("resume", str(first), "--wait")
+    console.done("resume", str(first), "--wait", kafka=True)
     assert_nothing_was_lost(cluster)
     newest = cluster.judge.history(first)[-1]
     assert newest.from_offset == 0
@@ -403,6 +403,17 @@ def test_a_silent_kafka_forbids_a_reset_but_not_the_view(quiet: Console) -> None
     assert reset.returncode == 69
     assert "--bootstrap-servers" in reset.stderr
     assert quiet("offsets", "show", "-b", NOWHERE).returncode == 0
+
+
+def test_a_silent_kafka_keeps_nobody_from_resuming(quiet: Console) -> None:
+    """Whoever owns the partition then will see whether its next record is there."""
+    partition = quiet.partition(0)
+    parked = Put(quiet.cluster.keys.parked(partition), Parked(3, "poison", "host-a", now()).encode())
+    quiet.cluster.store.transact(Txn((), (parked,)))
+    resumed = quiet("resume", str(partition), "-b", NOWHERE)
+    assert resumed.returncode == 0
+    assert "goes on at offset 3" in resumed.stdout
+    assert "Whether the next records still exist is not known" in resumed.stderr
 
 
 def test_help_shows_examples() -> None:

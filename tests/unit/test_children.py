@@ -26,7 +26,7 @@ P = Partition("events", 3)
 def settings(worker: str, lease: int) -> WorkerSettings:
     return WorkerSettings(
         P, worker, "here", lease, "h:handle", Keys.of("/x/", "tests"), EtcdOptions(("etcd:2379",)), {}, "id",
-        "earliest", 5, 0.1, 60.0, 0, "stop", None, 3, 0, 20,
+        None, 5, 0.1, 60.0, 30.0, 0, "stop", None, 3, 0, 20,
     )  # fmt: skip
 
 

@@ -144,7 +144,7 @@ def test_the_documented_values_in_etcd_are_what_the_program_reads() -> None:
         "locks/<p>": documents.Lock, "offsets/<p>": documents.StoredOffset,
         "standbys/<p>/<worker>": documents.Standby,
         "hosts/<host id>": documents.Host, "history/<p>/<token>": documents.History,
-        "attempts/<p>": documents.Attempt,
+        "topics/<topic>": documents.FirstStart, "attempts/<p>": documents.Attempt,
     }  # fmt: skip
     for heading, kind in kinds.items():
         block = text.split(f"### `{heading}`")[1].split("```json\n")[1].split("\n```")[0]

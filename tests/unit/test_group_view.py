@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from partition_supervisor.admin.group_view import GroupView, decode, draw
+from partition_supervisor.admin.group_view import GroupView, decode, draw, suspects
+from partition_supervisor.admin.render import complaints
 from partition_supervisor.listing import Snapshot
 from partition_workers.etcd.store import KeyValue
 from partition_workers.layout.documents import Document, Host, Lock, Parked, Size, Standby, StoredOffset
@@ -164,3 +165,42 @@ def test_foreign_keys_and_documents_are_passed_over() -> None:
         key_value(KEYS.offset(E0), OFFSET),
     )
     assert [each.partition for each in drawn.partitions] == [E0]
+
+
+# --- what does not advance, what is gone
+
+
+def test_a_partition_that_kafka_does_not_have_any_more_is_a_complaint_with_what_helps() -> None:
+    """Whether it still has an owner, is parked, or neither."""
+    items = key_value(KEYS.lock(E0), LOCK), key_value(KEYS.parked(E1), PARKED), key_value(KEYS.offset(E2), OFFSET)
+    drawn = draw(decode(KEYS, Snapshot(100, items)), {}, gone={E0, E1, E2})
+    assert [each.partition for each in drawn.complaints] == [E0, E1, E2]
+    assert all("offsets forget" in (each.reason or "") for each in drawn.partitions)
+
+
+@pytest.mark.parametrize(
+    ("end", "owned", "after", "suspected"),
+    [(9, True, 60.0, True), (7, True, 60.0, False), (9, False, 60.0, False), (9, True, 1e12, False)],
+)
+def test_who_has_more_and_has_long_committed_nothing_is_suspected(
+    end: int, owned: bool, after: float, suspected: bool
+) -> None:
+    items = [key_value(KEYS.offset(E0), StoredOffset(7, 42, 3, "", "2020-01-01T00:00:01.000000Z"))]
+    items += [key_value(KEYS.lock(E0), LOCK)] if owned else []
+    assert (E0 in suspects(decode(KEYS, Snapshot(100, tuple(items))), {E0: end}, after)) == suspected
+
+
+def stalled(offset: int) -> GroupView:
+    items = key_value(KEYS.lock(E0), LOCK), key_value(KEYS.offset(E0), StoredOffset(offset, 42, 3, "", ""))
+    return draw(decode(KEYS, Snapshot(100, items)), {E0: 10}, stalled={E0: 200.0})
+
+
+def test_an_owned_partition_that_stands_still_is_a_complaint_until_it_advances() -> None:
+    """Clocks of hosts may differ: who has moved between two looks does not stand still."""
+    drawn = stalled(7)
+    assert drawn.complaints == drawn.partitions
+    assert [line for line, _ in complaints(drawn)] == [
+        "events[0] is at offset 7: it has not advanced for 200 s, though it has more"
+    ]
+    assert drawn.confirmed_by(stalled(7)).complaints
+    assert not drawn.confirmed_by(stalled(8)).complaints

@@ -89,8 +89,8 @@ def worker(
     reader: FakeReader | None = None,
 ) -> Worker:
     settings = WorkerSettings(
-        P, me.worker, me.host, LEASE, "h:handle", KEYS, EtcdOptions(("etcd:2379",)), {}, "topic-id", "earliest",
-        5, 0.1, 60.0, 0, "stop", None, 3, 0, 20,
+        P, me.worker, me.host, LEASE, "h:handle", KEYS, EtcdOptions(("etcd:2379",)), {}, "topic-id", None,
+        5, 0.1, 60.0, 30.0, 0, "stop", None, 3, 0, 20,
     )  # fmt: skip
     reader = reader or FakeReader([], P, lambda _seconds: None)
     return Worker(

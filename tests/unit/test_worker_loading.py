@@ -95,8 +95,8 @@ class Stage(FakeEtcd):
 
     def live(self) -> ExitCode:
         settings = WorkerSettings(
-            P, "me", "here", LEASE, "h:handle", KEYS, EtcdOptions(("etcd:2379",)), {}, "topic-id", "earliest",
-            5, 0.1, 60.0, 0, "stop", None, 3, 0, 20,
+            P, "me", "here", LEASE, "h:handle", KEYS, EtcdOptions(("etcd:2379",)), {}, "topic-id", None,
+            5, 0.1, 60.0, 30.0, 0, "stop", None, 3, 0, 20,
         )  # fmt: skip
         records = [FakeRecord(P, offset, b"x") for offset in range(3)]
         reader = FakeReader(records, P, lambda _seconds: self.leave())

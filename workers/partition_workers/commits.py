@@ -54,7 +54,7 @@ class Commits:
         self._begun_at, self._deaths = offset, deaths
         self.committed = offset
         self.count = 0
-        self._store, self._keys, self._partition, self._topic_id = store, keys, partition, topic_id
+        self._store, self._keys, self._partition, self.topic_id = store, keys, partition, topic_id
         self._clock = clock
         self._seen = offset_revision
         self._sequence = 0
@@ -112,6 +112,11 @@ class Commits:
         if self._deaths:
             self._deaths, self._dirty = 0, True
 
+    def abandon(self) -> None:
+        """Forget the cuts that wait. What is in flight may still land, and counts."""
+        self._changes = {}
+        self.offset = self._flight.offset.offset if self._flight is not None else self.committed
+
     def send(self) -> None:
         """Start the next transaction, if there is anything to say and none is in flight."""
         if self._dirty and self._flight is None:
@@ -165,7 +170,7 @@ class Commits:
     def _next(self, last_word: tuple[Operation, ...]) -> _Flight:
         self._sequence += 1
         deaths = 0 if last_word else 1 if self.offset != self._begun_at else self._deaths + 1
-        offset = StoredOffset(self.offset, self.token, self._sequence, self._topic_id, now(), deaths)
+        offset = StoredOffset(self.offset, self.token, self._sequence, self.topic_id, now(), deaths)
         extra = self._extra | {each.key: each for each in last_word}
         txn = transactions.commit(
             self._keys, self._partition, self._seen, offset, self._changes, tuple(extra.values())

@@ -100,6 +100,17 @@ class PartitionRefused(PartitionSupervisorError):
     exit_code = ExitCode.HANDLER_GAVE_UP
 
 
+class TopicMadeAnew(PartitionRefused):
+    """Raised when the topic was deleted and created again under its name: the offset means nothing any more."""
+
+    def __init__(self, partition: object, offset: int) -> None:
+        super().__init__(
+            f"{partition}: the topic was deleted and created anew, so offset {offset} means nothing any more; of the"
+            " new one nothing was skipped. Decide where to go on:"
+            f" partition-supervisor offsets reset {partition} --to-earliest --execute"
+        )
+
+
 class Misconfigured(PartitionSupervisorError):
     """Raised when no retry can help: a handler that cannot be imported, an option out of range."""
 

@@ -9,7 +9,7 @@ from partition_workers import log_sender
 from partition_workers.clock import Clock
 from partition_workers.commits import Commits
 from partition_workers.error_policy import ErrorPolicy
-from partition_workers.errors import ExitCode, HandlerFailed, LeaseGone, Lost, PartitionRefused
+from partition_workers.errors import ExitCode, HandlerFailed, LeaseGone, Lost, PartitionRefused, TopicMadeAnew
 from partition_workers.etcd.store import KeyValue, Operation, Store
 from partition_workers.handler import Context, Handler
 from partition_workers.handler_opening import open_handler
@@ -25,8 +25,10 @@ from partition_workers.ownership.state_size import StateSize
 from partition_workers.poison import PoisonGuard
 from partition_workers.protocol import (
     HandedOver,
+    KnowTopic,
     Leave,
     MadeProgress,
+    Starved,
     TookLock,
     WasParked,
     WorkerSettings,
@@ -36,6 +38,7 @@ from partition_workers.start_offset import first_start_offset, refuse_what_is_no
 from partition_workers.state.mapping import State
 from partition_workers.supervisor_pipe import LAST_SECONDS, SupervisorPipe
 from partition_workers.suspension import Suspension
+from partition_workers.topic_identity import TopicIdentity
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +79,12 @@ class Owner:
         self._clock = clock
         self._phases = {"exit_seen": loaded.lock.exit_seen, "lock_taken": taken_at, "state_loaded": now()}
         self._reported: tuple[float, int] = (0.0, -1)
+        self._starved_told = 0.0
         self._successors: tuple[Standby, ...] = ()
         offset = loaded.offset.offset if loaded.offset else first_start_offset(settings, reader, lease, pipe)
+        self._identity = TopicIdentity(reader, loaded.offset, settings.topic_id)
         self._commits = Commits(
-            store, self._keys, self._partition, self._token, settings.topic_id, offset,
+            store, self._keys, self._partition, self._token, self._identity.topic_id, offset,
             loaded.offset_revision, clock, self._deaths,
         )  # fmt: skip
         self._commits.on_found = self._tidy_history
@@ -107,8 +112,12 @@ class Owner:
                 self._loop.turn()
                 self._report_progress()
                 log_sender.keep_installed()
+                self._report_starvation()
             return self._leave()
-        except (HandlerFailed, PartitionRefused) as error:
+        except PartitionRefused as error:
+            self._loop.finish()  # it is the next record that cannot be had: what came before it counts
+            return self._park(error)
+        except HandlerFailed as error:
             return self._park(error)
 
     # --- the beginning ----------------------------------------------------------------------------------------
@@ -116,6 +125,7 @@ class Owner:
     def _begin(self) -> bool:
         """False: told to leave before the first record."""
         refuse_what_is_not_ours(self._settings, self._token, self._stored)
+        self._identity.check()
         self._reader.assign(self._loop.offset)
         self._commits.attach(*transactions.enter(self._keys, self._partition, self._history.record))
         self._commits.send()  # whoever named us is impatient, and the first record may take long
@@ -155,10 +165,20 @@ class Owner:
         if self._lease.late:
             self._suspension.wait()
         while order := self._pipe.next_order(0):
+            if isinstance(order, KnowTopic):
+                self._hear_of_topic(order.topic_id)
             if isinstance(order, Leave):
                 self._successors = order.successors
                 return False
         return True
+
+    def _hear_of_topic(self, topic_id: str) -> None:
+        try:
+            self._identity.hear(topic_id, self._commits.committed)
+            self._commits.topic_id = self._identity.topic_id
+        except TopicMadeAnew:
+            self._loop.abandon()  # who fetches by name may have read some of the new one already
+            raise
 
     def _report_progress(self) -> None:
         """The first time as soon as it got on: it has committed more than its entrance, or all was done already."""
@@ -171,6 +191,15 @@ class Owner:
             if note := self._size.look():
                 self._commits.attach(*note)
             self._pipe.tell(MadeProgress(self._commits.committed, self._loop.handled))
+
+    def _report_starvation(self) -> None:
+        """Again and again while it lasts: who could follow may come later."""
+        since, limit = self._reader.starvation.since, self._settings.read_timeout
+        if since is None or not limit:
+            self._starved_told = 0.0
+        elif (seconds := time.monotonic() - since) >= max(limit, self._starved_told + limit / 4):
+            self._starved_told = seconds
+            self._pipe.tell(Starved(seconds))
 
     def _note_first_record(self) -> None:
         self._commits.attach(*self._history.on_first_record(self._stored, self._phases | {"first_record": now()}))

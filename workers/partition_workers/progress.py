@@ -33,6 +33,7 @@ class Progress:
         self.offset = offset
         self.handled = 0
         self.uncut = 0
+        self.has_passed_over = False
         self.rounds = 0
         """Whoever watches us sees by this that something goes on."""
         self.is_off_the_clock = False
@@ -46,6 +47,11 @@ class Progress:
         self.handled += count
         self.offset = next_offset(last)
 
+    def pass_over(self, end: int | None) -> None:
+        """What is left before the end can never be read: marks of transactions, aborted records, compacted gaps."""
+        if end is not None and end > self.offset:
+            self.offset, self.has_passed_over = end, True
+
     def cut(self) -> None:
         """One cut up to `offset`. Nothing has changed when it raises StateInvalid, StateTooLarge or Interrupted.
 
@@ -57,7 +63,7 @@ class Progress:
                 self.wait_for_commit()
             self.commits.send()
         self.state.accept()
-        self.uncut = 0
+        self.uncut, self.has_passed_over = 0, False
 
     def wait_for_commit(self) -> None:
         """Until what is in flight is stored. Raises Interrupted, Lost, RequestTooLarge."""
@@ -79,7 +85,7 @@ class Progress:
     def forget(self) -> None:
         """Back to the state of the last cut; the offset is the caller's business."""
         self.handled -= self.uncut
-        self.uncut = 0
+        self.uncut, self.has_passed_over = 0, False
         self.state.rollback()
 
     def drop(self) -> None:

@@ -16,7 +16,11 @@ from partition_workers.model import Offset, Partition, Token
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """Everything a worker needs to know, for life. Times in seconds."""
+    """Everything a worker needs to know, for life. Times in seconds.
+
+    `topic_id`: as far as the supervisor knows; "": it does not. `start_at`: where the partition begins if nothing was
+    ever committed; None: at the first record that there is.
+    """
 
     partition: Partition
     worker: str
@@ -27,10 +31,11 @@ class WorkerSettings:
     etcd: EtcdOptions
     kafka: dict[str, str | int | float | bool]
     topic_id: str
-    start: str
+    start_at: Offset | None
     lease_ttl: int
     commit_interval: float
     handler_timeout: float
+    read_timeout: float
     max_retries: int
     on_error: str
     dlq_topic: str | None
@@ -73,6 +78,13 @@ class AnswerPing:
 
 
 @dataclass(frozen=True, slots=True)
+class KnowTopic:
+    """Kafka says that the topic has this id. An owner whose offset is another one's parks."""
+
+    topic_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """Finish the record in hand, commit, and end. An owner gives its lock to the first of `successors` that can
     take it; if there is none it releases it."""
@@ -80,7 +92,7 @@ class Leave:
     successors: tuple[Standby, ...] = ()
 
 
-Order = BecomeOwner | Compete | AnswerPing | Leave
+Order = BecomeOwner | Compete | AnswerPing | KnowTopic | Leave
 
 
 # --- reports: from a worker to its supervisor -------------------------------------------------------------------
@@ -166,6 +178,13 @@ class HandedOver:
 
 
 @dataclass(frozen=True, slots=True)
+class Starved:
+    """Nothing has come for `seconds`, though the partition has more, or Kafka does not say whether it has."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class WasParked:
     """The partition is parked: nobody may own it until a person says so."""
 
@@ -206,6 +225,7 @@ Report = (
     | GotStuck
     | MadeProgress
     | HandedOver
+    | Starved
     | WasParked
     | WasToldToLeave
     | GaveUp

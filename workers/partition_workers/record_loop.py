@@ -118,9 +118,11 @@ class RecordLoop:
                 return
             records = self._rest or self._read()
             self._rest = []
-            if not records and self._reader.at_end is not None and self._commits.committed == self.offset:
-                self._commits.get_on()
-                self.has_been_idle = True
+            if not records:
+                self._progress.pass_over(self._reader.at_end)
+                if self._reader.at_end is not None and self._commits.committed == self.offset:
+                    self._commits.get_on()
+                    self.has_been_idle = True
             if records and (size := self._poison_guard.list_size(self.offset)):
                 self._handle_with_care(records, size)
             elif records:
@@ -132,6 +134,12 @@ class RecordLoop:
         with self._going_back_if_refused():
             self._cut_or_go_back()
         self.end_attempt()
+
+    def abandon(self) -> None:
+        """Forget what was handled since the last commit that was sent: it may be of another topic."""
+        self._progress.forget()
+        self._commits.abandon()
+        self._progress.offset, self._rest = self._commits.offset, []
 
     # --- when to read and to cut --------------------------------------------------------------------------------
 
@@ -155,7 +163,8 @@ class RecordLoop:
         """A cut every interval, for the next commit; and that as soon as the one before is stored, but not sooner
         than an interval after its start."""
         now = self._clock()
-        if self._progress.uncut and now - self._cut_at >= self._interval:
+        is_something = self._progress.uncut or self._progress.has_passed_over
+        if is_something and now - self._cut_at >= self._interval:
             self._cut_or_go_back()
         if self._commits.waiting and now - self._sent_at >= self._interval:
             self._send()

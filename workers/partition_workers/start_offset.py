@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from partition_workers.errors import Lost, PartitionRefused, Retry
 from partition_workers.kafka.reader import Reader
@@ -14,37 +15,34 @@ from partition_workers.supervisor_pipe import SupervisorPipe
 
 log = logging.getLogger(__name__)
 
+#: Seconds between two questions.
+AGAIN = 0.5
+
 
 def refuse_what_is_not_ours(settings: WorkerSettings, token: Token, stored: StoredOffset | None) -> None:
-    """Raises PartitionRefused when the stored offset belongs to another life of etcd, or of the topic."""
+    """Raises PartitionRefused when the stored offset belongs to another life of etcd."""
     partition = settings.partition
-    if stored is None:
-        return
-    if stored.token >= token:
+    if stored is not None and stored.token >= token:
         raise PartitionRefused(
             f"{partition}: the stored token {stored.token} is not smaller than ours, {token}: etcd"
             " was probably restored from an old copy, and what was committed since is missing from it."
             f" If that is accepted: partition-supervisor resume {partition}"
-        )
-    if stored.topic_id and settings.topic_id and stored.topic_id != settings.topic_id:
-        raise PartitionRefused(
-            f"{partition}: the topic was deleted and created anew, so offset {stored.offset} means nothing"
-            f" any more. Decide where to go on: partition-supervisor offsets reset {partition}"
-            " --to-earliest --execute"
         )
 
 
 def first_start_offset(settings: WorkerSettings, reader: Reader, lease: LeaseWatchdog, pipe: SupervisorPipe) -> int:
     """Where a partition begins that was never read. Its first commit pins it.
 
-    Kafka is asked until it answers. Raises Lost when the lease is over before that.
+    Kafka is asked until it answers. Raises Lost when the lease is over, or it is told to leave, before that.
     """
+    if settings.start_at is not None:
+        return settings.start_at
     lease.start()
     while True:
         try:
-            first, end = reader.warm_up(timeout=5.0)
-            return end if settings.start == "latest" else first
+            return reader.warm_up(timeout=1.0)[0]
         except Retry as error:
             log.warning("%s", error)
-            if lease.is_over() or pipe.orphaned:
+            if lease.is_over() or pipe.told_to_leave:
                 raise Lost(f"{settings.partition}: Kafka did not answer") from error
+            time.sleep(AGAIN)  # nothing to wait upon but Kafka itself

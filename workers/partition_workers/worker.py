@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import threading
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from partition_workers.protocol import (
     Compete,
     GaveUp,
     HandedOver,
+    KnowTopic,
     Leave,
     LoadsState,
     MissedLock,
@@ -40,6 +42,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two attempts to get ready, at the most: hundreds that try twice a second starve those they try.
 LONGEST_PAUSE = 3.0
+#: Seconds between two looks of a standby at what its client has to say.
+STAY_WARM = 60.0
 
 
 class Worker:
@@ -154,6 +158,8 @@ class Worker:
             order = self._pipe.next_order(0)
             if isinstance(order, Leave):
                 leave.append(order)
+            if isinstance(order, KnowTopic):
+                self._settings = dataclasses.replace(self._settings, topic_id=order.topic_id)
             return bool(leave)
 
         read = self._lock.read_rest(loaded, is_told_to_leave)
@@ -179,7 +185,7 @@ class Worker:
         compete_at: float | None = None
         deaths = 0
         while True:
-            wait = None if compete_at is None else max(0.0, compete_at - self._clock())
+            wait = STAY_WARM if compete_at is None else max(0.0, compete_at - self._clock())
             order = self._pipe.next_order(wait)
             self._interrupt.clear()
             taken_at, loaded = now(), None
@@ -199,8 +205,12 @@ class Worker:
                     self._is_named = True
                     loaded = self._lock.confirm(token)
                     self._is_named = False
+                case KnowTopic(topic_id):
+                    self._settings = dataclasses.replace(self._settings, topic_id=topic_id)
+                    continue
                 case None if compete_at is None or self._clock() < compete_at:
-                    continue  # woken for something else
+                    self._reader.stay_warm()
+                    continue
                 case None:
                     self._lifecycle.advance(LifecycleEvent.LOCK_OFFERED)
                     loaded = self._lock.acquire(deaths)

@@ -6,8 +6,10 @@ machines as JSON, whose form is public.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
 
@@ -126,8 +128,21 @@ class GroupView:
 
     @property
     def complaints(self) -> tuple[PartitionView, ...]:
-        """The partitions that nobody processes."""
-        return tuple(each for each in self.partitions if each.state is not PartitionState.OWNED)
+        """The partitions that nobody processes, or that do not advance."""
+        return tuple(each for each in self.partitions if each.state is not PartitionState.OWNED or each.reason)
+
+    def confirmed_by(self, later: GroupView) -> GroupView:
+        """`later`, without complaints about partitions that stood still here and have advanced since."""
+        before = {each.partition: each.offset for each in self.partitions}
+        return dataclasses.replace(
+            later,
+            partitions=tuple(
+                dataclasses.replace(each, reason=None)
+                if each.state is PartitionState.OWNED and each.offset != before.get(each.partition)
+                else each
+                for each in later.partitions
+            ),
+        )
 
     def as_json(self) -> dict[str, JSON]:
         return {
@@ -163,19 +178,47 @@ def decode(keys: Keys, snapshot: Snapshot) -> Documents:
     )
 
 
-def draw(documents: Documents, ends: Mapping[Partition, int]) -> GroupView:
-    """The picture. `ends` may know partitions that etcd does not know yet, and lack some, or all."""
+def draw(
+    documents: Documents,
+    ends: Mapping[Partition, int],
+    gone: Collection[Partition] = (),
+    stalled: Mapping[Partition, float] | None = None,
+) -> GroupView:
+    """The picture. `ends` may know partitions that etcd does not know yet, and lack some, or all. `gone`: Kafka does
+    not have them any more. `stalled`: for how many seconds they have not advanced, though they have more."""
     cluster = documents.cluster
     return GroupView(
         tuple(
-            _partition(documents, partition, ends.get(partition))
-            for partition in sorted({*documents.partitions, *ends})
+            _partition(documents, each, ends.get(each), each in gone, (stalled or {}).get(each))
+            for each in sorted({*documents.partitions, *ends})
         ),
         tuple(HostView.of(name, cluster.hosts[name], name in cluster.drained) for name in sorted(cluster.hosts)),
     )
 
 
-def _partition(documents: Documents, partition: Partition, end: int | None) -> PartitionView:
+def suspects(documents: Documents, ends: Mapping[Partition, int], after: float) -> dict[Partition, float]:
+    """The owned partitions that have more, and whose offset was committed more than `after` seconds ago; each with
+    that time. By the clocks of two hosts, so this alone proves nothing."""
+    moment = datetime.now(UTC)
+    ages = {
+        each: (moment - written).total_seconds()
+        for each, stored in documents.offsets.items()
+        if each in documents.cluster.locks and ends.get(each, 0) > stored.offset and (written := time_of(stored.at))
+    }
+    return {each: age for each, age in ages.items() if age > after}
+
+
+def time_of(written: str) -> datetime | None:
+    """A time of a document; None for what is none."""
+    try:
+        return datetime.fromisoformat(written)
+    except ValueError:
+        return None
+
+
+def _partition(
+    documents: Documents, partition: Partition, end: int | None, is_gone: bool, stalled: float | None
+) -> PartitionView:
     cluster = documents.cluster
     held, parked = cluster.locks.get(partition), cluster.parked.get(partition)
     offset = documents.offsets.get(partition) or parked
@@ -189,17 +232,22 @@ def _partition(documents: Documents, partition: Partition, end: int | None) -> P
         offset=offset.offset if offset else None,
         end_offset=end,
         standbys=standbys,
-        reason=_reason(state, parked, partition, cluster.hosts, bool(standbys)),
+        reason=_reason(state, parked, partition, cluster.hosts, bool(standbys), is_gone, stalled),
         since=parked.at if parked else held.lock.since if held else None,
         size=documents.sizes.get(partition),
     )
 
 
 def _reason(
-    state: PartitionState, parked: Parked | None, partition: Partition, hosts: Mapping[str, Host], any_standby: bool
-) -> str | None:
+    state: PartitionState, parked: Parked | None, partition: Partition, hosts: Mapping[str, Host],
+    any_standby: bool, is_gone: bool, stalled: float | None,
+) -> str | None:  # fmt: skip
+    if is_gone:
+        return "Kafka does not have it any more; see partition-supervisor offsets forget"
     if parked:
         return parked.reason
+    if state is PartitionState.OWNED and stalled is not None:
+        return f"it has not advanced for {stalled:,.0f} s, though it has more"
     if state is PartitionState.OWNED or any_standby:
         return None
     resting = [f"on {name} {host.resting[str(partition)]}" for name, host in sorted(hosts.items())

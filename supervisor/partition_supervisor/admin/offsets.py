@@ -166,6 +166,19 @@ def reset_transaction(keys: Keys, step: Step, new: StoredOffset, drop_state: boo
     )
 
 
+def why_not_to_resume(standing: Standing, extent: Extent | None) -> str | None:
+    """What would go wrong with a partition that goes on where it stands, and the command that helps."""
+    stored, partition = standing.stored.offset, standing.partition
+    if stored is None or extent is None:
+        return None
+    reset = f"first: partition-supervisor offsets reset {partition} --to-earliest --execute"
+    if "" not in (stored.topic_id, extent.topic_id) and stored.topic_id != extent.topic_id:
+        return f"its topic was deleted and created anew, so offset {stored.offset} means nothing any more; {reset}"
+    if not extent.earliest <= stored.offset <= extent.latest:
+        return f"Kafka has offsets {extent.earliest} to {extent.latest}, and not {stored.offset}; {reset}"
+    return None
+
+
 def refuse_owned(standings: Iterable[Standing]) -> None:
     """Raises ResetRefused, with the owners and what to do."""
     owned = [(each.partition, each.owner) for each in standings if each.owner]

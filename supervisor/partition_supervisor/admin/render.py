@@ -45,6 +45,9 @@ def complaints(picture: GroupView) -> Iterator[tuple[str, str]]:
     parked = [each for each in picture.complaints if each.state == "parked"]
     for each in parked:
         yield f"{each.partition} is parked at offset {dash(each.offset)}: {each.reason}", STYLES["parked"]
+    for each in picture.complaints:
+        if each.state == "owned":
+            yield f"{each.partition} is at offset {dash(each.offset)}: {each.reason}", STYLES["unowned"]
     unowned = [each for each in picture.complaints if each.state == "unowned"]
     for reason, group in groupby(sorted(unowned, key=why), key=why):
         names = [str(each.partition) for each in group]

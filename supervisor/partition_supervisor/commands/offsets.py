@@ -12,6 +12,7 @@ import click
 
 from partition_supervisor.admin.render import dash, moment, table
 from partition_supervisor.commands.errors import PlainGroup
+from partition_supervisor.commands.offsets_forget import forget
 from partition_supervisor.commands.options import etcd_options, kafka_options
 from partition_supervisor.commands.order_options import (
     must_be_known,
@@ -39,12 +40,13 @@ KAFKA_PATIENCE, KAFKA_MUST = 3.0, 10.0
 
 @click.group(cls=PlainGroup)
 def offsets() -> None:
-    """Show or set the offsets in etcd: for each partition, the next record to process.
+    """Show, set or forget the offsets in etcd: for each partition, the next record to process.
 
     \b
     Examples:
       $ partition-supervisor offsets show
       $ partition-supervisor offsets reset 'events[3]' --to-earliest
+      $ partition-supervisor offsets forget
     """
 
 
@@ -78,7 +80,7 @@ def show(
     must_be_known(partitions, found)
     chosen = [each for p, each in found.items() if not partitions or p in partitions]
     try:
-        reach = ends.of({each.partition.topic for each in chosen}, KAFKA_PATIENCE) if chosen else {}
+        reach = ends.of({each.partition.topic for each in chosen}, KAFKA_PATIENCE).offsets
     except Unreachable as error:
         complain(f"{error} LOG-END-OFFSET and LAG are not known.")
         reach = {}
@@ -155,6 +157,9 @@ def reset(
         print_pretty(lambda width: steps_table(steps, width))
     for line in remarks(steps, execute, drop_state):
         complain(line)
+
+
+offsets.add_command(forget)
 
 
 def aim_from(values: dict[str, Any]) -> Aim:

@@ -80,6 +80,14 @@ LEVELS = ["debug", "info", "warning", "error"]
     help="A handler that is longer at one record, without heartbeat(), is stuck; 0: never.",
 )
 @option(
+    "--read-timeout",
+    type=float,
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="An owner that could read nothing for so long, while Kafka answers other hosts, hands over; 0: never.",
+)
+@option(
     "--max-retries",
     type=int,
     default=3,

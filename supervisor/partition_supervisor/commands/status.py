@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Columns of what is not written to a terminal, unless COLUMNS says otherwise.
 PIPE_WIDTH = 120
+#: Seconds until --check looks again at a partition that seems not to advance: clocks of two hosts may differ.
+CONFIRM_AFTER = 1.0
 
 
 @click.command(cls=PlainCommand)
@@ -35,13 +38,18 @@ PIPE_WIDTH = 120
 @option("-w", "--watch", type=click.FloatRange(min=0.1), is_flag=False, flag_value=1.0, default=None,
         metavar="[SECONDS]", help="Show it again and again, each second if nothing else is said; Ctrl-C ends it.",
         )  # fmt: skip
-@option("--check", is_flag=True, help="Exit with 3 if a partition has no owner or is parked, or nothing is there.")
+@option("--check", is_flag=True,
+        help="Exit with 3 if a partition has no owner, is parked or does not advance, or nothing is there.",
+        )  # fmt: skip
+@option("--stalled-after", type=click.FloatRange(min=0, min_open=True), default=120.0, show_default=True,
+        metavar="SECONDS", help="A partition does not advance if it has committed nothing for so long, and its next"
+        " record has waited for so long.")  # fmt: skip
 @kafka_options
 @etcd_options
 @option("--timeout", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True,
         metavar="SECONDS", help="How long to wait for etcd. Kafka gets 3 seconds, and may be silent.")  # fmt: skip
 def status(
-    output: str, watch: float | None, check: bool, timeout: float, bootstrap_servers: str,
+    output: str, watch: float | None, check: bool, stalled_after: float, timeout: float, bootstrap_servers: str,
     properties: tuple[str, ...], etcd_prefix: str, group: str, **values: Any,
 ) -> None:  # fmt: skip
     """Show who owns which partition, how far it is, and who stands by.
@@ -76,12 +84,15 @@ def status(
     where = ",".join(etcd.endpoints)
     ends = EndOffsets({**properties_from(properties), "bootstrap.servers": bootstrap_servers})
     store = Etcd(etcd)
-    reader = GroupReader(store, where, Keys.of(etcd_prefix, group), ends, warn=complain)
+    reader = GroupReader(store, where, Keys.of(etcd_prefix, group), ends, complain, stalled_after)
     try:
         if watch is not None:
             show_again_and_again(lambda: reader.read(timeout), output, watch)
             return
         picture = reader.read(timeout)
+        if check and any(each.state == "owned" for each in picture.complaints):
+            time.sleep(CONFIRM_AFTER)
+            picture = picture.confirmed_by(reader.read(timeout))
     finally:
         store.close()
     show(picture, output)

@@ -23,6 +23,7 @@ from partition_supervisor.control.dirty import Dirty
 from partition_supervisor.control.failover import Failover
 from partition_supervisor.control.failure_detector import FailureDetector
 from partition_supervisor.control.graceful_shutdown import GracefulShutdown
+from partition_supervisor.control.kafka_access import KafkaAccess
 from partition_supervisor.control.lease_monitor import LeaseMonitor
 from partition_supervisor.control.lock_offers import LockOffers
 from partition_supervisor.control.memory_limit import MemoryLimit
@@ -44,6 +45,7 @@ from partition_supervisor.events import (
     Event,
     HostAnswered,
     HostRefused,
+    KafkaAnswers,
     LeaseGone,
     PartitionsChanged,
     SignalArrived,
@@ -56,6 +58,7 @@ from partition_workers.clock import Clock
 from partition_workers.errors import ExitCode
 from partition_workers.etcd.store import Store
 from partition_workers.model import Partition
+from partition_workers.protocol import KnowTopic
 
 log = logging.getLogger(__name__)
 
@@ -109,8 +112,11 @@ class Supervisor:
         self._failure_detector = FailureDetector(
             config.lease_ttl, cluster, peers, store, background, self._timers, failover, self._dirty, clock
         )
+        access = self._kafka_access = KafkaAccess(
+            config.host_id, cluster, self._say_whether_it_reads, successors, rebalancer
+        )
         self._reports = Reports(
-            children, self._timers, self._dirty, offers, failover, leases, rebalancer, rolling, restarts
+            children, self._timers, self._dirty, offers, failover, leases, rebalancer, rolling, restarts, access
         )
         self._graceful_shutdown = GracefulShutdown(children, offers, self._timers, graceful)
         self._memory_limit = MemoryLimit(config.max_worker_memory, children, rolling.add)
@@ -172,8 +178,9 @@ class Supervisor:
             case ClusterChanged(changes):
                 self._on_new_picture([each for each in map(self._cluster.change, changes) if each is not None])
             case PartitionsChanged(topic_ids):
-                if self._planner.learn(topic_ids):
-                    self._dirty.mark_workers()
+                self._on_topics(topic_ids)
+            case KafkaAnswers(answers):
+                self._kafka_access.hear(answers)
             case SignalArrived(number):
                 self._on_signal(number)
             case BackgroundCallDone(then):
@@ -195,10 +202,24 @@ class Supervisor:
         self._dirty.mark_locks(*concerned)
         self._dirty.mark_workers()
 
+    def _on_topics(self, topic_ids: dict[Partition, str]) -> None:
+        """Every worker hears of another id of its topic; those of partitions that are gone leave."""
+        learnt = self._planner.learn(topic_ids)
+        for child in self._children:
+            if child.partition in learnt.anew:
+                child.tell(KnowTopic(topic_ids[child.partition]))
+            elif child.partition in learnt.gone and not child.is_leaving:
+                self._offers.leave(child, ())
+        if learnt.new or learnt.gone:
+            self._dirty.mark_workers()
+
+    def _say_whether_it_reads(self, reads: bool) -> None:
+        self._background.run(lambda: self._membership.change(reads_kafka=reads))
+
     def _mirror_offsets(self) -> None:
         """What is committed here, to Kafka's own group, for tools that measure lag. Nobody reads it back."""
         offsets = {c.partition: c.offset for c in self._children if c.is_owner and c.offset is not None}
-        if offsets and self._config.mirror_offsets:
+        if offsets and self._config.mirror_offsets and self._kafka_access.answers:
             self._background.run(lambda: self._mirror(offsets))
 
     def _on_lease_gone(self, lease: int) -> None:

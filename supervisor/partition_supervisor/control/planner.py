@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Set
+from dataclasses import dataclass
 
 from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.config import Config
@@ -10,6 +12,15 @@ from partition_supervisor.control.placement import Plan, plan
 from partition_workers.model import Partition
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What is different: partitions that were added, that are gone, and those whose topic has another id."""
+
+    new: Set[Partition]
+    gone: Set[Partition]
+    anew: Set[Partition]
 
 
 class Planner:
@@ -34,13 +45,16 @@ class Planner:
         self._workers = max(1, self.places + change)
         return self._workers
 
-    def learn(self, topic_ids: dict[Partition, str]) -> bool:
-        """Partitions may have been added. Whether they were; those that are known already stay as they are."""
-        new = topic_ids.keys() - self.topic_ids.keys()
+    def learn(self, topic_ids: dict[Partition, str]) -> Learnt:
+        """All partitions that there are now, each with its topic's id."""
+        before, self.topic_ids = self.topic_ids, topic_ids
+        new, gone = topic_ids.keys() - before.keys(), before.keys() - topic_ids.keys()
         if new:
             log.info("new partitions: %s", ", ".join(map(str, sorted(new))))
-            self.topic_ids |= {partition: topic_ids[partition] for partition in new}
-        return bool(new)
+        if gone:
+            log.warning("Kafka has %s no more: their workers end", ", ".join(map(str, sorted(gone))))
+        anew = {each for each in topic_ids.keys() & before.keys() if topic_ids[each] != before[each]}
+        return Learnt(new, gone, anew)
 
     def hosts(self) -> dict[str, int]:
         """The places of each host that may own something."""

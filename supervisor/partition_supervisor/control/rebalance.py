@@ -95,7 +95,7 @@ class Rebalancer:
         if not self.may_move or any(child.is_leaving for child in self._children):
             return
         for partition, host in self._planner.plan.owners.items():
-            if host == self._host_id:
+            if host == self._host_id or self._cluster.cannot_read(host):
                 continue
             for child in self._children.of(partition):
                 if not child.is_owner:

@@ -10,6 +10,7 @@ from typing import assert_never
 from partition_supervisor.cluster.takeover import Named
 from partition_supervisor.control.dirty import Dirty
 from partition_supervisor.control.failover import Failover
+from partition_supervisor.control.kafka_access import KafkaAccess
 from partition_supervisor.control.lease_monitor import LeaseMonitor
 from partition_supervisor.control.lock_offers import LockOffers
 from partition_supervisor.control.rebalance import Rebalancer
@@ -31,6 +32,7 @@ from partition_workers.protocol import (
     RenewedLease,
     Report,
     Resumed,
+    Starved,
     Suspended,
     TookLock,
     WasParked,
@@ -59,10 +61,11 @@ class Reports:
         rebalancer: Rebalancer,
         rolling_restart: RollingRestart,
         restarts: Restarts,
+        kafka_access: KafkaAccess,
     ) -> None:
         self._children, self._timers, self._dirty, self._offers = children, timers, dirty, offers
         self._failover, self._lease_monitor, self._rebalancer = failover, lease_monitor, rebalancer
-        self._rolling_restart, self._restarts = rolling_restart, restarts
+        self._rolling_restart, self._restarts, self._kafka_access = rolling_restart, restarts, kafka_access
 
     def hear(self, child: Child, report: Report) -> None:
         match report:
@@ -100,6 +103,8 @@ class Reports:
                           child.partition, child.pid, seconds, stack)  # fmt: skip
                 child.signal(signal.SIGTERM)
                 self._timers.enter(KILL_AFTER, 0, lambda: self._children.kill(child))
+            case Starved(seconds):
+                self._kafka_access.starved(child, seconds)
             case WasToldToLeave():
                 self._rebalancer.hand_over(child)
             case HandedOver(successor, token, offset):

@@ -55,7 +55,7 @@ class GroupFeed:
         self._stopped = threading.Event()
         self._stream: WatchStream | None = None
         self._kafka_rests = 0
-        self._found: dict[Partition, int] = {}
+        self._found: Mapping[Partition, int] = {}
         self._silent: set[str] = set()
 
     def start(self) -> None:
@@ -116,7 +116,7 @@ class GroupFeed:
             self._kafka_rests -= 1
         elif partitions:
             try:
-                self._found = self._ends.of({each.topic for each in partitions}, KAFKA_PATIENCE)
+                self._found = self._ends.of({each.topic for each in partitions}, KAFKA_PATIENCE).offsets
                 self._say("kafka", None)
             except Unreachable as error:
                 self._found, self._kafka_rests = {}, KAFKA_REST

@@ -14,29 +14,29 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import confluent_kafka.admin  # noqa: F401  (list_topics imports it: once before the fork, not in every worker)
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
-    KafkaError,
     KafkaException,
     Message,
     TopicPartition,
 )
 
-from partition_workers.errors import Misconfigured, PartitionRefused, Unavailable
+from partition_workers.errors import Bug, Misconfigured, TopicMadeAnew, Unavailable
+from partition_workers.kafka.client_log import ClientLog
+from partition_workers.kafka.read_errors import Meaning, Trouble, meaning_of
+from partition_workers.kafka.starvation import Starvation
+from partition_workers.kafka.topics import ask_topic_id
 from partition_workers.model import Offset, Partition
+from partition_workers.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
 Record = Message
-
-#: Seconds after which an assign that brought nothing is looked into; then twice that, and so on.
-FIRST_DOUBT = 1.0
-
+#: Seconds until it is tried again to read what could not be read.
+RETRY_PAUSE = 0.5
 #: Seconds for the question that makes librdkafka connect.
 ICE_BREAKER = 0.1
-
 #: Records in a list, at most. Longer lists are slower: they fall out of the processor's cache.
 BATCH = 500
 
@@ -53,19 +53,26 @@ def next_offset(record: Record) -> Offset:
 class Reader:
     """One partition of one topic. Not thread-safe.
 
-    librdkafka was seen, once in some hundred times, to fetch nothing after an `assign`, for as long as anybody
-    waited. So after an assign that brings nothing we ask, ever more rarely, whether there is something, and
-    assign anew.
+    librdkafka was seen, once in some hundred times, to fetch nothing after an `assign`; and of a topic that was
+    deleted it says nothing at all. So while nothing comes we ask whether there is something, and assign anew.
     """
 
     def __init__(self, config: Mapping[str, Any], partition: Partition) -> None:
         self.partition = partition
+        #: Where the partition ended, when nothing came after that. What of it was not read is nothing that could be:
+        #: marks of transactions, aborted records, what compaction took away.
+        self.at_end: Offset | None = None
+        self.starvation = Starvation()
+        self._config = dict(config)
+        self._log = ClientLog(config, partition.topic)
         self._assigned_at: Offset | None = None  # None: records have come since
-        self._doubt_at = 0.0
-        self._doubts = 0
-        self._suspicious = False
+        self._position: Offset = 0
+        self._again_at: float | None = None
+        self._trouble = Trouble(partition)
+        self._seldom = Seldom(log)
         try:
-            self._consumer = Consumer(dict(config), logger=logging.getLogger("librdkafka"))
+            settings = {**self._config, **self._log.settings(), "enable.partition.eof": True}
+            self._consumer = Consumer(settings, logger=self._log)
         except KafkaException as error:
             raise Misconfigured(f"Kafka: {error.args[0].str()}") from error
 
@@ -86,88 +93,168 @@ class Reader:
             first, end = self._consumer.get_watermark_offsets(self._at(OFFSET_BEGINNING), timeout=timeout)
         except KafkaException as error:
             raise Unavailable(f"Kafka: {self.partition}: {error.args[0].str()}") from error
+        self.stay_warm()
         return first, end
+
+    def stay_warm(self) -> None:
+        """To be called now and then while nothing is read: what the client has to say must not pile up."""
+        self._consumer.poll(0)
+
+    # --- which topic it is
+
+    @property
+    def topic_id(self) -> str:
+        """Under which the client reads, as far as it has said; "": not known. A standby's may be minutes old."""
+        return self._log.topic_id
+
+    def expect(self, topic_id: str) -> None:
+        """From now on a client that turns to another topic of the same name is stopped; "": any will do."""
+        self._log.expect(topic_id)
+
+    def ask_topic_id(self, timeout: float = 2.0) -> str:
+        """The topic's id as Kafka says it now; "": it does not."""
+        try:
+            self._consumer.list_topics(self.partition.topic, timeout=timeout)  # or an admin's question may abort us
+        except KafkaException:
+            return ""
+        return ask_topic_id(self._config, self.partition.topic, timeout)
+
+    # --- reading
 
     def assign(self, offset: Offset) -> None:
         """Read from `offset` on. Said twice before anything was read, it leaves alone what is on its way."""
-        if self._assigned_at == offset:
+        if self._assigned_at == offset and self._again_at is None:
             return
         self._consumer.assign([self._at(offset)])
-        self._assigned_at, self._doubts, self._suspicious = offset, 0, False
-        self._doubt_at = time.monotonic() + FIRST_DOUBT
+        self._assigned_at = self._position = offset
+        self.at_end = self._again_at = None
+        self.starvation.begin(time.monotonic())
 
     def unassign(self) -> None:
         """Read nothing, and stay warm."""
         self._consumer.unassign()
-        self._assigned_at = None
+        self._assigned_at = self.at_end = self._again_at = None
 
     def read(self, timeout: float) -> list[Record]:
         """The next records, in order, at most BATCH; empty when none came within `timeout` seconds.
 
-        Raises PartitionRefused when Kafka does not have the records we need, or does not let us read them.
+        Raises PartitionRefused when Kafka does not have the records we need, or does not let us read them;
+        TopicMadeAnew when they would be another topic's.
         """
         first = self._consumer.poll(timeout)
-        if first is None:
-            if self._assigned_at is not None and time.monotonic() > self._doubt_at:
-                self._doubt(self._assigned_at)
+        records: list[Record] = [first, *self._consumer.consume(BATCH - 1, 0)] if first is not None else []
+        if self._log.turned:
+            raise TopicMadeAnew(self.partition, self._next)
+        if not records:
+            self._while_nothing_comes()
             return []
-        self._assigned_at = None
-        records: list[Record] = [first, *self._consumer.consume(BATCH - 1, 0)]
         if any(map(_error_of, records)):
-            return self._without_errors(records)
+            records = self._without_errors(records)
+            if not records:
+                return []
+        else:
+            self.at_end = None
+        begin = records[0].offset()
+        if begin is None or begin < self._position:
+            raise Bug(f"{self.partition}: offset {begin} was read where {self._position} was the next")
+        self._position = next_offset(records[-1])
+        self._assigned_at = None
+        self.starvation.feed()
         return records
-
-    @property
-    def at_end(self) -> Offset | None:
-        """Where the partition ended when it was last asked for more; None: there is more, or nobody knows."""
-        _, end = self._consumer.get_watermark_offsets(self._at(OFFSET_BEGINNING), cached=True)
-        (at,) = self._consumer.position([self._at(OFFSET_BEGINNING)])
-        position = at.offset if at.offset >= 0 else self._assigned_at
-        return end if position is not None and 0 <= end <= position else None
 
     def close(self) -> None:
         self._consumer.close()
 
+    @property
+    def _next(self) -> Offset:
+        return self._position if self.at_end is None else self.at_end
+
     def _without_errors(self, records: list[Record]) -> list[Record]:
+        """What comes before the first error that is one. Nothing behind that counts: it is read again."""
         good: list[Record] = []
         for record in records:
             error = record.error()
             if error is None:
                 good.append(record)
-            elif refusal := self._refusal(error):
-                if not good:
-                    raise refusal
-                self.assign(next_offset(good[-1]))  # the error comes again, with nothing before it
+                self.at_end = None
+                continue
+            meaning = meaning_of(error)
+            if meaning is Meaning.END:
+                self._come_to_end(record.offset())
+            elif meaning is Meaning.MENDS or record.topic() is None:
+                self._seldom.warn(error.name(), "%s: Kafka: %s", self.partition, error.str())
+            else:
+                if good and meaning is Meaning.NOT_THERE:
+                    self._pause(0.0)  # the error comes again, with nothing before it
+                else:
+                    self._stumble(meaning, error.str(), next_offset(good[-1]) if good else self._next)
                 break
         return good
 
-    def _refusal(self, error: KafkaError) -> PartitionRefused | None:
-        """None for what librdkafka mends by itself: a broker away, a leader that moved."""
-        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            return PartitionRefused(
-                f"{self.partition}: Kafka does not have the next record ({error.str()}); nothing was skipped."
-                f" Decide where to go on: partition-supervisor offsets reset {self.partition} --to-earliest --execute"
-            )
-        if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.UNKNOWN_TOPIC_OR_PART):
-            return PartitionRefused(f"{self.partition} cannot be read: {error.str()}")
-        return None
+    def _come_to_end(self, end: Offset | None) -> None:
+        if end is not None and end >= self._position:
+            self.at_end = end
+            self._trouble.over()
+            self.starvation.rest(time.monotonic())
 
-    def _doubt(self, offset: Offset) -> None:
-        suspicious, self._suspicious = self._suspicious, False
-        self._doubts += 1
-        self._doubt_at = time.monotonic() + min(FIRST_DOUBT * 2**self._doubts, 60.0)
+    def _stumble(self, meaning: Meaning, why: str, offset: Offset) -> None:
+        """An error in the place of the record at `offset`: try again in a moment, or refuse the partition."""
+        self._complain(meaning, why, offset)
+        self._pause(RETRY_PAUSE)
+
+    def _complain(self, meaning: Meaning, why: str, offset: Offset) -> None:
+        patience = self._trouble.met(meaning, why, offset, time.monotonic())
+        self._seldom.warn("trouble", "%s: cannot read on from offset %d: %s; trying again for %g s",
+                          self.partition, offset, why, patience)  # fmt: skip
+
+    def _what_is_wrong(self) -> str | None:
+        """With the topic, as a broker says it; None: nothing, or none answers. librdkafka itself takes a partition
+        whose broker is away for one that is not known; and it finds it again only if it is left alone."""
         try:
-            _, end = self._consumer.get_watermark_offsets(self._at(OFFSET_BEGINNING), timeout=1.0)
+            topic = self._consumer.list_topics(self.partition.topic, timeout=1.0).topics[self.partition.topic]
         except KafkaException:
+            return None
+        if topic.error is not None:
+            return str(topic.error.str()) if meaning_of(topic.error) is Meaning.MAY_PASS else None
+        return None if self.partition.number in topic.partitions else "the topic has no such partition"
+
+    def _pause(self, seconds: float) -> None:
+        self._consumer.unassign()
+        self._assigned_at, self._again_at = None, time.monotonic() + seconds
+
+    # --- while nothing comes
+
+    def _while_nothing_comes(self) -> None:
+        now = time.monotonic()
+        if self._again_at is not None:
+            if now >= self._again_at:
+                self.assign(self._next)
+        elif self.starvation.is_due(now):
+            self._look(now)
+
+    def _look(self, now: float) -> None:
+        """Is there more? Then somebody sleeps."""
+        try:
+            _, end = self._extent()
+        except KafkaException as error:
+            self.starvation.unanswered(now)
+            if meaning_of(error.args[0]) is not Meaning.MAY_PASS or (why := self._what_is_wrong()) is None:
+                self._trouble.over()
+            else:
+                self._complain(Meaning.MAY_PASS, why, self._next)
             return
-        if end > offset and not suspicious:
-            self._suspicious = True  # or they were written just now: give them time to get here
-            self._doubt_at = time.monotonic() + FIRST_DOUBT / 2
-        elif end > offset:
-            log.warning("%s: nothing came from offset %d, though there is more up to %d; assigning anew",
-                        self.partition, offset, end)  # fmt: skip
+        more = end > self._next
+        if not more:
+            self._trouble.over()
+        if self.starvation.answered(now, more):
+            self._seldom.warn("more", "%s: nothing comes from offset %d, though there is more up to %d;"
+                              " assigning anew", self.partition, self._next, end)  # fmt: skip
             self._consumer.unassign()
-            self._consumer.assign([self._at(offset)])
+            self._consumer.assign([self._at(self._next)])
+
+    def _extent(self) -> tuple[Offset, Offset]:
+        """The first offset and the end, as one sees it who reads what is committed. Raises KafkaException."""
+        return self._consumer.get_watermark_offsets(self._at(OFFSET_BEGINNING), timeout=1.0)
 
     def _at(self, offset: Offset) -> TopicPartition:
         return TopicPartition(self.partition.topic, self.partition.number, offset)

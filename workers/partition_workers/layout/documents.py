@@ -132,6 +132,15 @@ class Size(Document):
 
 
 @dataclass(frozen=True, slots=True)
+class FirstStart(Document):
+    """`topics/<topic>`: where its partitions ended, in their order, at the group's first --start latest."""
+
+    topic_id: str
+    offsets: list[int]
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt(Document):
     """`attempts/<p>`: a record that is being tried, how many workers it has killed, and where it was tried.
     `under_way`: if its writer is dead by now, it died of it."""
@@ -172,7 +181,7 @@ class Host(Document):
     """`hosts/<id>`: a running supervisor. `workers`: how many it may run; 0: one for each partition. `link`: where
     the others connect to, to notice its death; empty: nowhere. `resting`: why this host does not start a worker of a
     partition for a while, by the partition's name. `secret`: what the others say first at `link`. `lease`: the host's
-    own, in hexadecimal."""
+    own, in hexadecimal. `reads_kafka`: false while Kafka is silent to it."""
 
     workers: int
     version: str
@@ -184,6 +193,7 @@ class Host(Document):
     resting: dict[str, str] = field(default_factory=dict)
     secret: str = ""
     lease: str = ""
+    reads_kafka: bool = True
 
     @property
     def lease_id(self) -> int:

@@ -22,6 +22,9 @@ class Keys:
         """`prefix` as given by --etcd-prefix, `group` by --group."""
         return cls(f"/{prefix.strip('/')}/{group}")
 
+    def topic(self, name: str) -> str:
+        return f"{self.root}/topics/{name}"
+
     def lock(self, partition: Partition) -> str:
         return f"{self.locks}{_path(partition)}"
 
