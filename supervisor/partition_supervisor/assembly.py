@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from setproctitle import setproctitle
 
@@ -24,6 +23,7 @@ from partition_supervisor.cluster.retry import until_etcd_answers
 from partition_supervisor.cluster.watcher import EtcdWatcher
 from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.config import Config, most_reasonable_workers
+from partition_supervisor.control.lease_monitor import stands_still_after
 from partition_supervisor.control.loop import Supervisor
 from partition_supervisor.events import (
     ClusterChanged,
@@ -33,16 +33,16 @@ from partition_supervisor.events import (
     KafkaAnswers,
     LeaseGone,
     PartitionsChanged,
-    SignalArrived,
-    ThreadFailed,
 )
 from partition_supervisor.inbox import Inbox
 from partition_supervisor.kafka.end_offsets import EndOffsets
 from partition_supervisor.kafka.offset_mirror import OffsetMirror
 from partition_supervisor.kafka.topic_discovery import TopicDiscovery
 from partition_supervisor.processes.children import Children
-from partition_supervisor.processes.forkserver import FOR_THE_SUPERVISOR, ForkServer
-from partition_workers.errors import ExitCode
+from partition_supervisor.processes.descriptors import descriptors_for, most_workers, raise_descriptor_limit
+from partition_supervisor.processes.forkserver import ForkServer
+from partition_supervisor.termination import Termination
+from partition_workers.errors import ExitCode, Misconfigured, PartitionSupervisorError, Unreachable
 from partition_workers.etcd.client import Etcd
 from partition_workers.etcd.options import address
 from partition_workers.etcd.status import version_warning
@@ -53,25 +53,33 @@ from partition_workers.layout.documents import Host, now
 log = logging.getLogger(__name__)
 
 
-def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
-    """Make everything that a supervisor consists of, and run it."""
+def supervise(config: Config, fork_server: ForkServer, termination: Termination) -> NoReturn:
+    """Make everything that a supervisor consists of, and run it. Raises what is wrong with the configuration, or who
+    cannot be reached; any other error ends the process at once."""
     setproctitle(f"partition-supervisor: supervisor {config.host_id}")
+    try:
+        code = _supervise(config, fork_server, termination)
+    except PartitionSupervisorError as error:
+        if not isinstance(error, Misconfigured | Unreachable):
+            termination.fail(error)
+        raise
+    except Exception as error:
+        termination.fail(error)
+    termination.end(code)
+
+
+def _supervise(config: Config, fork_server: ForkServer, termination: Termination) -> ExitCode:
     inbox = Inbox()
-    for number in FOR_THE_SUPERVISOR:
-        signal.signal(number, lambda got, _frame: inbox.post(SignalArrived(got)))
     store, where = Etcd(config.etcd), ",".join(config.etcd.endpoints)
     topics = TopicDiscovery(config.kafka_client(), config.topics)
     mirror = OffsetMirror(config.kafka_client(), config.group)
     membership = Membership(
-        store, config.keys, config.host_id, config.lease_ttl, gone=lambda lease: inbox.post(LeaseGone(lease))
-    )
+        store, config.keys, config.host_id, config.lease_ttl, gone=lambda lease: inbox.post(LeaseGone(lease)),
+        alive=lambda: inbox.is_read(stands_still_after(config.lease_ttl)),
+    )  # fmt: skip
     listener: PeerListener | None = None
     peers: PeerMonitor | None = None
     stopped = threading.Event()
-
-    def failed(error: BaseException) -> None:
-        inbox.post(ThreadFailed(error))
-
     background = BackgroundCalls(inbox)
     watcher = EtcdWatcher(
         store,
@@ -89,15 +97,16 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
             )
             config = dataclasses.replace(config, start_at=begin)
         check_dead_letters(config)
+        config = limit_workers(config, len(topic_ids))
         places = config.workers or len(topic_ids)
         if places > most_reasonable_workers():
             log.warning("%d workers on this host: more than 16 for each core; see --workers", places)
-        listener = listen(config, failed)
+        listener = listen(config, termination.fail)
         peers = PeerMonitor(
             config.host_id, listener,
             refused=lambda suspicion: inbox.post(HostRefused(suspicion)),
             answers=lambda host, link: inbox.post(HostAnswered(host, link)),
-            on_failure=failed,
+            on_failure=termination.fail,
         )  # fmt: skip
         link, secret = (listener.link, listener.secret) if listener else ("", "")
         membership.enter(
@@ -105,6 +114,7 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
             config.connect_timeout,
             where,
         )
+        termination.has_entered(membership.leave)
         warn_of_old_servers(store)
         cluster = ClusterState(config.keys)
         first = until_etcd_answers(watcher.look, config.connect_timeout, where)
@@ -123,12 +133,18 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
             say_whether_others_reach(listener.link)
         log.info("%s: supervisor of %d partitions of %s, with %d places", config.host_id, len(topic_ids),
                  ", ".join(config.topics), places)  # fmt: skip
-        children = Children(fork_server.context, inbox, listener.socket if listener else None)
+        children = Children(fork_server, inbox, listener.socket if listener else None)
         supervisor = Supervisor(
             config, fork_server, inbox, children, cluster, store, membership, peers, background, topic_ids,
             mirror.copy, time.monotonic,
         )  # fmt: skip
-        return supervisor.run()
+        termination.begin_loop(inbox, children.end_all, config.graceful_timeout)
+        try:
+            code = supervisor.run()
+        except Exception as error:
+            termination.fail(error)
+        termination.begin_to_end(code)
+        return code
     finally:
         stopped.set()
         watcher.close()
@@ -139,6 +155,18 @@ def supervise(config: Config, fork_server: ForkServer) -> ExitCode:
             listener.close()  # after we left, or the others would take us for dead
         background.close()
         store.close()
+
+
+def limit_workers(config: Config, partitions: int) -> Config:
+    """As many workers as there are descriptors for; the plan then names what is not covered."""
+    places = config.workers or partitions
+    limit = raise_descriptor_limit()
+    most = most_workers(limit)
+    if places <= most:
+        return config
+    log.error("%d workers need %d descriptors, and the limit is %d: this host runs %d; raise it (ulimit -Hn,"
+              " LimitNOFILE=)", places, descriptors_for(places), limit, most)  # fmt: skip
+    return dataclasses.replace(config, workers=most)
 
 
 def listen(config: Config, on_failure: Callable[[BaseException], None]) -> PeerListener | None:

@@ -24,6 +24,14 @@ class ChildExited:
 
 
 @dataclass(frozen=True, slots=True)
+class StartFailed:
+    """A worker that was to be started was not."""
+
+    partition: Partition
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
 class SignalArrived:
     number: int
 
@@ -83,16 +91,10 @@ class HostAnswered:
     link: str
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadFailed:
-    """One of our threads has ended by an error that nobody expected. It was logged, with its place."""
-
-    error: BaseException
-
-
 Event = (
     ChildReported
     | ChildExited
+    | StartFailed
     | SignalArrived
     | ClusterListed
     | ClusterChanged
@@ -102,5 +104,4 @@ Event = (
     | LeaseGone
     | HostRefused
     | HostAnswered
-    | ThreadFailed
 )

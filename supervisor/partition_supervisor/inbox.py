@@ -26,7 +26,7 @@ class Inbox:
     def __init__(self, clock: Clock = boottime) -> None:
         #: When the pipes were last looked at, by `clock`. What waited in them then was given out.
         self.read_at = clock()
-        self._clock = clock
+        self._clock, self._was_read = clock, False
         self._posted: deque[Event] = deque()
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe()
@@ -51,10 +51,15 @@ class Inbox:
     def wait(self, seconds: float | None) -> list[Event]:
         """What happened; an empty list when nothing did in so many seconds (None: wait for ever)."""
         self._selector.select(0 if self._posted else seconds)
+        self._was_read = True
         self.read_at = self._clock()  # and then they are looked at: whatever was there by then is found
         happened = [event for key, _ in self._selector.select(0) for event in key.data()]
         happened.extend(self._posted.popleft() for _ in range(min(len(self._posted), MOST_POSTED)))
         return happened
+
+    def is_read(self, within: float) -> bool:
+        """Whether the pipes were looked at in the last so many seconds, or nobody has begun to. In any thread."""
+        return not self._was_read or self._clock() - self.read_at < within
 
     def close(self) -> None:
         self._selector.close()

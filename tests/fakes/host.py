@@ -63,7 +63,7 @@ class FakeHost(FakeWorkers):
         )
         super().__init__(FakeEtcd(FakeClock()), self.config.keys, PacedInbox(self.boottime))
         self.partitions = [Partition(topic, number) for number in range(partitions)]
-        self.children, self.cluster = FakeChildren(self.clock), ClusterState(self.keys)
+        self.children, self.cluster = FakeChildren(self.clock, self.inbox), ClusterState(self.keys)
         self.background, self.fork_server = FakeBackgroundCalls(self.inbox), FakeForkServer()
         self.peers = FakePeerMonitor()
         self.watching = True
@@ -112,7 +112,9 @@ class FakeHost(FakeWorkers):
         """Until nothing happens any more at this moment; workers that are ready and not frozen obey meanwhile."""
         for _ in range(10_000):
             obeyed = sum(self.obey(child) for child in self.children.living)
-            if not (self.turn() or obeyed or (self.background._waiting and not self.background.held)):
+            if not (
+                self.turn() or obeyed or self.inbox._posted or (self.background._waiting and not self.background.held)
+            ):
                 return
         raise AssertionError("the loop does not come to rest")
 
@@ -210,7 +212,7 @@ class FakeHost(FakeWorkers):
 
     def is_done(self) -> bool:
         """Whether `run` would return."""
-        return self.supervisor._stopping.is_done(len(self.children), self.background.open)
+        return self.supervisor._is_done
 
     def moved(self) -> list[FakeChild]:
         """Owners that were told to leave, whether or not they are still there."""

@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from partition_supervisor.control.loop import TICK
-from partition_supervisor.events import HostAnswered, HostRefused, ThreadFailed
+from partition_supervisor.events import HostAnswered, HostRefused
 from partition_supervisor.suspicion import FirstWitness, Suspicion
-from partition_workers.errors import ExitCode, Unavailable
+from partition_workers.errors import Unavailable
 from partition_workers.etcd.store import LeaseTime, Put
 from partition_workers.layout.documents import Cause, Host, Lock, Standby, now
 from partition_workers.model import Partition
@@ -254,14 +254,3 @@ def test_a_lock_whose_lease_cannot_be_read_is_left_to_its_lease(make_host: MakeH
     assert other.owned == [0]
     other.refuses()
     assert other.owned == []
-
-
-def test_a_thread_that_fails_ends_the_supervisor(make_host: MakeHost) -> None:
-    """It hands over, and its exit code says why."""
-    host = make_host(1)
-    host.open()
-    host.inbox.post(ThreadFailed(ZeroDivisionError("x")))
-    host.settle()
-    host.advance(60.0)
-    assert host.is_done()
-    assert host.supervisor._stopping.code is ExitCode.UNEXPECTED

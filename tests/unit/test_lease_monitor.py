@@ -6,10 +6,10 @@ import signal
 
 import pytest
 
-from partition_supervisor.control.lease_monitor import UNANSWERED
 from partition_supervisor.events import (
     LeaseGone,
 )
+from partition_supervisor.processes.child import UNANSWERED
 from partition_workers.model import Partition
 from partition_workers.protocol import (
     AnswerPing,

@@ -15,8 +15,8 @@ from partition_supervisor.control.reconcile import SURPLUS_AFTER, compare
 from partition_supervisor.events import (
     PartitionsChanged,
 )
+from partition_supervisor.processes.child import Child
 from partition_supervisor.processes.child_state import GOING, READY, ChildState
-from partition_supervisor.processes.children import Child
 from partition_workers.etcd.store import Put
 from partition_workers.layout.documents import Drain
 from partition_workers.model import Partition

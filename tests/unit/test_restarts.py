@@ -118,9 +118,7 @@ def test_a_misconfigured_worker_among_good_ones_stops_nobody(make_host: MakeHost
     assert host.on(P)
 
 
-@pytest.mark.parametrize(
-    "error", [OSError(24, "Too many open files"), EOFError(), RuntimeError("can't start new thread")]
-)
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), RuntimeError("can't start new thread")])
 def test_a_worker_that_cannot_be_started_is_tried_again_ever_more_rarely(
     make_host: MakeHost, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
@@ -146,6 +144,33 @@ def test_a_worker_that_cannot_be_started_is_tried_again_ever_more_rarely(
     host.children.errors = []
     host.advance(30.0)
     assert len(host.children.living) == 8
+
+
+def test_a_fork_server_that_is_gone_is_said_once_for_all_that_were_asked_of_it(
+    make_host: MakeHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Eight were asked for before it was known. And then it is as with everything that a host lacks."""
+    host = make_host(8)
+    host.children.errors = [EOFError("the fork server has ended") for _ in range(8)]
+    host.open()
+    assert not host.children.living
+    lines = [record.getMessage() for record in caplog.records if "no worker can be started" in record.getMessage()]
+    assert len(lines) == 1
+    host.advance(0.15)
+    assert len(host.children.living) == 8
+
+
+def test_a_fork_server_that_does_not_tell_exit_codes_holds_up_no_replacement(make_host: MakeHost) -> None:
+    """For a second it may yet tell; then nobody knows how the worker ended."""
+    host = running(make_host(1, workers=2))
+    host.children.fork_server_is_stopped = True
+    owner = host.owner(P)
+    host.exit(owner)
+    host.advance(0.5)
+    assert owner not in host.children.reaped
+    host.advance(1.0)
+    assert owner in host.children.reaped
+    assert [child for child in host.children.living if child is not owner]
 
 
 def test_a_start_that_fails_once_delays_the_next_failure_no_more(make_host: MakeHost) -> None:

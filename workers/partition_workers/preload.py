@@ -16,13 +16,18 @@ import multiprocessing.popen_forkserver
 import multiprocessing.queues
 import multiprocessing.synchronize  # noqa: F401  (these three: for the queue of a worker's log)
 import os
+import signal
 
 import partition_workers.process  # noqa: F401  (everything that a worker needs)
 from partition_workers.allocator import allow_an_arena_for_each_thread
 from partition_workers.ending import flush_standard_streams
 from partition_workers.errors import Misconfigured
 from partition_workers.handler import ENVIRONMENT, PRELOAD, load
+from partition_workers.protocol import FOR_THE_SUPERVISOR
 
+for _number in FOR_THE_SUPERVISOR:
+    signal.signal(_number, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_SUPERVISOR)  # until here they were blocked
 for _name, _value in json.loads(os.environ.pop(ENVIRONMENT, "{}")).items():
     # What the handler starts is the user's, with the user's environment.
     if _value is None:

@@ -6,12 +6,18 @@ tense. Small frozen values; nothing here is truth between hosts, that is only in
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 
 from partition_workers.etcd.options import EtcdOptions
 from partition_workers.layout.documents import Standby
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Offset, Partition, Token
+
+#: Signals that are often sent to a whole group of processes. What they mean is for the supervisor to decide.
+FOR_THE_SUPERVISOR = (
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

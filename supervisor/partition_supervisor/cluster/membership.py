@@ -23,9 +23,13 @@ log = logging.getLogger(__name__)
 class Membership:
     """`hosts/<id>` under a lease of its own."""
 
-    def __init__(self, store: Store, keys: Keys, host_id: str, ttl: int, gone: Callable[[int], None]) -> None:
+    def __init__(
+        self, store: Store, keys: Keys, host_id: str, ttl: int, gone: Callable[[int], None],
+        alive: Callable[[], bool] = lambda: True,
+    ) -> None:  # fmt: skip
+        """The lease is renewed while `alive()`."""
         self._store, self._key, self._host_id, self._ttl = store, keys.host(host_id), host_id, ttl
-        self._lease = 0
+        self._lease, self._alive = 0, alive
         self._host: Host
         self.keeper = LeaseKeeper(store, ttl / 3, on_renewed=lambda _lease, _deadline: None, on_gone=gone)
 
@@ -87,5 +91,5 @@ class Membership:
             self._store.revoke(lease)
             return Host.decode(result.answers[0][0].value)
         self._lease = lease
-        self.keeper.keep(lease, self._ttl)
+        self.keeper.keep(lease, self._ttl, self._alive)
         return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import sys
 from typing import Any
 
 import click
@@ -15,7 +14,9 @@ from partition_supervisor.commands.options import etcd_from, etcd_options, kafka
 from partition_supervisor.commands.settings import properties_from
 from partition_supervisor.config import Config
 from partition_supervisor.processes import log_receiver
+from partition_supervisor.processes.descriptors import raise_descriptor_limit
 from partition_supervisor.processes.forkserver import ForkServer
+from partition_supervisor.termination import Termination
 from partition_workers.errors import Misconfigured
 
 LEVELS = ["debug", "info", "warning", "error"]
@@ -188,10 +189,14 @@ def run(log_level: str, log_format: str, properties: tuple[str, ...], workers: i
     """
     if workers is not None and workers < 1:
         raise Misconfigured(f"--workers {workers}: must be 1 or more; leave it out for one for each partition")
+    termination = Termination()
     config = Config(
         etcd=etcd_from(values), kafka=properties_from(properties), workers=workers or 0,
         log_level=logging.getLevelName(log_level.upper()), **values,
     )  # fmt: skip
-    fork_server = ForkServer(config.handler)
     log_receiver.configure(config.log_level, log_format)
-    sys.exit(int(supervise(config, fork_server)))
+    raise_descriptor_limit()
+    fork_server = ForkServer(config.handler)
+    termination.last_deeds.append(fork_server.kill)
+    fork_server.start()
+    supervise(config, fork_server, termination)

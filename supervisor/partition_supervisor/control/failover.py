@@ -19,7 +19,8 @@ from partition_supervisor.config import Config
 from partition_supervisor.control.lease_monitor import LeaseMonitor
 from partition_supervisor.control.lock_offers import QUEUE_STEP, LockOffers
 from partition_supervisor.control.successors import Successors
-from partition_supervisor.processes.children import Child, Children
+from partition_supervisor.processes.child import Child
+from partition_supervisor.processes.children import UNKNOWN, Children
 from partition_workers.errors import ExitCode
 from partition_workers.etcd.store import Store
 from partition_workers.layout.documents import Standby, now
@@ -34,6 +35,8 @@ CONFIRM_WITHIN = 0.5
 LATE = 1 / 2
 #: The successor loads: the dead worker's lease and replacement come so many seconds later.
 REPLACE_AFTER = 0.02
+#: Seconds until the fork server has told how a worker ended, or does not answer; and between two looks.
+CODE_WITHIN, CODE_EVERY = 1.0, 0.004
 #: Seconds for etcd to answer about another host's death: if it does not, it may be this host that was cut off.
 TIMEOUT_FOR_OTHERS = 3.0
 
@@ -73,11 +76,14 @@ class Failover:
         if not child.is_leaving and child.last_word is None:
             self._name_successor(child, exit_seen)
             return
-        code = self._children.reap(child)
-        if code in (ExitCode.OK, ExitCode.HANDLER_GAVE_UP):
-            self._clean_up(child, code)
-        else:
-            self._name_successor(child, exit_seen, code)  # it had announced its end, but was cut short
+
+        def ended(code: int) -> None:
+            if code in (ExitCode.OK, ExitCode.HANDLER_GAVE_UP):
+                self._clean_up(child, code)
+            else:
+                self._name_successor(child, exit_seen, code)  # it had announced its end, but was cut short
+
+        self._reap(child, ended)
 
     def _name_successor(self, child: Child, exit_seen: str, code: int | None = None) -> None:
         """Then reap it, unless its `code` is known. Whatever becomes of the call to etcd, its end is seen to."""
@@ -95,13 +101,32 @@ class Failover:
 
         def clean_up() -> None:
             self.pending_exits -= 1
-            self._clean_up(child, self._children.reap(child) if code is None else code)
+            if code is None:
+                self._reap(child, lambda learnt: self._clean_up(child, learnt))
+            else:
+                self._clean_up(child, code)
 
         self._background.run(
             lambda: takeover.take_over(self._store, self._keys, partition, death, successors, token),
             done,
             failed=lambda: done(None),
         )
+
+    def _reap(self, child: Child, then: Callable[[int], None]) -> None:
+        """Its exit code comes from the fork server, a moment after the kernel's word; or never."""
+        self.pending_exits += 1
+        until = self._timers.timefunc() + CODE_WITHIN
+
+        def look() -> None:
+            code = self._children.exit_code(child)
+            if code is None and self._timers.timefunc() < until:
+                self._timers.enter(CODE_EVERY, 0, look)
+                return
+            self.pending_exits -= 1
+            self._children.reap(child)
+            then(UNKNOWN if code is None else code)
+
+        look()
 
     def _clean_up(self, child: Child, code: int) -> None:
         self._background.run(lambda: takeover.forget(self._store, child.settings.lease, child.logs))
@@ -178,7 +203,7 @@ class Failover:
                     again()
 
         child = self._children.get(named.standby.worker)
-        if child is not None and child.answers:
+        if child is not None and (child.is_owner or self._lease_monitor.answers(child)):
             if not child.is_owner:
                 again()  # it is alive, as we know better than anybody
             return

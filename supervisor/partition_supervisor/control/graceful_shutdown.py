@@ -11,7 +11,8 @@ from functools import partial
 from sched import scheduler
 
 from partition_supervisor.control.lock_offers import LockOffers
-from partition_supervisor.processes.children import Child, Children
+from partition_supervisor.processes.child import Child
+from partition_supervisor.processes.children import Children
 
 #: Seconds after which the next one is told, whatever became of the one before.
 STEP = 0.1

@@ -12,8 +12,9 @@ from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.control.lease_monitor import LeaseMonitor
 from partition_supervisor.control.stopping import Stopping
 from partition_supervisor.control.successors import Successors
+from partition_supervisor.processes.child import Child
 from partition_supervisor.processes.child_state import ChildEvent
-from partition_supervisor.processes.children import Child, Children
+from partition_supervisor.processes.children import Children
 from partition_workers.layout.documents import Standby
 from partition_workers.model import Offset, Partition, Token
 from partition_workers.protocol import BecomeOwner, Compete, Leave

@@ -19,6 +19,7 @@ from partition_supervisor.cluster.membership import Membership
 from partition_supervisor.cluster.peer_monitor import PeerMonitor
 from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.config import Config
+from partition_supervisor.control.code_reload import CodeReload
 from partition_supervisor.control.dirty import Dirty
 from partition_supervisor.control.failover import Failover
 from partition_supervisor.control.failure_detector import FailureDetector
@@ -33,7 +34,7 @@ from partition_supervisor.control.reconcile import Reconciler
 from partition_supervisor.control.reports import Reports
 from partition_supervisor.control.restarts import Restarts
 from partition_supervisor.control.rolling_restart import RollingRestart
-from partition_supervisor.control.stopping import Stopping
+from partition_supervisor.control.stopping import GIVE_UP_AFTER, Stopping
 from partition_supervisor.control.successors import Successors
 from partition_supervisor.control.timers import every
 from partition_supervisor.events import (
@@ -49,7 +50,7 @@ from partition_supervisor.events import (
     LeaseGone,
     PartitionsChanged,
     SignalArrived,
-    ThreadFailed,
+    StartFailed,
 )
 from partition_supervisor.inbox import Inbox
 from partition_supervisor.processes.children import Children
@@ -84,25 +85,22 @@ class Supervisor:
         mirror: Callable[[dict[Partition, int]], None],
         clock: Clock,
     ) -> None:
-        self._config, self._fork_server, self._inbox = config, fork_server, inbox
+        self._config, self._inbox = config, inbox
         self._children, self._cluster, self._membership = children, cluster, membership
         self._peers, self._background, self._mirror = peers, background, mirror
         self._timers = scheduler(clock, delayfunc=lambda _seconds: None)  # here only the inbox waits
         self._dirty = Dirty()
         self._idle: float | None = 0.0
-        graceful = config.graceful_timeout
-        stopping = self._stopping = Stopping(graceful)
-        leases = self._lease_monitor = LeaseMonitor(
-            children, membership.keeper, config.lease_ttl, lambda: inbox.read_at
-        )
+        stopping = self._stopping = Stopping(graceful := config.graceful_timeout)
+        leases = self._lease_monitor = LeaseMonitor(children, membership.keeper, config.lease_ttl, inbox)
         planner = self._planner = Planner(config, cluster, topic_ids)
         successors = Successors(config.host_id, children, cluster, planner, stopping)
         offers = self._offers = LockOffers(children, cluster, successors, leases, self._timers, stopping, graceful)
-        restarts = Restarts(self._timers, self._dirty, self._stop, self._tell_resting)
+        restarts = self._restarts = Restarts(self._timers, self._dirty, self._stop, self._tell_resting)
         rebalancer = self._rebalancer = Rebalancer(
             config, children, cluster, planner, successors, offers, restarts, clock
         )
-        rolling = self._rolling_restart = RollingRestart(children, successors, offers, self._dirty)
+        rolling = self._rolling_restart = RollingRestart(children, successors, offers, self._dirty, clock)
         self._reconciler = Reconciler(
             config, children, cluster, planner, successors, offers, rebalancer, rolling, restarts, clock
         )
@@ -119,7 +117,8 @@ class Supervisor:
             children, self._timers, self._dirty, offers, failover, leases, rebalancer, rolling, restarts, access
         )
         self._graceful_shutdown = GracefulShutdown(children, offers, self._timers, graceful)
-        self._memory_limit = MemoryLimit(config.max_worker_memory, children, rolling.add)
+        self._memory_limit = MemoryLimit(config.max_worker_memory, children, background, rolling.add)
+        self._code_reload = CodeReload(fork_server, background, children, restarts, rolling, stopping)
 
     def run(self) -> ExitCode:
         """Until everything has ended. The exit code says why."""
@@ -136,7 +135,8 @@ class Supervisor:
 
     @property
     def _is_done(self) -> bool:
-        return self._stopping.is_done(len(self._children) + self._failover.pending_exits, self._background.open)
+        children = len(self._children) + self._failover.pending_exits
+        return self._stopping.is_done(children, self._background.open, self._timers.timefunc())
 
     def _turn(self) -> None:
         """One round: what happened, what is due, and then, once, what is different because of it."""
@@ -150,7 +150,10 @@ class Supervisor:
     def _look_at_changes(self) -> None:
         """Hosts to be followed, workers to be started or ended, and who competes for a lock, as planned now."""
         if self._dirty.take_workers():
-            self._peers.know(self._cluster.hosts)
+            try:
+                self._peers.know(self._cluster.hosts)
+            except RuntimeError as error:  # there is no thread to be had; the next change asks for it again
+                log.error("another host cannot be watched: %s", error)
             if not self._stopping.begun:
                 self._reconciler.reconcile()
         self._offers.offer_or_release(*self._dirty.take_locks())
@@ -172,6 +175,9 @@ class Supervisor:
                 if child := self._children.get(worker):
                     self._failover.on_exit(child)
                     self._graceful_shutdown.go_on()
+            case StartFailed(partition, error):
+                self._restarts.could_not_start(partition, error)
+                self._graceful_shutdown.go_on()
             case ClusterListed(snapshot):
                 if self._cluster.list_anew(snapshot):
                     self._on_new_picture(self._planner.topic_ids)
@@ -191,8 +197,6 @@ class Supervisor:
                 self._failure_detector.refused(suspicion)
             case HostAnswered(host, link):
                 self._failure_detector.lives(host, link)
-            case ThreadFailed(error):
-                self._stop(ExitCode.UNEXPECTED, f"a thread has failed: {error!r}")
             case _:
                 assert_never(event)
 
@@ -219,7 +223,8 @@ class Supervisor:
     def _mirror_offsets(self) -> None:
         """What is committed here, to Kafka's own group, for tools that measure lag. Nobody reads it back."""
         offsets = {c.partition: c.offset for c in self._children if c.is_owner and c.offset is not None}
-        if offsets and self._config.mirror_offsets and self._kafka_access.answers:
+        may = self._config.mirror_offsets and self._kafka_access.answers and not self._stopping.begun
+        if offsets and may:
             self._background.run(lambda: self._mirror(offsets))
 
     def _on_lease_gone(self, lease: int) -> None:
@@ -241,10 +246,7 @@ class Supervisor:
             case signal.SIGTERM | signal.SIGINT:
                 self._stop(ExitCode.OK, signal.Signals(number).name)
             case signal.SIGHUP:
-                log.info("SIGHUP: a new fork server, and new workers from it, one after the other")
-                self._fork_server.renew()
-                for child in self._children:
-                    self._rolling_restart.add(child, "its code is loaded anew")
+                self._code_reload.begin()
             case signal.SIGTTIN | signal.SIGTTOU:
                 places = self._planner.resize(+1 if number == signal.SIGTTIN else -1)
                 log.info("%s: %d workers from now on", signal.Signals(number).name.removeprefix("SIG"), places)
@@ -267,3 +269,4 @@ class Supervisor:
     def _kill_all(self) -> None:
         for child in self._children:
             child.kill()
+        self._timers.enter(GIVE_UP_AFTER, 0, self._stopping.give_up)

@@ -12,7 +12,8 @@ from partition_supervisor.control.placement import is_a_landslide
 from partition_supervisor.control.planner import Planner
 from partition_supervisor.control.restarts import Restarts
 from partition_supervisor.control.successors import Successors
-from partition_supervisor.processes.children import Child, Children
+from partition_supervisor.processes.child import Child
+from partition_supervisor.processes.children import Children
 from partition_workers.clock import Clock
 from partition_workers.layout.documents import Standby
 from partition_workers.model import Partition

@@ -14,8 +14,9 @@ from partition_supervisor.control.rebalance import Rebalancer
 from partition_supervisor.control.restarts import Restarts
 from partition_supervisor.control.rolling_restart import RollingRestart
 from partition_supervisor.control.successors import Successors
+from partition_supervisor.processes.child import Child
 from partition_supervisor.processes.child_state import ChildState
-from partition_supervisor.processes.children import Child, Children
+from partition_supervisor.processes.children import Children
 from partition_workers.clock import Clock
 from partition_workers.model import Partition
 
@@ -160,7 +161,5 @@ class Reconciler:
             self._children.start(
                 lambda worker, lease: self._config.for_worker(partition, worker, lease, topic_id, readers)
             )
-        except (OSError, EOFError, RuntimeError) as error:
+        except (OSError, RuntimeError) as error:
             self._restarts.could_not_start(partition, error)
-        else:
-            self._restarts.has_started()

@@ -16,8 +16,9 @@ from partition_supervisor.control.lock_offers import LockOffers
 from partition_supervisor.control.rebalance import Rebalancer
 from partition_supervisor.control.restarts import Restarts
 from partition_supervisor.control.rolling_restart import RollingRestart
+from partition_supervisor.processes.child import Child
 from partition_supervisor.processes.child_state import ChildEvent
-from partition_supervisor.processes.children import Child, Children
+from partition_supervisor.processes.children import Children
 from partition_workers import ending
 from partition_workers.protocol import (
     AnsweredPing,
@@ -93,7 +94,7 @@ class Reports:
             case RenewedLease(deadline):
                 child.deadline = deadline
             case AnsweredPing(number):
-                child.hear_answer(number)
+                self._lease_monitor.hear_answer(child, number)
             case Suspended():
                 child.advance(ChildEvent.SUSPENDED)
             case Resumed():

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from sched import scheduler
 
 from partition_supervisor.control.dirty import Dirty
-from partition_supervisor.control.restart_policy import FIRST_DELAY, LONGEST_DELAY, Crashes
-from partition_supervisor.processes.children import Child
+from partition_supervisor.control.restart_policy import FIRST_DELAY, Crashes
+from partition_supervisor.processes.child import Child
 from partition_supervisor.processes.exit_reason import how_it_ended
 from partition_workers.errors import ExitCode
 from partition_workers.model import Partition
@@ -18,6 +18,10 @@ from partition_workers.protocol import GaveUp
 from partition_workers.retry import backoff
 
 log = logging.getLogger(__name__)
+
+
+#: Seconds between two attempts to make a process, at the most: what was lacking may be there at any time.
+LONGEST_PAUSE = 5.0
 
 
 class Restarts:
@@ -42,13 +46,11 @@ class Restarts:
     def may_start(self, partition: Partition) -> bool:
         return self._timers.timefunc() >= max(self._nobody_before, self._not_before.get(partition, 0.0))
 
-    def has_started(self) -> None:
-        """A process was made."""
-        self._failed_starts = 0
-
     def could_not_start(self, partition: Partition, error: Exception) -> None:
         """No process could be made. That is a matter of the host, not of the partition: nobody starts for a while."""
-        delay = backoff(self._failed_starts, FIRST_DELAY, LONGEST_DELAY, random.random())
+        if self._timers.timefunc() < self._nobody_before:
+            return  # it was asked for before that was known
+        delay = backoff(self._failed_starts, FIRST_DELAY, LONGEST_PAUSE, random.random())
         self._failed_starts += 1
         self._nobody_before = self._timers.timefunc() + delay
         log.error("%s: no worker can be started: %s: %s; next try in %.1f s",
@@ -58,11 +60,22 @@ class Restarts:
     def is_ready(self, child: Child) -> None:
         """It stands by from now on."""
         self._has_worked = True
+        self._failed_starts = 0
         child.ready_at = self._timers.timefunc()
 
     def owner_got_on(self, partition: Partition) -> None:
         """It has committed more than its entrance, or handled all there was: earlier crashes count no more."""
         self._crashes.pop(partition, None)
+
+    def forget_crashes(self) -> None:
+        """There is new code."""
+        self._crashes.clear()
+        self._not_before.clear()
+        self._nobody_before = 0.0
+        if self._resting:
+            self._resting.clear()
+            self._tell_resting({})
+        self._dirty.mark_workers()
 
     def postpone(self, partition: Partition, seconds: float) -> None:
         """Somebody waits for the next record, and starting a process is work."""

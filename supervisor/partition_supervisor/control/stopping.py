@@ -9,10 +9,18 @@ from partition_workers.errors import ExitCode
 log = logging.getLogger(__name__)
 
 
+#: Seconds for what etcd is still asked once no worker is left.
+LAST_CALLS = 1.0
+#: Seconds in which all have ended after they were killed.
+GIVE_UP_AFTER = 2.0
+
+
 class Stopping:
     def __init__(self, graceful_timeout: float) -> None:
         self.begun = False
         self.code = ExitCode.OK
+        self._has_given_up = False
+        self._alone_since: float | None = None
         self._graceful_timeout = graceful_timeout
 
     def begin(self, code: ExitCode, reason: str) -> bool:
@@ -26,5 +34,18 @@ class Stopping:
             log.error("stopping: %s", reason)
         return True
 
-    def is_done(self, children: int, background: int) -> bool:
-        return self.begun and not children and not background
+    def give_up(self) -> None:
+        """All were killed, a while ago."""
+        self._has_given_up = True
+
+    def is_done(self, children: int, calls: int, now: float) -> bool:
+        """`children`, and `calls` in the background, are left. Once all workers have ended, these calls get a moment
+        more, for etcd may be away."""
+        if not self.begun:
+            return False
+        if children:
+            self._alone_since = None
+            return self._has_given_up
+        if self._alone_since is None:
+            self._alone_since = now
+        return not calls or self._has_given_up or now - self._alone_since >= LAST_CALLS

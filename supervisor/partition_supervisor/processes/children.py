@@ -1,131 +1,45 @@
-"""The workers of this host: one `Child` is a handle on one process, `Children` knows who runs. No policy here."""
+"""The workers of this host: `Children` knows who runs. No policy here."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
+import select
 import signal
 import socket
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, ForkServerProcess
 
-from partition_supervisor.events import ChildExited, ChildReported, Event
+from partition_supervisor.events import ChildExited, ChildReported, Event, StartFailed
 from partition_supervisor.inbox import Inbox
-from partition_supervisor.processes.child_state import GOING, OWNING, READY, ChildEvent, ChildState, advance
+from partition_supervisor.processes.child import Child
+from partition_supervisor.processes.descriptors import check_descriptors
+from partition_supervisor.processes.forkserver import ForkServer
+from partition_supervisor.processes.launch import Launched
+from partition_supervisor.processes.launcher import Launch, Launcher
 from partition_supervisor.processes.log_receiver import FromWorker
+from partition_supervisor.processes.pipe import Garbled, WorkerPipe
 from partition_workers import process
-from partition_workers.layout.documents import Standby
-from partition_workers.model import Partition, Token
-from partition_workers.protocol import AnswerPing, GaveUp, Order, WasParked, WorkerSettings
+from partition_workers.model import Partition
+from partition_workers.protocol import WorkerSettings
 
-#: The exit code of a worker whose fork server had died.
+log = logging.getLogger(__name__)
+
+#: The exit code of a worker whose fork server had died, or does not answer.
 UNKNOWN = 255
-
-
-@dataclass
-class Child:
-    """One worker process, and what it last said.
-
-    `token` is the one under which it was named, or owns the partition. `deadline`, of its lease as an owner, is in
-    seconds of CLOCK_BOOTTIME.
-    """
-
-    settings: WorkerSettings
-    process: ForkServerProcess
-    connection: Connection
-    logs: FromWorker
-    pid: int
-    state: ChildState = ChildState.STARTING
-    standby: Standby | None = None
-    ready_at: float | None = None
-    token: Token | None = None
-    offset: int | None = None
-    deaths: int = 0
-    has_committed: bool = False
-    deadline: float | None = None
-    ended_by_us: bool = False
-    pinged: int = 0
-    unanswered: int = 0
-    answered: int = 0
-    exit_fd: int = -1
-    last_word: GaveUp | WasParked | None = None
-
-    @property
-    def worker(self) -> str:
-        return self.settings.worker
-
-    @property
-    def partition(self) -> Partition:
-        return self.settings.partition
-
-    @property
-    def max_records(self) -> int:
-        return self.settings.max_records
-
-    def advance(self, event: ChildEvent) -> None:
-        self.state = advance(self.state, event)
-
-    @property
-    def is_ready(self) -> bool:
-        """A standby that could become the owner now."""
-        return self.state in READY
-
-    @property
-    def is_idle(self) -> bool:
-        """Neither owner nor named, and not told to leave: nobody waits for it."""
-        return self.state in (ChildState.STARTING, ChildState.STANDBY)
-
-    @property
-    def is_owner(self) -> bool:
-        return self.state in OWNING
-
-    @property
-    def is_leaving(self) -> bool:
-        return self.state in GOING
-
-    def tell(self, order: Order) -> None:
-        with contextlib.suppress(OSError):  # it died; its exit is on the way
-            self.connection.send(order)
-
-    def ping(self) -> None:
-        self.pinged += 1
-        self.unanswered += 1
-        self.tell(AnswerPing(self.pinged))
-
-    def hear_answer(self, number: int) -> None:
-        self.answered, self.unanswered = number, 0
-
-    @property
-    def answers(self) -> bool:
-        """Whether it has answered one of the last two pings."""
-        return self.answered >= self.pinged - 1
-
-    def signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
-
-    def kill(self) -> None:
-        self.ended_by_us = True
-        self.signal(signal.SIGKILL)
 
 
 class Children:
     """All workers of this host, by their ids."""
 
-    def __init__(
-        self,
-        context: ForkServerContext,
-        inbox: Inbox,
-        listening: socket.socket | None = None,
-    ) -> None:
+    def __init__(self, fork_server: ForkServer, inbox: Inbox, listening: socket.socket | None = None) -> None:
         """`listening` is shared with every worker, see `peer_monitor.py`."""
-        self._context, self._inbox = context, inbox
-        self._listening = listening
+        self._launcher = Launcher(fork_server, inbox)
+        self._inbox, self._listening = inbox, listening
         self._children: dict[str, Child] = {}
         self._of: dict[Partition, dict[str, Child]] = defaultdict(dict)
 
@@ -142,40 +56,58 @@ class Children:
         return list(self._of[partition].values()) if partition in self._of else []
 
     def start(self, make: Callable[[str, int], WorkerSettings]) -> Child:
-        """Fork a worker; `make` gets its new id and the id of its lease.
+        """Have a worker made; `make` gets its new id and the id of its lease.
 
-        The lease's id is chosen here, so that it can be revoked however early the worker dies. Raises OSError,
-        EOFError or RuntimeError when there is no process, descriptor or thread to be had, or the fork server has
-        died; nothing is left of the attempt then.
+        The lease's id is chosen here, so that it can be revoked however early the worker dies. Raises OSError or
+        RuntimeError when there is no descriptor or thread to be had; nothing is left of the attempt then. What fails
+        later is told as StartFailed.
         """
         settings = make(uuid.uuid4().hex, secrets.randbits(62) + 1)
         with contextlib.ExitStack() as half_made:
-            child = self._make(settings, half_made)
-            half_made.pop_all()
-        self._remember(child)
-        return child
-
-    def _make(self, settings: WorkerSettings, half_made: contextlib.ExitStack) -> Child:
-        ours, theirs = self._context.Pipe()
-        half_made.callback(ours.close)
-        with theirs:
+            pipe = WorkerPipe()
+            half_made.callback(pipe.close)
+            check_descriptors(pipe.fileno())
             logs = FromWorker(f"logs of {settings.partition}")
             half_made.callback(logs.leave_to_worker)  # its reader ends when nobody is left who could write
-            child_process = self._context.Process(
-                target=process.main,
-                args=(settings, theirs, logs.queue, self._listening),
-                name=str(settings.partition),
+            child = Child(settings, pipe, logs)
+            self._inbox.watch(pipe.fileno(), lambda: self._read(child))
+            half_made.pop_all()
+
+        def given() -> None:
+            pipe.theirs.close()
+            logs.leave_to_worker()
+
+        self._remember(child)
+        self._launcher.ask(
+            Launch(
+                process.main,
+                (settings, pipe.theirs, logs.queue, self._listening),
+                str(settings.partition),
+                given,
+                lambda launched: self._launched(child, launched),
+                lambda error: self._not_launched(child, error),
             )
-            child_process.start()
-            half_made.callback(_end, child_process)
-        logs.leave_to_worker()
-        child = Child(settings, child_process, ours, logs, child_process.pid or 0)
-        child.exit_fd = _exit_fd(child_process)
-        half_made.callback(_close_exit_fd, child)
-        self._inbox.watch(ours.fileno(), lambda: self._read(child))
-        half_made.callback(self._inbox.unwatch, ours.fileno())
-        self._inbox.watch(child.exit_fd, lambda: self._ended(child))
+        )
         return child
+
+    def _launched(self, child: Child, launched: Launched) -> None:
+        child.launched, child.pid = launched, launched.pid
+        child.exit_fd = _exit_fd(launched)
+        try:
+            self._inbox.watch(child.exit_fd, lambda: self._ended(child))
+        except OSError as error:  # nobody would see its end
+            log.error("%s: worker %d cannot be watched: %s", child.partition, child.pid, error)
+            child.kill()
+            self._inbox.post(ChildExited(child.worker))
+        if child.ended_by_us:
+            child.kill()
+
+    def _not_launched(self, child: Child, error: Exception) -> None:
+        self._inbox.unwatch(child.pipe.fileno())
+        child.pipe.close()
+        if self._children.get(child.worker) is child:
+            self.forget(child)
+        self._inbox.post(StartFailed(child.partition, error))
 
     def kill(self, child: Child) -> None:
         """If it is still there."""
@@ -188,54 +120,78 @@ class Children:
     def forget(self, child: Child) -> None:
         del self._children[child.worker], self._of[child.partition][child.worker]
 
-    def reap(self, child: Child) -> int:
-        """The exit code of a child that has exited, which may take a moment to get here; negative: a signal.
+    def exit_code(self, child: Child) -> int | None:
+        """Of a child that has exited; negative: a signal. None: the fork server has not told it yet, which takes it a
+        moment. 255 when nobody will ever know, because the fork server died before the worker did."""
+        assert child.launched is not None
+        try:
+            return child.launched.exit_code()
+        except EOFError:
+            return UNKNOWN
 
-        255 when nobody knows, because the fork server that could have told died before the worker did.
-        """
-        child.process.join()
-        code = child.process.exitcode
-        _close_exit_fd(child)
-        child.process.close()
-        child.connection.close()
-        return UNKNOWN if code is None else code
+    def reap(self, child: Child) -> None:
+        """Nothing more is asked of it."""
+        assert child.launched is not None
+        if child.exit_fd != child.launched.status:
+            os.close(child.exit_fd)
+        child.launched.close()
+        child.pipe.close()
+
+    def end_all(self, within: float) -> None:
+        """At the end of this process, from any thread: hang up, so that workers commit and let go; after so many
+        seconds kill who is left. Nothing is told of it."""
+        children = list(self._children.values())
+        for child in children:
+            child.pipe.hang_up()
+        until = time.monotonic() + within
+        left = {child.exit_fd: child for child in children if child.launched is not None}
+        poll = select.poll()
+        for descriptor in left:
+            poll.register(descriptor, select.POLLIN)
+        while left and (seconds := until - time.monotonic()) > 0:
+            for descriptor, _ in poll.poll(seconds * 1000):
+                poll.unregister(descriptor)
+                del left[descriptor]
+        for child in left.values():
+            child.kill()
+        for child in children:
+            _kill_group(child.pid)
 
     def _read(self, child: Child) -> Iterable[Event]:
         try:
-            while child.connection.poll():
-                yield ChildReported(child.worker, child.connection.recv())
-        except (EOFError, OSError):
-            self._inbox.unwatch(child.connection.fileno())
+            for report in child.pipe.receive():
+                yield ChildReported(child.worker, report)
+        except Garbled as error:
+            log.error("%s: pid %d says what cannot be understood (%s); ending it", child.partition, child.pid, error)
+            self._inbox.unwatch(child.pipe.fileno())
+            child.kill()
+        if child.pipe.has_ended:
+            self._inbox.unwatch(child.pipe.fileno())
 
     def _ended(self, child: Child) -> Iterable[Event]:
-        """What its handler had started ends with it; see `isolation.py`."""
-        if child.pid > 1:  # 0 would be our own group
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(child.pid, signal.SIGKILL)
+        _kill_group(child.pid)
         self._inbox.unwatch(child.exit_fd)
+        if child.launched is not None and child.exit_fd == child.launched.status:
+            child.signal(signal.SIGKILL)  # it may be the fork server that has ended, and then nobody watches it
         yield from self._read(child)  # its last words may still be in the pipe
-        self._inbox.unwatch(child.connection.fileno())
+        self._inbox.unwatch(child.pipe.fileno())
         yield ChildExited(child.worker)
 
 
-def _exit_fd(child: ForkServerProcess) -> int:
-    """Readable once the process is gone: the kernel's word, some milliseconds before the fork server's.
+def _kill_group(pid: int) -> None:
+    """What its handler had started ends with a worker; see `isolation.py`."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if pid:
+            os.killpg(pid, signal.SIGKILL)
 
-    It is also true when the fork server itself has died, where multiprocessing takes its children for dead.
+
+def _exit_fd(launched: Launched) -> int:
+    """Readable once the process is gone: the kernel's word, some milliseconds before the fork server's. It is also
+    true when the fork server itself has died.
+
+    Where there is no such thing, the fork server's word has to do.
     """
     try:
-        return os.pidfd_open(child.pid or 0)
-    except ProcessLookupError:
-        return child.sentinel  # it died at once, and was reaped by the fork server
-
-
-def _close_exit_fd(child: Child) -> None:
-    if child.exit_fd != child.process.sentinel:
-        os.close(child.exit_fd)
-
-
-def _end(child: ForkServerProcess) -> None:
-    """It was started, and cannot be watched."""
-    child.kill()
-    child.join()
-    child.close()
+        return os.pidfd_open(launched.pid)
+    except (OSError, AttributeError):
+        return launched.status

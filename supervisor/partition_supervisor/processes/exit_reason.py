@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 
-from partition_supervisor.processes.children import UNKNOWN, Child
+from partition_supervisor.processes.child import Child
+from partition_supervisor.processes.children import UNKNOWN
 from partition_workers.errors import ExitCode
 from partition_workers.protocol import GaveUp, WasParked
 
@@ -21,7 +22,7 @@ def how_it_ended(code: int, child: Child) -> str:
             return "was killed by SIGKILL, perhaps out of memory or by hand"
         return f"was ended by {name}" + (" (by its supervisor)" if child.ended_by_us else "")
     if code == UNKNOWN:
-        return "is gone; the fork server had died, so nobody knows how it ended"
+        return "is gone; the fork server died before it could tell how it ended, or does not answer"
     if code == ExitCode.OK:
         return "stopped" if child.is_leaving else "ended by itself with code 0"
     return f"ended with code {code}"

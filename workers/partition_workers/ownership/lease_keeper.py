@@ -69,6 +69,7 @@ class LeaseKeeper:
         self._closed = False
         self._hurry = False
         self._stream: KeepaliveStream | None = None
+        self._failure: Exception | None = None
         # They wait for the first lease: to start a thread takes a successor a millisecond that it does not have.
         threading.Thread(target=self._run, name="lease-keeper", daemon=True).start()
         threading.Thread(target=self._watch_for_late, name="lease-late", daemon=True).start()
@@ -112,6 +113,8 @@ class LeaseKeeper:
                     self._answered(renewal)
             except PartitionSupervisorError:
                 pass  # the next stream goes to another endpoint
+            if self._failure is not None:
+                raise self._failure
             with self._changed:
                 ended.set()
                 for each in self._leases.values():
@@ -129,6 +132,14 @@ class LeaseKeeper:
             return not self._closed
 
     def _rounds(self, ended: threading.Event) -> Lists:
+        """gRPC pulls at this, and takes an error of ours for the end of the stream: so it is kept."""
+        try:
+            yield from self._ask(ended)
+        except Exception as error:
+            self._failure = error
+            raise
+
+    def _ask(self, ended: threading.Event) -> Lists:
         while not (self._closed or ended.is_set() or not self._leases):
             with self._changed:
                 self._hurry = False
