@@ -13,7 +13,7 @@ from collections.abc import Callable
 from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.control.rebalance import Rebalancer
 from partition_supervisor.control.successors import Successors
-from partition_supervisor.processes.children import Child
+from partition_supervisor.processes.child import Child
 
 log = logging.getLogger(__name__)
 
