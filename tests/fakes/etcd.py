@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import count
 
-from partition_workers.errors import Compacted, LeaseGone, PartitionSupervisorError, Refused, Unavailable
+from partition_workers.errors import Compacted, LeaseGone, NoSpace, PartitionSupervisorError, Refused, Unavailable
 from partition_workers.etcd.store import (
     Change,
     Compare,
@@ -69,6 +69,8 @@ class FakeEtcd:
         self._page_faults: deque[PartitionSupervisorError | None] = deque()
         self._lease_ids = count(0x5EED_0001)
         self._closed = False
+        #: Its quota is used up: nothing can be put or granted, leases are renewed.
+        self.full = False
         self._changed = threading.Condition(threading.RLock())
 
     # --- faults
@@ -133,6 +135,8 @@ class FakeEtcd:
         for operation in branch:
             if isinstance(operation, Put) and operation.lease and operation.lease not in self._leases:
                 raise LeaseGone(f"the fake etcd does not know lease {operation.lease:x}")
+        if self.full and any(isinstance(operation, Put) for operation in branch):
+            raise NoSpace("the fake etcd takes no more writes, its database quota is used up")
         changes: list[Change] = []
         answers = tuple(self._do(operation, changes) for operation in branch)
         if succeeded:
@@ -251,6 +255,8 @@ class FakeEtcd:
     def grant(self, ttl: int, lease: int = 0) -> Grant:
         with self._changed:
             self._begin()
+            if self.full:
+                raise NoSpace("the fake etcd grants nothing, its database quota is used up")
             known = self._leases.get(lease)
             if known is not None:
                 return Grant(lease, max(1, int(known.expires - self.clock())))
@@ -286,6 +292,11 @@ class FakeEtcd:
                 return Renewal(lease, 0)
             known.expires = self.clock() + known.ttl
             return Renewal(lease, known.ttl)
+
+    def alarms(self) -> tuple[str, ...]:
+        with self._changed:
+            self._begin()
+            return ("NOSPACE",) if self.full else ()
 
     def close(self) -> None:
         with self._changed:

@@ -7,25 +7,28 @@ import pytest
 
 from partition_workers.errors import (
     Compacted,
+    Denied,
     LeaseGone,
     NoSpace,
     PartitionSupervisorError,
     Refused,
     RequestTooLarge,
+    Retry,
     TooLarge,
     TooManyOperations,
     Unavailable,
 )
-from partition_workers.etcd.messages import rpc
-from partition_workers.etcd.wire import (
+from partition_workers.etcd.grpc_errors import (
+    MEANINGS,
     LeaseExists,
     LoginNotNeeded,
     Silent,
     StaleToken,
-    prefix_end,
     translate,
     translate_cancelled_watch,
 )
+from partition_workers.etcd.messages import rpc
+from partition_workers.etcd.wire import prefix_end
 
 Code = grpc.StatusCode
 
@@ -76,8 +79,18 @@ def translated(code: grpc.StatusCode, details: str | None) -> PartitionSuperviso
         (Code.INVALID_ARGUMENT, "etcdserver: duplicate key given in txn request", Refused),
         (Code.INVALID_ARGUMENT, "etcdserver: request is too large", RequestTooLarge),
         (Code.INVALID_ARGUMENT, "etcdserver: too many operations in txn request", TooManyOperations),
-        (Code.PERMISSION_DENIED, "etcdserver: permission denied", Refused),
-        (Code.INTERNAL, "Exception deserializing response!", Refused),
+        (Code.INVALID_ARGUMENT, "etcdserver: authentication failed, invalid user ID or password", Denied),
+        (Code.PERMISSION_DENIED, "etcdserver: permission denied", Denied),
+        (Code.PERMISSION_DENIED, "Received http2 header with status: 403", Denied),
+        (Code.UNAUTHENTICATED, "Received http2 header with status: 401", StaleToken),
+        (Code.INTERNAL, "Exception deserializing response!", Unavailable),
+        (Code.UNKNOWN, "", Unavailable),
+        (Code.UNIMPLEMENTED, "unknown service etcdserverpb.KV", Unavailable),
+        (Code.UNIMPLEMENTED, "Received http2 header with status: 404", Unavailable),
+        (Code.DATA_LOSS, "", Unavailable),
+        (Code.RESOURCE_EXHAUSTED, "rate limited", Unavailable),
+        (Code.UNAVAILABLE, "etcdserver: rpc not supported for learner", Unavailable),
+        (Code.FAILED_PRECONDITION, "etcdserver: rpc not supported for learner", Unavailable),
     ],
 )
 def test_each_error_has_its_meaning(
@@ -85,6 +98,27 @@ def test_each_error_has_its_meaning(
 ) -> None:
     """An error becomes what the reader should do about it, whatever code it comes under."""
     assert type(translated(code, details)) is expected
+
+
+@pytest.mark.parametrize("code", list(Code))
+@pytest.mark.parametrize("words", ["", None, "upstream connect error", "etcdserver: something that is new"])
+@pytest.mark.parametrize("method", ["Txn", "Range", "Watch", "LeaseKeepAlive", "LeaseGrant", "Authenticate"])
+def test_no_code_is_unknown(code: grpc.StatusCode, words: str | None, method: str) -> None:
+    """Whatever stands before etcd: the call is tried again, or it is the call that is wrong."""
+    assert code in MEANINGS
+    error = translate(FakeRpcError(code, words), method, "host:2379")
+    wrong_call = (
+        set()
+        if words is None or "etcdserver" not in words
+        else {
+            Code.INVALID_ARGUMENT,
+            Code.NOT_FOUND,
+            Code.ALREADY_EXISTS,
+            Code.FAILED_PRECONDITION,
+            Code.OUT_OF_RANGE,
+        }
+    )
+    assert isinstance(error, Refused if code in wrong_call else Retry)
 
 
 def test_a_refusal_says_who_refused_what_and_why() -> None:
@@ -125,10 +159,10 @@ def test_a_compacted_read_names_the_revision_asked_for() -> None:
     ("answer", "expected"),
     [
         ({"canceled": True, "compact_revision": 40}, Compacted),
-        ({"canceled": True, "created": True, "cancel_reason": "etcdserver: permission denied"}, Refused),
+        ({"canceled": True, "created": True, "cancel_reason": "etcdserver: permission denied"}, Denied),
         (
             {"canceled": True, "created": True, "cancel_reason": "rpc error: code = PermissionDenied"},
-            Refused,
+            Denied,
         ),
         ({"canceled": True, "created": True, "cancel_reason": "etcdserver: invalid auth token"}, StaleToken),
         ({"canceled": True, "cancel_reason": "etcdserver: no leader"}, Unavailable),
@@ -136,7 +170,7 @@ def test_a_compacted_read_names_the_revision_asked_for() -> None:
     ],
 )
 def test_a_cancelled_watch_says_why(answer: dict[str, object], expected: type[PartitionSupervisorError]) -> None:
-    """Only a missing permission is for good; the rest goes away by listing and watching again."""
+    """A missing right is another state than a member that is unwell: to ask the next one does not help."""
     assert type(translate_cancelled_watch(rpc.WatchResponse(**answer), "host:2379")) is expected
 
 

@@ -59,6 +59,15 @@ class NoSpace(Retry):
     """Raised when etcd's database quota is used up: locks are kept, nothing can be committed."""
 
 
+class Denied(Retry):
+    """Raised when etcd does not let us, for want of a right, or of a name and password that it accepts.
+
+    A state that a person can change while we run. At the start, and in commands, it ends them: that person is there.
+    """
+
+    exit_code = ExitCode.MISCONFIGURED
+
+
 # --- stop: somebody else owns it --------------------------------------------------------------------------
 
 
@@ -70,6 +79,11 @@ class Lost(PartitionSupervisorError):
 
 class LeaseGone(Lost):
     """Raised when etcd does not know a lease (any more)."""
+
+
+class ClusterReplaced(Lost):
+    """Raised when every endpoint is of another etcd cluster than at our start: what we know of locks, leases and
+    revisions is of no worth there. Ends the process; the next one begins with that cluster."""
 
 
 # --- stop: a person has to look -----------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from partition_workers.errors import Retry, Unreachable
+from partition_workers.errors import Denied, Refused, Retry, Unreachable
 from partition_workers.etcd.store import Listing, Store, Txn, TxnResult
 from partition_workers.retry import delays, time_is_up, until_answered
 
@@ -16,9 +16,19 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.2
 
 
 def until_etcd_answers(ask: Callable[[], T], seconds: float, where: str) -> T:
-    """Raises Unreachable when nobody has answered at `where` (the endpoints, for the message) for so long."""
+    """Raises Unreachable when nobody has answered at `where` (the endpoints, for the message) for so long.
+
+    And Refused, at once, when we are not let in: who asks is there to change that.
+    """
+
+    def ask_and_end_if_denied() -> T:
+        try:
+            return ask()
+        except Denied as error:
+            raise Refused(str(error)) from None
+
     try:
-        return until_answered(ask, delays(FIRST_PAUSE, LONGEST_PAUSE), time_is_up(seconds))
+        return until_answered(ask_and_end_if_denied, delays(FIRST_PAUSE, LONGEST_PAUSE), time_is_up(seconds))
     except Retry as error:
         raise etcd_unreachable(where, error) from None
 

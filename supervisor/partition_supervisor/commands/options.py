@@ -42,6 +42,10 @@ def etcd_options(command: F) -> F:
         option("--etcd-key", metavar="FILE", also=["ETCDCTL_KEY"], help="The key of that certificate."),
         option("--etcd-user", metavar="NAME[:PASSWORD]", also=["ETCDCTL_USER"],
                help="Our user in etcd; the password may come from ETCDCTL_PASSWORD."),
+        option("--etcd-password-file", metavar="FILE",
+               help="A file with that user's password, read for every login: it may be renewed in place."),
+        option("--etcd-timeout", type=click.FloatRange(min=0.1, max=30.0), default=1.0, show_default=True,
+               metavar="SECONDS", help="How long a member of etcd may take for an answer before the next is asked."),
         option("--etcd-prefix", default="partition-supervisor", show_default=True,
                help="The first part of every key in etcd."),
         option("-g", "--group", default="partition-supervisor", show_default=True,
@@ -54,7 +58,10 @@ def etcd_options(command: F) -> F:
 def etcd_from(values: dict[str, Any]) -> EtcdOptions:
     """Take the etcd options out of a command's values."""
     user = values.pop("etcd_user")
+    password_file = values.pop("etcd_password_file")
     password = os.environ.get("PARTITION_SUPERVISOR_ETCD_PASSWORD", os.environ.get("ETCDCTL_PASSWORD"))
+    if password_file:
+        password = None
     if user and ":" in user:
         user, _, password = user.partition(":")
     return EtcdOptions(
@@ -64,4 +71,6 @@ def etcd_from(values: dict[str, Any]) -> EtcdOptions:
         key=values.pop("etcd_key"),
         user=user or None,
         password=password if user else None,
+        timeout=values.pop("etcd_timeout"),
+        password_file=password_file if user else None,
     )

@@ -13,11 +13,12 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from partition_workers.errors import PartitionSupervisorError, Refused, Unavailable
+from partition_workers.errors import Denied, PartitionSupervisorError, Unavailable
+from partition_workers.etcd.cluster_id import ClusterId
+from partition_workers.etcd.grpc_errors import LoginNotNeeded, Silent, StaleToken, translate
 from partition_workers.etcd.messages import rpc
 from partition_workers.etcd.options import EtcdOptions
-from partition_workers.etcd.server import Cluster, Server
-from partition_workers.etcd.wire import LoginNotNeeded, Silent, StaleToken, translate
+from partition_workers.etcd.server import Server, TokenRefused
 
 #: Deadlines a login may take: etcd checks a password for 0.1 s, and whole hosts log in at once.
 LOGIN_PATIENCE = 5
@@ -29,8 +30,8 @@ class Endpoints:
     """One connection to each endpoint, made when first used. All calls go to one of them until it fails; then the
     following calls go to the next."""
 
-    def __init__(self, options: EtcdOptions, cluster: Cluster) -> None:
-        self.servers = [Server(each, options, cluster, self._failed) for each in options.endpoints]
+    def __init__(self, options: EtcdOptions, cluster: ClusterId, token_refused: TokenRefused) -> None:
+        self.servers = [Server(each, options, cluster, self._failed, token_refused) for each in options.endpoints]
         self.current = self.servers[0]
         self._turning = threading.Lock()
 
@@ -39,13 +40,14 @@ class Endpoints:
             server.close()
 
     def _failed(self, server: Server, error: PartitionSupervisorError) -> PartitionSupervisorError:
-        """Turn to the next endpoint, unless somebody did; a silent server takes its connection with it."""
+        """Turn to the next endpoint, unless somebody did. A silent server takes its connection with it; and so does
+        one that was connected to with certificates of which there are newer ones."""
         if isinstance(error, Unavailable):
             with self._turning:
                 if self.current is server:
                     here = self.servers.index(server)
                     self.current = self.servers[(here + 1) % len(self.servers)]
-        if isinstance(error, Silent):
+        if isinstance(error, Silent) or (isinstance(error, Unavailable) and server.has_newer_certificates()):
             server.hang_up(error)
         return error
 
@@ -55,8 +57,9 @@ class Calls:
 
     def __init__(self, options: EtcdOptions) -> None:
         self.options = options
-        cluster = Cluster()
-        self.urgent, self.large = Endpoints(options, cluster), Endpoints(options, cluster)
+        cluster = ClusterId(options.endpoints)
+        self.urgent = Endpoints(options, cluster, self.forget_token)
+        self.large = Endpoints(options, cluster, self.forget_token)
         self.metadata: Metadata = ()
         self._logging_in = threading.Lock()
 
@@ -74,7 +77,7 @@ class Calls:
 
     def on(self, server: Server, method: str, request: Any, timeout: float | None = None) -> Any:
         """Call this server once, or twice when it did not like our auth token. `timeout`: seconds, default the
-        deadline of the options. Raises Unavailable, NoSpace, LeaseGone, Compacted, Refused."""
+        deadline of the options. Raises Unavailable, Denied, NoSpace, LeaseGone, Compacted, Refused."""
         metadata = self.metadata
         try:
             return self.once(server, method, request, timeout)
@@ -96,18 +99,26 @@ class Calls:
     # --- who we are
 
     def stream_metadata(self) -> Metadata:
+        """Log in before, if there is no token: a stream that is refused is not repeated."""
         if self.options.user is not None and not self.metadata:
-            with suppress(LoginNotNeeded):
-                self.log_in(self.urgent.current, instead_of=())
+            self.log_in(self.urgent.current, instead_of=())
         return self.metadata
 
+    def forget_token(self, refused: Metadata) -> None:
+        """It is of no more use; a newer one, that another thread got meanwhile, is."""
+        with self._logging_in:
+            if self.metadata == refused:
+                self.metadata = ()
+
     def log_in(self, server: Server, instead_of: Metadata) -> None:
-        """Get a new token, unless another thread did since. Raises Refused, Unavailable."""
+        """Get a new token, unless another thread did since; none if etcd wants none. Raises Denied, Unavailable."""
         if self.options.user is None:
-            raise Refused(f"etcd at {server.endpoint} wants a user and a password") from None
+            raise Denied(f"etcd at {server.endpoint} wants a user and a password") from None
         with self._logging_in:
             if self.metadata != instead_of:
                 return
-            request = rpc.AuthenticateRequest(name=self.options.user, password=self.options.password)
-            answer = self.once(server, "Authenticate", request, LOGIN_PATIENCE * self.options.timeout)
-            self.metadata = (("token", answer.token),)
+            request = rpc.AuthenticateRequest(name=self.options.user, password=self.options.secret())
+            self.metadata = ()
+            with suppress(LoginNotNeeded):
+                answer = self.once(server, "Authenticate", request, LOGIN_PATIENCE * self.options.timeout)
+                self.metadata = (("token", answer.token),)

@@ -22,10 +22,11 @@ import grpc
 
 from partition_workers.errors import Compacted, LeaseGone
 from partition_workers.etcd.calls import Calls, Metadata
+from partition_workers.etcd.grpc_errors import LeaseExists, StaleToken, translate
 from partition_workers.etcd.messages import rpc
 from partition_workers.etcd.options import EtcdOptions
 from partition_workers.etcd.server import Server
-from partition_workers.etcd.status import SilentServer, server_status
+from partition_workers.etcd.status import SilentServer, alarm_name, server_status
 from partition_workers.etcd.store import (
     Grant,
     KeyRange,
@@ -40,13 +41,10 @@ from partition_workers.etcd.store import (
 )
 from partition_workers.etcd.streams import Keepalive, Watch
 from partition_workers.etcd.wire import (
-    LeaseExists,
-    StaleToken,
     key_value,
     range_request,
     raw,
     text,
-    translate,
     txn_request,
     txn_result,
 )
@@ -212,6 +210,11 @@ class Etcd:
         return tuple(
             server_status(partial(self._calls.on, each), each.endpoint) for each in self._calls.urgent.servers
         )
+
+    def alarms(self) -> tuple[str, ...]:
+        """The alarms of all members, each once: NOSPACE, CORRUPT. Raises Unavailable, Denied, Refused."""
+        answer = self._calls.around("Alarm", rpc.AlarmRequest(action=rpc.AlarmRequest.GET))
+        return tuple(sorted({alarm_name(each.alarm) for each in answer.alarms}))
 
     def compact(self, revision: int) -> None:
         """Forget the history before `revision`. Raises Compacted if it is gone, Unavailable, Refused."""

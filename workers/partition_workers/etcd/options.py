@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from partition_workers.errors import Misconfigured
 
@@ -11,7 +13,8 @@ _TLS = "https://"
 
 @dataclass(frozen=True, slots=True)
 class EtcdOptions:
-    """Where etcd is and who we are to it. `timeout` is the deadline of every single call, in seconds.
+    """Where etcd is and who we are to it. `timeout` is the deadline of every single call, in seconds. The password
+    stands in `password`, or in `password_file`, which is read for every login: it may change.
 
     The first endpoint is used first, the others only after it failed: give every process another order to
     spread the load. Raises Misconfigured when options contradict each other.
@@ -24,16 +27,36 @@ class EtcdOptions:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     timeout: float = 1.0
+    password_file: str | None = None
 
     def __post_init__(self) -> None:
         if not self.endpoints:
             raise Misconfigured("no etcd endpoint is given: name at least one as host:port")
         if (self.cert is None) != (self.key is None):
             raise Misconfigured("etcd's client certificate and its key belong together: give both or neither")
-        if (self.user is None) != (self.password is None):
+        if self.password is not None and self.password_file is not None:
+            raise Misconfigured("etcd's password is given twice, itself and by a file: give one of them")
+        if (self.user is None) != (self.password is None and self.password_file is None):
             raise Misconfigured("etcd's user and password belong together: give both or neither")
+        if self.password_file is not None:
+            self._read_password(self.password_file)
         if self.timeout <= 0:
             raise Misconfigured(f"the etcd timeout must be more than 0 seconds, not {self.timeout}")
+
+    def secret(self) -> str | None:
+        """The password as it is now. While its file cannot be read: none, which etcd refuses."""
+        if self.password_file is None:
+            return self.password
+        with contextlib.suppress(Misconfigured):
+            return self._read_password(self.password_file)
+        return ""
+
+    @staticmethod
+    def _read_password(path: str) -> str:
+        try:
+            return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, ValueError) as error:
+            raise Misconfigured(f"cannot read etcd's password file {path}: {error}") from None
 
     def secure(self, endpoint: str) -> bool:
         """Whether `endpoint` is spoken to over TLS: it says https, or certificates are given."""

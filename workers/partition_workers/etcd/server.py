@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
 import grpc._channel  # gRPC imports it with the first channel: once before the fork, not in every worker
 
-from partition_workers.errors import Misconfigured, PartitionSupervisorError, Refused, Unavailable
+from partition_workers.errors import PartitionSupervisorError, Unavailable
+from partition_workers.etcd.certificates import Certificates
+from partition_workers.etcd.cluster_id import ClusterId, OtherCluster
 from partition_workers.etcd.messages import stubs
 from partition_workers.etcd.options import EtcdOptions, address
 from partition_workers.etcd.streams import Stream
 
 #: Told about every error of a call or stream; says what to raise instead.
 OnFailure = Callable[["Server", PartitionSupervisorError], PartitionSupervisorError]
+
+#: Told about a token that etcd does not accept any more.
+TokenRefused = Callable[[tuple[tuple[str, str], ...]], None]
 
 _AnyStream = TypeVar("_AnyStream", bound=Stream[Any])
 
@@ -32,33 +36,25 @@ _CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),  # so long may connecting take
     ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),  # 30 s by default: longer than any lease
 )
-
-
-class Cluster:
-    """Remembers which cluster answered first, so that a wrong endpoint in the list is noticed."""
-
-    def __init__(self) -> None:
-        self._id = 0
-
-    def check(self, answered: int, endpoint: str) -> None:
-        if answered == self._id:
-            return
-        if self._id:
-            raise Refused(
-                f"another etcd cluster answered at {endpoint}: {answered:x}, while the first to answer was"
-                f" {self._id:x}; all endpoints must be of one cluster"
-            )
-        self._id = answered
 
 
 class Server:
     """Nothing is connected before the first call. What is asked of it may come from any thread."""
 
-    def __init__(self, endpoint: str, options: EtcdOptions, cluster: Cluster, on_failure: OnFailure) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        options: EtcdOptions,
+        cluster: ClusterId,
+        on_failure: OnFailure,
+        token_refused: TokenRefused,
+    ) -> None:
         self.endpoint = endpoint
         self.timeout = options.timeout
-        self._credentials = _credentials(options) if options.secure(endpoint) else None
+        self.token_refused = token_refused
+        self._certificates = Certificates(options) if options.secure(endpoint) else None
         self._cluster = cluster
         self._on_failure = on_failure
         self._connecting = threading.Lock()
@@ -101,12 +97,20 @@ class Server:
             threading.Thread(target=channel.close, name="etcd-hang-up", daemon=True).start()
 
     def checked(self, answer: Any) -> Any:
-        """The answer. Raises Refused if it comes from another cluster than the first one did."""
-        self._cluster.check(answer.header.cluster_id, self.endpoint)
+        """The answer. Raises Unavailable if it comes from another cluster than the first one did, ClusterReplaced if
+        all do."""
+        try:
+            self._cluster.check(answer.header.cluster_id, self.endpoint)
+        except OtherCluster as error:
+            raise self.failed(error) from None
         return answer
 
     def failed(self, error: PartitionSupervisorError) -> PartitionSupervisorError:
         return self._on_failure(self, error)
+
+    def has_newer_certificates(self) -> bool:
+        """Whether files have changed since we connected: a channel goes on with what it was made with."""
+        return self._certificates is not None and self._certificates.have_changed()
 
     def closed(self) -> Unavailable:
         return Unavailable(f"the connection to etcd at {self.endpoint} was closed by ourselves")
@@ -130,28 +134,11 @@ class Server:
 
     def _open_channel(self) -> Any:
         target = address(self.endpoint)
-        if self._credentials is None:
+        if self._certificates is None:
             return grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
-        return grpc.secure_channel(target, self._credentials, options=_CHANNEL_OPTIONS)
+        return grpc.secure_channel(target, self._certificates.credentials(), options=_CHANNEL_OPTIONS)
 
 
 def _calls(channel: Any) -> Mapping[str, Any]:
     services = (stubs.KVStub, stubs.WatchStub, stubs.LeaseStub, stubs.MaintenanceStub, stubs.AuthStub)
     return {method: call for service in services for method, call in vars(service(channel)).items()}
-
-
-def _credentials(options: EtcdOptions) -> Any:
-    return grpc.ssl_channel_credentials(
-        root_certificates=_content(options.ca_cert),
-        private_key=_content(options.key),
-        certificate_chain=_content(options.cert),
-    )
-
-
-def _content(path: str | None) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise Misconfigured(f"cannot read etcd's certificate file {path}: {error.strerror}") from None

@@ -38,12 +38,16 @@ def server_status(ask: Callable[[str, Any], Any], endpoint: str) -> ServerStatus
     except PartitionSupervisorError as error:
         return SilentServer(endpoint, str(error))
     header = answer.header
-    own = tuple(_ALARMS.get(each.alarm, str(each.alarm)) for each in alarms if each.memberID == header.member_id)
+    own = tuple(alarm_name(each.alarm) for each in alarms if each.memberID == header.member_id)
     newer = _newer_fields(answer)
     return ServerStatus(
         endpoint, answer.version, header.cluster_id, answer.dbSize, own, leader=answer.leader,
         raft_index=answer.raftIndex, is_learner=bool(newer.get(_IS_LEARNER)), quota_bytes=newer.get(_QUOTA, 0),
     )  # fmt: skip
+
+
+def alarm_name(number: int) -> str:
+    return _ALARMS.get(number, str(number))
 
 
 def _newer_fields(message: Any) -> dict[int, int]:

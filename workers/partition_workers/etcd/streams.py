@@ -27,16 +27,10 @@ from typing import Any, Generic, Protocol, TypeVar
 import grpc
 
 from partition_workers.errors import PartitionSupervisorError, Unavailable
+from partition_workers.etcd.grpc_errors import Silent, StaleToken, translate, translate_cancelled_watch
 from partition_workers.etcd.messages import rpc
 from partition_workers.etcd.store import Change, KeyRange, Lists, Renewal
-from partition_workers.etcd.wire import (
-    Silent,
-    StaleToken,
-    change,
-    translate,
-    translate_cancelled_watch,
-    watch_request,
-)
+from partition_workers.etcd.wire import change, watch_request
 
 _Item = TypeVar("_Item", covariant=True)
 
@@ -48,10 +42,13 @@ class Owner(Protocol):
     timeout: float
 
     def checked(self, answer: Any) -> Any:
-        """The answer. Raises Refused if another cluster gave it."""
+        """The answer. Raises Unavailable or ClusterReplaced if another cluster gave it."""
 
     def ended(self, stream: Stream[Any]) -> None:
         """Forget the stream: it needs no breaking off any more."""
+
+    def token_refused(self, metadata: tuple[tuple[str, str], ...]) -> None:
+        """Whoever asks next logs in anew."""
 
     def failed(self, error: PartitionSupervisorError) -> PartitionSupervisorError:
         """Take note of an error (the next call may go elsewhere) and say what to raise."""
@@ -61,6 +58,8 @@ class Stream(Generic[_Item]):
     """One open call. To be iterated by one thread, once; ended by anyone."""
 
     method: str
+    #: What is sent beside our token, before it.
+    beside_token: tuple[tuple[str, str], ...] = ()
 
     def __init__(self, call: Any, owner: Owner, metadata: tuple[tuple[str, str], ...]) -> None:
         self._owner = owner
@@ -69,7 +68,8 @@ class Stream(Generic[_Item]):
         self._cancelled = False
         self._finished = False
         self._broken: PartitionSupervisorError | None = None
-        self._call = call(self._requests(), metadata=metadata)
+        self._token = metadata
+        self._call = call(self._requests(), metadata=(*self.beside_token, *metadata))
         self._items = self._iterate()
 
     def __iter__(self) -> Iterator[_Item]:
@@ -119,7 +119,8 @@ class Stream(Generic[_Item]):
 
     def _noted(self, error: PartitionSupervisorError) -> PartitionSupervisorError:
         if isinstance(error, StaleToken):
-            # The reader lists again, and with that call the client gets a new token, or its own refusal.
+            # Also where nobody calls anything beside this stream: the next one is opened with a new token.
+            self._owner.token_refused(self._token)
             error = Unavailable(str(error))
         return self._owner.failed(error)
 
@@ -137,6 +138,8 @@ class Watch(Stream[Change]):
     """One watch for each prefix or range, all on one stream."""
 
     method = "Watch"
+    #: A member that lost its leader would keep the watch open and say nothing.
+    beside_token = (("hasleader", "true"),)
 
     def __init__(
         self,
@@ -149,8 +152,7 @@ class Watch(Stream[Change]):
         self._places = places
         self._start_revision = start_revision
         self._uncreated = len(places)
-        # A member that lost its leader would keep the watch open and say nothing.
-        super().__init__(call, owner, (("hasleader", "true"), *metadata))
+        super().__init__(call, owner, metadata)
 
     def _requests(self) -> Iterator[Any]:
         for place in self._places:

@@ -1,4 +1,4 @@
-"""Our words in etcd's: messages built and read, errors told apart. Pure functions; nothing here waits.
+"""Our words in etcd's: messages built and read. Pure functions; nothing here waits.
 
 Messages are filled in place, never nested in constructors: protobuf would copy every value once per level.
 """
@@ -8,19 +8,6 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-import grpc
-
-from partition_workers.errors import (
-    Compacted,
-    LeaseGone,
-    NoSpace,
-    PartitionSupervisorError,
-    Refused,
-    RequestTooLarge,
-    TooLarge,
-    TooManyOperations,
-    Unavailable,
-)
 from partition_workers.etcd import bulk
 from partition_workers.etcd.messages import rpc
 from partition_workers.etcd.store import (
@@ -42,25 +29,6 @@ _COMPARED = {
     Target.MOD_REVISION: rpc.Compare.MOD,
     Target.VALUE: rpc.Compare.VALUE,
 }
-
-
-class Silent(Unavailable):
-    """Raised when a server let a deadline pass: whatever else is open to it may be dead too."""
-
-
-class StaleToken(Refused):
-    """Raised when etcd does not accept our auth token (any more): it has not looked at the call itself."""
-
-
-class LoginNotNeeded(Refused):
-    """Raised when we log in to an etcd that asks nobody for a name."""
-
-
-class LeaseExists(Refused):
-    """Raised when the lease id asked for is taken: by ourselves, if an earlier answer was lost."""
-
-
-# --- messages
 
 
 def txn_request(txn: Txn) -> Any:
@@ -180,79 +148,3 @@ def _fill_range(message: Any, key: str, prefix: bool) -> None:
     message.key = raw(key)
     if prefix:
         _widen(message, key)
-
-
-# --- errors
-
-_PASSING_CODES = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.ABORTED,
-}
-
-# Said under various codes (UNKNOWN, INTERNAL, RESOURCE_EXHAUSTED), by etcd or by gRPC on its behalf.
-_PASSING_WORDS = (
-    "not a primary lessor",
-    "leader changed",
-    "too many requests",
-    "raft proposal dropped",
-    "server stopped",
-    "context canceled",
-    "context deadline exceeded",
-    "rst_stream",
-    "rst stream",
-    "stream removed",
-)
-
-_TOKEN_WORDS = ("invalid auth token", "auth store is old", "user name is empty")
-
-
-def translate(error: grpc.RpcError, method: str, endpoint: str, revision: int = 0) -> PartitionSupervisorError:
-    """Our error for gRPC's. `revision` is the one that was asked for, to be named if it is compacted."""
-    code, details = error.code(), error.details() or ""
-    words = details.lower()
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "database space exceeded" in words:
-        return NoSpace(f"etcd at {endpoint} takes no more writes, its database quota is used up: {details}")
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return Silent(f"etcd at {endpoint} did not answer {method} in time")
-    if code in _PASSING_CODES or any(each in words for each in _PASSING_WORDS):
-        return Unavailable(f"etcd at {endpoint} did not answer {method}: {details or code.name}")
-    if code is grpc.StatusCode.NOT_FOUND and "requested lease not found" in words:
-        return LeaseGone(f"etcd at {endpoint} does not know the lease named in {method}")
-    if code is grpc.StatusCode.OUT_OF_RANGE and "compacted" in words:
-        return Compacted(revision)
-    if code is grpc.StatusCode.OUT_OF_RANGE and method == "Range" and "future revision" in words:
-        return Unavailable(f"etcd at {endpoint} has not heard of revision {revision} yet")
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and method == "Range" and "larger than max" in words:
-        return TooLarge(f"etcd at {endpoint}, or something on the way to it, does not send so much: {details}")
-    if code is grpc.StatusCode.UNAUTHENTICATED or is_stale_token(words):
-        return StaleToken(_refusal(endpoint, method, details))
-    if "authentication is not enabled" in words:
-        return LoginNotNeeded(_refusal(endpoint, method, details))
-    if "lease already exists" in words:
-        return LeaseExists(_refusal(endpoint, method, details))
-    if "too many operations" in words:
-        return TooManyOperations(_refusal(endpoint, method, f"{details} (its --max-txn-ops)"))
-    if "request is too large" in words or "grpc: received message larger than max" in words:  # said by the server
-        return RequestTooLarge(_refusal(endpoint, method, f"{details} (its --max-request-bytes)"))
-    return Refused(_refusal(endpoint, method, f"{details} ({code.name})"))
-
-
-def translate_cancelled_watch(answer: Any, endpoint: str) -> PartitionSupervisorError:
-    """Why etcd ended a watch: lost history, a token or a permission it did not like, or a passing state."""
-    reason = answer.cancel_reason
-    if answer.compact_revision:
-        return Compacted(answer.compact_revision)
-    if is_stale_token(reason.lower()):
-        return StaleToken(_refusal(endpoint, "Watch", reason))
-    if "permission denied" in reason.lower().replace("permissiondenied", "permission denied"):
-        return Refused(_refusal(endpoint, "Watch", reason))
-    return Unavailable(f"etcd at {endpoint} ended a watch: {reason or 'no reason given'}")
-
-
-def is_stale_token(words: str) -> bool:
-    return any(each in words for each in _TOKEN_WORDS)
-
-
-def _refusal(endpoint: str, method: str, why: str) -> str:
-    return f"etcd at {endpoint} refused {method}: {why}"
