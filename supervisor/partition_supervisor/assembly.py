@@ -26,6 +26,7 @@ from partition_supervisor.config import Config, most_reasonable_workers
 from partition_supervisor.control.lease_monitor import stands_still_after
 from partition_supervisor.control.loop import Supervisor
 from partition_supervisor.events import (
+    BecameImpossible,
     ClusterChanged,
     ClusterListed,
     HostAnswered,
@@ -76,6 +77,7 @@ def _supervise(config: Config, fork_server: ForkServer, termination: Termination
     membership = Membership(
         store, config.keys, config.host_id, config.lease_ttl, gone=lambda lease: inbox.post(LeaseGone(lease)),
         alive=lambda: inbox.is_read(stands_still_after(config.lease_ttl)),
+        taken=lambda why: inbox.post(BecameImpossible(ExitCode.MISCONFIGURED, why)), patience=config.etcd.timeout,
     )  # fmt: skip
     listener: PeerListener | None = None
     peers: PeerMonitor | None = None
@@ -87,6 +89,7 @@ def _supervise(config: Config, fork_server: ForkServer, termination: Termination
         every=max(1.0, config.lease_ttl / 2),
         listed=lambda snapshot: inbox.post(ClusterListed(snapshot)),
         changed=lambda changes: inbox.post(ClusterChanged(changes)),
+        replaced=lambda why: inbox.post(BecameImpossible(ExitCode.UNREACHABLE, why)),
     )
     try:
         topic_ids = topics.first_look(config.connect_timeout)
@@ -120,6 +123,7 @@ def _supervise(config: Config, fork_server: ForkServer, termination: Termination
         first = until_etcd_answers(watcher.look, config.connect_timeout, where)
         cluster.list_anew(first)
         watcher.open(first)
+        membership.open()
         threading.Thread(
             target=topics.watch,
             args=(

@@ -13,16 +13,28 @@ from dataclasses import dataclass, field
 from partition_supervisor.listing import Snapshot
 from partition_workers.etcd.store import Change, KeyValue
 from partition_workers.layout.documents import Host, Lock, Move, Parked, Standby
-from partition_workers.layout.keys import Keys
+from partition_workers.layout.foreign import ForeignKey
+from partition_workers.layout.keys import Keys, is_name
 from partition_workers.model import Partition, Token
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A lock and its token."""
+    """A lock and its token. `backed`: a lease ends it if its owner dies without a word."""
 
     lock: Lock
     token: Token
+    backed: bool = True
+
+    @property
+    def is_owned(self) -> bool:
+        """Whether anybody can be working under it: an owner's lock hangs on a lease, and says whose it is."""
+        return self.backed and self.lock is not UNREADABLE
+
+
+#: Stands for a lock whose value nobody can read.
+UNREADABLE = Lock("", "", 0, "0", "", "")
+UNBACKED = "is a lock that no worker holds: it hangs on no lease, so somebody wrote it by hand, and it stays"
 
 
 Locks = dict[Partition, Held]
@@ -38,7 +50,7 @@ class _Dead:
 
 @dataclass
 class ClusterState:
-    """A picture that only moves forward: an older listing never undoes a newer change."""
+    """A picture that only moves forward: an older listing never undoes a newer change; unless etcd went back."""
 
     keys: Keys
     revision: int = 0
@@ -48,16 +60,18 @@ class ClusterState:
     parked: dict[Partition, Parked] = field(default_factory=dict)
     moves: dict[Partition, str] = field(default_factory=dict)
     drained: set[str] = field(default_factory=set)
+    #: What nobody of us can have written, by its key.
+    foreign: dict[str, ForeignKey] = field(default_factory=dict)
     #: Hosts that died before their leases ended.
     _dead: dict[str, _Dead] = field(default_factory=dict)
 
     def list_anew(self, snapshot: Snapshot) -> bool:
         """Take over a listing; False if we know better by now."""
-        if snapshot.revision < self.revision:
+        if snapshot.revision < self.revision and not snapshot.went_back_from:
             return False
         self.revision = snapshot.revision
         self.locks, self.standbys, self.hosts = {}, {}, {}
-        self.parked, self.moves, self.drained = {}, {}, set()
+        self.parked, self.moves, self.drained, self.foreign = {}, {}, set(), {}
         for item in snapshot.items:
             self._put(item)
         return True
@@ -120,44 +134,81 @@ class ClusterState:
         return dead is not None and (standby.worker in dead.workers or self.is_dead(standby.host))
 
     def _put(self, item: KeyValue) -> Partition | None:
+        self.foreign.pop(item.key, None)
+        try:
+            return self._take_in(item)
+        except ValueError as error:
+            self.foreign[item.key] = ForeignKey(item.key, f"is none of ours: {error}")
+        return self._make_do_without(item)
+
+    def _take_in(self, item: KeyValue) -> Partition | None:
+        """Raises ValueError for what nobody of us can have written."""
         keys = self.keys
-        with contextlib.suppress(ValueError, IndexError):  # a foreign key under our root is nothing to us
-            if item.key.startswith(keys.hosts):
-                self.hosts[item.key.removeprefix(keys.hosts)] = Host.decode(item.value)
-                return None
-            if item.key.startswith(keys.drains):
-                self.drained.add(item.key.removeprefix(keys.drains))
-                return None
+        if item.key.startswith(keys.hosts):
+            name = item.key.removeprefix(keys.hosts)
+            if not is_name(name):
+                raise ValueError("no host can be called so")
+            self.hosts[name] = Host.decode(item.value)
+            return None
+        if item.key.startswith(keys.drains):
+            self.drained.add(item.key.removeprefix(keys.drains))
+            return None
+        partition = keys.partition_of(item.key)
+        if item.key == keys.lock(partition):
+            self.locks[partition] = Held(Lock.decode(item.value), item.mod_revision, item.lease != 0)
+            if not item.lease:
+                self.foreign[item.key] = ForeignKey(item.key, UNBACKED)
+        elif item.key.startswith(keys.standbys):
+            standby = Standby.decode(item.value)
+            if item.key != keys.standby(partition, standby.worker):
+                raise ValueError(f"it names the worker {standby.worker}")
+            self.standbys.setdefault(partition, {})[standby.worker] = standby
+        elif item.key == keys.parked(partition):
+            self.parked[partition] = Parked.decode(item.value)
+        elif item.key == keys.move(partition):
+            self.moves[partition] = Move.decode(item.value).to
+        else:
+            raise ValueError("there is no such kind of key")
+        return partition
+
+    def _make_do_without(self, item: KeyValue) -> Partition | None:
+        """A value that nobody can read still stands where it stands: a lock there keeps others out, and so does
+        whatever says that a partition is parked."""
+        keys = self.keys
+        if item.key.startswith(keys.hosts):
+            self.hosts.pop(item.key.removeprefix(keys.hosts), None)
+            return None
+        with contextlib.suppress(ValueError):
             partition = keys.partition_of(item.key)
-            if item.key.startswith(keys.locks):
-                self.locks[partition] = Held(Lock.decode(item.value), item.mod_revision)
+            if item.key == keys.lock(partition):
+                self.locks[partition] = Held(UNREADABLE, item.mod_revision, item.lease != 0)
+            elif item.key == keys.parked(partition):
+                self.parked[partition] = Parked(0, f"{item.key} cannot be read", "", "")
+            elif item.key == keys.move(partition):
+                self.moves.pop(partition, None)
             elif item.key.startswith(keys.standbys):
-                standby = Standby.decode(item.value)
-                self.standbys.setdefault(partition, {})[standby.worker] = standby
-            elif item.key.startswith(keys.parked_ones):
-                self.parked[partition] = Parked.decode(item.value)
-            elif item.key.startswith(keys.moves):
-                self.moves[partition] = Move.decode(item.value).to
+                self.standbys.get(partition, {}).pop(item.key.rpartition("/")[2], None)
             return partition
         return None
 
     def _delete(self, item: KeyValue) -> Partition | None:
         keys = self.keys
-        with contextlib.suppress(ValueError, IndexError):
-            if item.key.startswith(keys.hosts):
-                self.hosts.pop(item.key.removeprefix(keys.hosts), None)
-                return None
-            if item.key.startswith(keys.drains):
-                self.drained.discard(item.key.removeprefix(keys.drains))
-                return None
+        self.foreign.pop(item.key, None)
+        if item.key.startswith(keys.hosts):
+            self.hosts.pop(item.key.removeprefix(keys.hosts), None)
+            return None
+        if item.key.startswith(keys.drains):
+            self.drained.discard(item.key.removeprefix(keys.drains))
+            return None
+        with contextlib.suppress(ValueError):
             partition = keys.partition_of(item.key)
-            if item.key.startswith(keys.locks):
+            if item.key == keys.lock(partition):
                 self.locks.pop(partition, None)
             elif item.key.startswith(keys.standbys):
                 self.standbys.get(partition, {}).pop(item.key.rpartition("/")[2], None)
-            elif item.key.startswith(keys.parked_ones):
+            elif item.key == keys.parked(partition):
                 self.parked.pop(partition, None)
-            elif item.key.startswith(keys.moves):
+            elif item.key == keys.move(partition):
                 self.moves.pop(partition, None)
             return partition
         return None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from partition_supervisor.addresses import is_unspecified, split_address
 from partition_workers.errors import Misconfigured
 from partition_workers.etcd.options import EtcdOptions
-from partition_workers.layout.keys import Keys
+from partition_workers.layout.keys import Keys, check_name
 from partition_workers.model import Offset, Partition
 from partition_workers.protocol import WorkerSettings
 
@@ -107,9 +107,17 @@ class Config:
         self._check_addresses()
         if not self.topics:
             raise Misconfigured("no topic: give at least one --topic")
-        for name in (self.group, *self.topics):
-            if not name or "/" in name:
-                raise Misconfigured(f"{name!r} cannot be a name: it must not be empty nor contain '/'")
+        for what, name in (
+            ("--group", self.group),
+            ("--host-id", self.host_id),
+            *(("--topic", t) for t in self.topics),
+        ):
+            check_name(what, name)
+        if self.etcd.timeout > self.lease_ttl / 2:
+            raise Misconfigured(
+                f"--etcd-timeout {self.etcd.timeout:g}: must be at most half of --lease-ttl, {self.lease_ttl}: a"
+                " lease that is renewed at one member in vain has to be renewed at another one in time"
+            )
         for key in self.kafka:
             if key in OWNED:
                 raise Misconfigured(f"-X {key}: this property is not yours to set: {OWNED[key]}")

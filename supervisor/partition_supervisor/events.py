@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from partition_supervisor.listing import Snapshot
 from partition_supervisor.suspicion import Suspicion
+from partition_workers.errors import ExitCode
 from partition_workers.etcd.store import Change
 from partition_workers.model import Partition
 from partition_workers.protocol import Report
@@ -77,6 +78,14 @@ class LeaseGone:
 
 
 @dataclass(frozen=True, slots=True)
+class BecameImpossible:
+    """This host cannot go on, for a reason outside of it: it hands over and ends with `code`."""
+
+    code: ExitCode
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class HostRefused:
     """A host refuses connections, as if nobody were left there, neither supervisor nor worker."""
 
@@ -104,4 +113,5 @@ Event = (
     | LeaseGone
     | HostRefused
     | HostAnswered
+    | BecameImpossible
 )

@@ -10,8 +10,11 @@ from partition_workers.layout.keys import Keys
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
+    """`went_back_from`: a later revision, seen before this one was asked for; 0: there was none, as it should be."""
+
     revision: int
     items: tuple[KeyValue, ...]
+    went_back_from: int = 0
 
 
 def prefixes(keys: Keys) -> tuple[str, ...]:

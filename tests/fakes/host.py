@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeVar
 
-from partition_supervisor.cluster.membership import Membership
+from partition_supervisor.cluster.membership import Membership, TakenByTwin
 from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.config import Config
 from partition_supervisor.control.loop import Supervisor
 from partition_supervisor.events import (
+    BecameImpossible,
     ClusterChanged,
     LeaseGone,
     SignalArrived,
 )
 from partition_supervisor.listing import Snapshot, prefixes, read_all
+from partition_workers.errors import ExitCode, PartitionSupervisorError
 from partition_workers.etcd.options import EtcdOptions
 from partition_workers.etcd.store import Change, Delete, Put
 from partition_workers.layout.documents import Host, Lock, Parked, Standby, now
@@ -69,7 +71,8 @@ class FakeHost(FakeWorkers):
         self.watching = True
         self.mirrored: list[dict[Partition, int]] = []
         gone: Callable[[int], None] = lambda lease: self.inbox.post(LeaseGone(lease))  # noqa: E731
-        self.membership = Membership(self.store, self.keys, host_id, self.config.lease_ttl, gone)
+        taken: Callable[[str], None] = lambda why: self.inbox.post(BecameImpossible(ExitCode.MISCONFIGURED, why))  # noqa: E731
+        self.membership = Membership(self.store, self.keys, host_id, self.config.lease_ttl, gone, taken)
         self.membership.keeper.close()  # the real one has a thread
         self.keeper = self.membership.keeper = FakeKeeper(self.store, self.boottime, gone)
         self._seen = 0
@@ -100,6 +103,7 @@ class FakeHost(FakeWorkers):
 
     def turn(self) -> bool:
         """One round of the loop, as `run` does it. False: nothing had happened."""
+        self.tell_of_itself()
         if self.watching:
             self.post_changes()
         if not self.background.held:
@@ -131,6 +135,15 @@ class FakeHost(FakeWorkers):
         """Time passes and nobody notices, as when the host is frozen."""
         self.clock.advance(seconds)
         self.boottime.advance(seconds)
+
+    def tell_of_itself(self) -> None:
+        """What the thread of the membership does."""
+        try:
+            self.membership.go_on()
+        except TakenByTwin as error:
+            self.inbox.post(BecameImpossible(ExitCode.MISCONFIGURED, str(error)))
+        except PartitionSupervisorError:
+            pass
 
     # --- what etcd tells
 

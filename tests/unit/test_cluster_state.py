@@ -121,7 +121,7 @@ class TestChanges:
         """The token is the revision of the change."""
         cluster = ClusterState(KEYS)
         cluster.change(put(KEYS.lock(P), lock("a").encode(), 17))
-        assert cluster.locks == {P: Held(lock("a"), 17)}
+        assert cluster.locks == {P: Held(lock("a"), 17, backed=False)}
 
     def test_what_is_deleted_is_forgotten(self) -> None:
         """Each kind of key."""

@@ -15,6 +15,7 @@ from partition_supervisor.cli import ALIASES, COMMANDS, cli
 from partition_supervisor.commands.run import run
 from partition_workers.errors import ExitCode
 from partition_workers.layout import documents
+from partition_workers.layout.foreign import ForeignKey
 from partition_workers.model import Partition
 
 ROOT = Path(__file__).parents[2]
@@ -162,7 +163,8 @@ def test_the_documented_json_of_status_has_every_field() -> None:
     """The example in docs/status-json.md has the fields that `status` prints, in the same order."""
     worker = Worker("host-a", 1, "w")
     partition = PartitionView(Partition("events", 0), PartitionState.OWNED, owner=worker, standbys=(worker,))
-    real = GroupView((partition,), (HostView("host-a", 1, 0, "0.1.0", "", False),)).as_json()
+    host = HostView("host-a", 1, 0, "0.1.0", "", False)
+    real = GroupView((partition,), (host,), (ForeignKey("", ""),), ("",)).as_json()
     (example,) = json_values(PAGES["docs/status-json.md"])
     assert shape(example) == shape(real)
 

@@ -30,7 +30,7 @@ def standby(worker: str, since: str = "", host: str = "host-b", pid: int = 201) 
 
 
 def key_value(key: str, value: Document | bytes, revision: int = 42) -> KeyValue:
-    return KeyValue(key, value if isinstance(value, bytes) else value.encode(), 1, revision, revision)
+    return KeyValue(key, value if isinstance(value, bytes) else value.encode(), 1, revision, revision, lease=7)
 
 
 def picture(*items: KeyValue, ends: dict[Partition, int] | None = None) -> GroupView:
@@ -80,11 +80,13 @@ def test_an_owned_partition_has_every_field() -> None:
                 "draining": False,
             }
         ],
+        "foreign_keys": [],
+        "alarms": [],
     }
 
 
 def test_nothing_in_etcd_is_an_empty_picture() -> None:
-    assert shown(picture()) == {"schema_version": 1, "partitions": [], "hosts": []}
+    assert shown(picture()) == {"schema_version": 1, "partitions": [], "hosts": [], "foreign_keys": [], "alarms": []}
     assert picture().empty
 
 

@@ -200,11 +200,9 @@ class TestLate:
         keeper.until("it is said again", lambda: len(keeper.late) == 2)
         assert keeper.clock() - keeper.renewed[0][1] >= -TTL / 4
 
-    def test_it_is_said_while_a_stream_is_silent(
-        self, hand: ByHand, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_it_is_said_while_a_stream_is_silent(self, hand: ByHand, keeper: Keeper) -> None:
         """Nobody has to answer for that."""
-        monkeypatch.setattr("partition_workers.ownership.lease_keeper.PATIENCE", 1000.0)
+        keeper.it._patience = 1000.0
         keeper.it.keep(1, TTL)
         hand.requests(1)
         keeper.pass_time(TTL * 0.8)

@@ -149,7 +149,7 @@ class TestDecide:
         store.transact(Txn((), (Put(KEYS.offset(P), offset(99, 1, 1).encode()),)))
         sent = offset(5, token, 1)
         refused = store.transact(transactions.commit(KEYS, P, 0, sent, {}))
-        assert transactions.decide(refused, sent) == (Verdict.IMPOSSIBLE, 0)
+        assert transactions.decide(refused, sent) == (Verdict.IMPOSSIBLE, store.revision)
 
     def test_the_same_sequence_under_another_token_is_not_ours(self) -> None:
         """Token and sequence both have to agree."""

@@ -9,16 +9,28 @@ import pytest
 from partition_workers.clock import boottime
 from partition_workers.errors import ExitCode, Unavailable
 from partition_workers.etcd.options import EtcdOptions
-from partition_workers.etcd.store import Grant, Txn, TxnResult
+from partition_workers.etcd.store import Grant, Put, Txn, TxnResult
 from partition_workers.handler import Handler
 from partition_workers.interrupt_flag import InterruptFlag
-from partition_workers.layout.documents import Standby, now
+from partition_workers.layout.documents import Parked, Standby, now
 from partition_workers.layout.keys import Keys
 from partition_workers.lifecycle import Lifecycle, LifecycleState
 from partition_workers.model import Partition
-from partition_workers.protocol import BecameReady, BecomeOwner, Leave, MissedLock, Order, Report, WorkerSettings
+from partition_workers.protocol import (
+    BecameReady,
+    BecomeOwner,
+    Compete,
+    Leave,
+    MissedLock,
+    Order,
+    Report,
+    WasParked,
+    WorkerSettings,
+)
 from partition_workers.supervisor_pipe import SupervisorPipe
 from partition_workers.worker import Worker
+from tests.eventually import eventually
+from tests.fakes.clock import FakeClock
 from tests.fakes.etcd import FakeEtcd
 from tests.fakes.kafka import FakeReader
 
@@ -55,7 +67,7 @@ class Unhurried(InterruptFlag):
 class FakeSupervisorPipe:
     """To a supervisor that wants it to leave, once it has given these orders, or is gone."""
 
-    def __init__(self, orphaned: bool, *orders: Order) -> None:
+    def __init__(self, orphaned: bool, *orders: Order | None) -> None:
         self.orphaned = orphaned
         self.told: list[Report] = []
         self._orders = iter(orders)
@@ -96,6 +108,58 @@ def worker(
     return Worker(
         settings, me, etcd, reader, Handler(print), cast(SupervisorPipe, line), interrupt, lifecycle, boottime
     )
+
+
+class SlowReader(FakeReader):
+    """Gets ready when the lease that was granted before has ended, or nearly so."""
+
+    def __init__(self, etcd: FakeEtcd, ended: bool, clock: FakeClock) -> None:
+        super().__init__([], P, lambda _seconds: None)
+        self._etcd, self._ended, self._clock = etcd, ended, clock
+
+    def warm_up(self, timeout: float) -> tuple[int, int]:
+        eventually("the lease is granted", lambda: self._etcd.time_to_live(LEASE).left)
+        if self._ended:
+            self._etcd.expire(LEASE)
+        else:
+            self._clock.advance(4.0)
+        return super().warm_up(timeout)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_lease_that_grew_old_while_it_got_ready_is_granted_anew(ended: bool) -> None:
+    """Nobody had renewed it. It begins as a standby with the whole of its time."""
+    clock = FakeClock()
+    etcd, line = FakeEtcd(clock), FakeSupervisorPipe(False)
+    me = Standby("me", "here", 1, f"{LEASE:x}", now())
+    it = worker(me, etcd, line, Unhurried(), Lifecycle(), SlowReader(etcd, ended, clock))
+    it._clock = clock
+    it._granted_at = clock()
+
+    assert it.live() is ExitCode.OK
+
+    assert line.told == [BecameReady(me)]
+    assert etcd.time_to_live(LEASE).left == 5
+    found = etcd.get(KEYS.standby(P, me.worker))
+    assert found is not None
+    assert found.lease == LEASE
+
+
+@pytest.mark.parametrize("key", [KEYS.offset(P), KEYS.attempt(P)])
+def test_a_partition_with_a_value_that_is_none_of_ours_is_parked(key: str) -> None:
+    """Once: no worker after the other dies of it."""
+    etcd, me = FakeEtcd(), Standby("me", "here", 1, f"{LEASE:x}", now())
+    etcd.transact(Txn((), (Put(key, b'{"offset":"3"}'),)))
+    line, lifecycle = FakeSupervisorPipe(False, Compete(0.0, boottime() + 5, 0), None), Lifecycle()
+
+    assert worker(me, etcd, line, InterruptFlag(), lifecycle).live() is ExitCode.HANDLER_GAVE_UP
+
+    assert isinstance(line.told[-1], WasParked)
+    assert lifecycle.state is LifecycleState.PARKED
+    assert etcd.get(KEYS.lock(P)) is None
+    parked = etcd.get(KEYS.parked(P))
+    assert parked is not None
+    assert "offset cannot be '3'" in Parked.decode(parked.value).reason
 
 
 @pytest.mark.parametrize("orphaned", [True, False])

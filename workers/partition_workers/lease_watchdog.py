@@ -40,8 +40,12 @@ class LeaseWatchdog:
         clock: Clock,
         limit: float,
         kill_after: Callable[[float], None] = lambda _seconds: None,
+        patience: float | None = None,
     ) -> None:
-        """`kill_after(seconds)`: the kernel ends this process, unless it is called again before that."""
+        """`kill_after(seconds)`: the kernel ends this process, unless it is called again before that.
+
+        `patience`: seconds that etcd may take to confirm a renewal, before another endpoint is asked.
+        """
         self.gone = False
         self.late = False
         self.deadline = 0.0
@@ -56,8 +60,9 @@ class LeaseWatchdog:
         self._stopped = threading.Event()
         self._main = threading.main_thread().ident
         self._keeper = LeaseKeeper(
-            store, ttl / 5, on_renewed=self._renewed, on_gone=self._lost, on_late=self._is_late, clock=clock
-        )
+            store, ttl / 5, on_renewed=self._renewed, on_gone=self._lost, on_late=self._is_late, clock=clock,
+            patience=patience,
+        )  # fmt: skip
         threading.Thread(target=self._look_after_it, name="progress", daemon=True).start()
 
     def start(self) -> None:

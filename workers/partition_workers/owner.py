@@ -24,6 +24,7 @@ from partition_workers.ownership.loaded import Loaded
 from partition_workers.ownership.state_size import StateSize
 from partition_workers.poison import PoisonGuard
 from partition_workers.protocol import (
+    CannotCommit,
     HandedOver,
     KnowTopic,
     Leave,
@@ -88,6 +89,7 @@ class Owner:
             loaded.offset_revision, clock, self._deaths,
         )  # fmt: skip
         self._commits.on_found = self._tidy_history
+        self._commits.on_trouble = lambda why: pipe.tell(CannotCommit(why))
         begun = History(self._token, me.worker, me.host, me.pid, loaded.lock.cause, loaded.lock.since, offset)
         self._history = OwnHistory(self._keys, self._partition, begun)
         state = State(loaded.state)

@@ -175,6 +175,13 @@ class MadeProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class CannotCommit:
+    """Etcd takes no commit, and why; the lock is kept, and the same is tried again."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class HandedOver:
     """`successor` has the lock under `token`, if it is alive, and goes on at `offset` (None: not known)."""
 
@@ -230,6 +237,7 @@ Report = (
     | Resumed
     | GotStuck
     | MadeProgress
+    | CannotCommit
     | HandedOver
     | Starved
     | WasParked

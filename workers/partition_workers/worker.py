@@ -12,12 +12,12 @@ import threading
 from collections.abc import Callable
 
 from partition_workers.clock import Clock
-from partition_workers.errors import ExitCode, LeaseGone, Lost, Retry
+from partition_workers.errors import ExitCode, LeaseGone, Lost, Retry, Unavailable
 from partition_workers.etcd.store import Put, Store, Txn
 from partition_workers.handler import Handler
 from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.kafka.reader import Reader
-from partition_workers.layout.documents import Cause, Ending, History, Lock, Standby, now
+from partition_workers.layout.documents import Cause, Ending, History, Lock, Standby, Unreadable, now
 from partition_workers.lease_watchdog import LeaseWatchdog
 from partition_workers.lifecycle import Lifecycle, LifecycleEvent
 from partition_workers.owner import Owner
@@ -33,6 +33,7 @@ from partition_workers.protocol import (
     Leave,
     LoadsState,
     MissedLock,
+    WasParked,
     WorkerSettings,
 )
 from partition_workers.retry import delays, until_answered
@@ -67,8 +68,10 @@ class Worker:
         self._me, self._store, self._reader, self._handler = me, store, reader, handler
         self._pipe, self._interrupt, self._lifecycle, self._clock = pipe, interrupt, lifecycle, clock
         self._lease = LeaseWatchdog(
-            store, settings.lease, settings.lease_ttl, pipe, interrupt, clock, settings.handler_timeout, kill_after
-        )
+            store, settings.lease, settings.lease_ttl, pipe, interrupt, clock, settings.handler_timeout, kill_after,
+            patience=settings.etcd.timeout,
+        )  # fmt: skip
+        self._granted_at = clock()
         self._lock = PartitionLock(store, self._keys, self._partition, me, self._is_hopeless)
         self._is_named = False
 
@@ -81,6 +84,8 @@ class Worker:
                 self._lifecycle.advance(LifecycleEvent.LEFT)
                 return ExitCode.OK
             return owner.work()
+        except Unreadable as error:
+            return self._park(str(error))
         except (Lost, LeaseGone) as error:
             self._lifecycle.advance(LifecycleEvent.LOCK_LOST)
             self._pipe.tell(GaveUp(ExitCode.LOCK_LOST, str(error)))
@@ -95,16 +100,31 @@ class Worker:
         """The lease on one side, Kafka on the other, at the same time; then say in etcd that we are ready."""
         warming = threading.Thread(target=self._until_done, args=(self._warm_reader,), name="warm-up", daemon=True)
         warming.start()
-        self._until_done(lambda: self._store.grant(self._settings.lease_ttl, self._settings.lease))
+        self._until_done(self._grant)
         self._until_done(self._lock.rehearse)
         while warming.is_alive() and not self._interrupt.raised:
             warming.join(0.2)
         if warming.is_alive():
             return  # told to leave before Kafka answered
-        standby = Put(self._keys.standby(self._partition, self._me.worker), self._me.encode(), self._settings.lease)
-        self._until_done(lambda: self._store.transact(Txn((), (standby,))))
+        self._until_done(self._show_that_we_are_ready)
         self._lifecycle.advance(LifecycleEvent.WARMED_UP)
         self._pipe.tell(BecameReady(self._me))
+
+    def _grant(self) -> None:
+        self._granted_at = self._clock()
+        self._store.grant(self._settings.lease_ttl, self._settings.lease)
+
+    def _show_that_we_are_ready(self) -> None:
+        """Nobody has renewed the lease while we got ready. Nothing hangs on it yet, so it is granted anew."""
+        if self._clock() - self._granted_at > self._settings.lease_ttl / 3:
+            self._store.revoke(self._settings.lease)
+            self._grant()
+        standby = Put(self._keys.standby(self._partition, self._me.worker), self._me.encode(), self._settings.lease)
+        try:
+            self._store.transact(Txn((), (standby,)))
+        except LeaseGone as error:  # etcd counts otherwise than we do
+            self._granted_at = float("-inf")
+            raise Unavailable(str(error)) from None
 
     def _warm_reader(self) -> None:
         self._reader.warm_up(timeout=5.0)
@@ -119,6 +139,14 @@ class Worker:
                 wait=self._interrupt.wait,
                 complain=lambda error: log.warning("%s: not ready yet: %s", self._partition, error),
             )
+
+    def _park(self, reason: str) -> ExitCode:
+        """Something of the partition's is none of ours: nobody can own it until a person has looked."""
+        log.error("%s: parked: %s", self._partition, reason)
+        self._lock.park(reason)
+        self._lifecycle.advance(LifecycleEvent.GAVE_UP)
+        self._pipe.tell(WasParked(0, reason))
+        return ExitCode.HANDLER_GAVE_UP
 
     def _end_lease(self) -> None:
         """Nobody is left to do it for us, and until it ran out we would be taken for a standby."""

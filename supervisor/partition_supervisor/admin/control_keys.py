@@ -37,6 +37,14 @@ class Resumed:
     parked: Parked | None
 
 
+def _readable(found: KeyValue) -> Parked:
+    """As far as it can be read: whatever stands there, the partition is parked by it."""
+    try:
+        return Parked.decode(found.value)
+    except ValueError:
+        return Parked(0, f"{found.key} cannot be read", "", "")
+
+
 class Orders:
     def __init__(self, etcd: RetryingStore, keys: Keys) -> None:
         self._etcd, self._keys = etcd, keys
@@ -61,7 +69,7 @@ class Orders:
         found = self._unless(key, 0, (Put(key, parked.encode()),))
         if found is None or found.value == parked.encode():
             return Paused(partition, parked, before=False)
-        return Paused(partition, Parked.decode(found.value), before=True)
+        return Paused(partition, _readable(found), before=True)
 
     def _offset(self, partition: Partition) -> int:
         """Where it is now; its owner may come further before it hears of the pause."""
@@ -77,7 +85,7 @@ class Orders:
         found = self._get(key)
         removed = None
         while found is not None:  # it may be parked anew, for another reason, while we look
-            removed = Parked.decode(found.value)
+            removed = _readable(found)
             forget = Delete(key), Delete(self._keys.attempt(partition))
             found = self._unless(key, found.mod_revision, forget)
         return Resumed(partition, removed)

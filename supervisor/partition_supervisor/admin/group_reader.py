@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ from partition_supervisor.admin.group_view import Documents, GroupView, decode, 
 from partition_supervisor.cluster.retry import until_etcd_answers
 from partition_supervisor.kafka.end_offsets import EndOffsets, Ends
 from partition_supervisor.listing import Snapshot, read_all
-from partition_workers.errors import Unreachable
+from partition_workers.errors import PartitionSupervisorError, Unreachable
 from partition_workers.etcd.store import Get, Store, Txn
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
@@ -49,7 +50,13 @@ class GroupReader:
         documents = decode(self._keys, Snapshot(result.revision, items))
         ends = self._ends_of(documents.partitions, timeout)
         gone = {each for each in documents.partitions if ends.lacks(each)}
-        return draw(documents, ends.offsets, gone, self._stalled(documents, ends, min(timeout, KAFKA_PATIENCE)))
+        stalled = self._stalled(documents, ends, min(timeout, KAFKA_PATIENCE))
+        return draw(documents, ends.offsets, gone, stalled, self._alarms())
+
+    def _alarms(self) -> tuple[str, ...]:
+        with contextlib.suppress(PartitionSupervisorError):  # who may not ask sees the rest
+            return self._store.alarms()
+        return ()
 
     def _stalled(self, documents: Documents, ends: Ends, timeout: float) -> dict[Partition, float]:
         """Those that have not committed for long, and whose next record has been there for as long: one that was

@@ -17,6 +17,7 @@ from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.listing import Snapshot
 from partition_workers.etcd.store import KeyValue
 from partition_workers.layout.documents import Document, Host, Lock, Parked, Size, Standby, StoredOffset
+from partition_workers.layout.foreign import ForeignKey
 from partition_workers.layout.keys import Keys
 from partition_workers.model import JSON, Partition, Token
 
@@ -121,6 +122,9 @@ class HostView:
 class GroupView:
     partitions: tuple[PartitionView, ...] = ()
     hosts: tuple[HostView, ...] = ()
+    foreign: tuple[ForeignKey, ...] = ()
+    #: Of etcd: NOSPACE, CORRUPT.
+    alarms: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -149,6 +153,8 @@ class GroupView:
             "schema_version": SCHEMA_VERSION,
             "partitions": [each.as_json() for each in self.partitions],
             "hosts": [each.as_json() for each in self.hosts],
+            "foreign_keys": [{"key": e.key, "why": e.why, "command": e.command} for e in self.foreign],
+            "alarms": [*self.alarms],
         }
 
 
@@ -159,6 +165,7 @@ class Documents:
     cluster: ClusterState
     offsets: Mapping[Partition, StoredOffset]
     sizes: Mapping[Partition, Size]
+    foreign: tuple[ForeignKey, ...] = ()
 
     @property
     def partitions(self) -> frozenset[Partition]:
@@ -168,13 +175,16 @@ class Documents:
 
 
 def decode(keys: Keys, snapshot: Snapshot) -> Documents:
-    """Read the keys of a group; those that are not ours are passed over."""
+    """Read the keys of a group. Those that are not ours are named in `foreign`, and otherwise passed over."""
+    others = tuple(item for item in snapshot.items if not item.key.startswith((keys.offsets, keys.sizes)))
     cluster = ClusterState(keys)
-    cluster.list_anew(snapshot)
+    cluster.list_anew(Snapshot(snapshot.revision, others))
+    foreign: list[ForeignKey] = []
     return Documents(
         cluster,
-        dict(_documents(keys, snapshot.items, keys.offsets, StoredOffset)),
-        dict(_documents(keys, snapshot.items, keys.sizes, Size)),
+        _documents(keys, snapshot.items, keys.offsets, StoredOffset, foreign),
+        _documents(keys, snapshot.items, keys.sizes, Size, foreign),
+        tuple(foreign),
     )
 
 
@@ -183,6 +193,7 @@ def draw(
     ends: Mapping[Partition, int],
     gone: Collection[Partition] = (),
     stalled: Mapping[Partition, float] | None = None,
+    alarms: tuple[str, ...] = (),
 ) -> GroupView:
     """The picture. `ends` may know partitions that etcd does not know yet, and lack some, or all. `gone`: Kafka does
     not have them any more. `stalled`: for how many seconds they have not advanced, though they have more."""
@@ -193,6 +204,8 @@ def draw(
             for each in sorted({*documents.partitions, *ends})
         ),
         tuple(HostView.of(name, cluster.hosts[name], name in cluster.drained) for name in sorted(cluster.hosts)),
+        tuple(sorted((*cluster.foreign.values(), *documents.foreign), key=lambda each: each.key)),
+        alarms,
     )
 
 
@@ -223,6 +236,9 @@ def _partition(
     held, parked = cluster.locks.get(partition), cluster.parked.get(partition)
     offset = documents.offsets.get(partition) or parked
     standbys = tuple(map(Worker.named_in, cluster.ready_standbys(partition)))
+    blocked = held is not None and not held.is_owned
+    if blocked:
+        held = None
     state = PartitionState.PARKED if parked else PartitionState.OWNED if held else PartitionState.UNOWNED
     return PartitionView(
         partition,
@@ -232,20 +248,22 @@ def _partition(
         offset=offset.offset if offset else None,
         end_offset=end,
         standbys=standbys,
-        reason=_reason(state, parked, partition, cluster.hosts, bool(standbys), is_gone, stalled),
+        reason=_reason(state, parked, blocked, partition, cluster.hosts, bool(standbys), is_gone, stalled),
         since=parked.at if parked else held.lock.since if held else None,
         size=documents.sizes.get(partition),
     )
 
 
 def _reason(
-    state: PartitionState, parked: Parked | None, partition: Partition, hosts: Mapping[str, Host],
+    state: PartitionState, parked: Parked | None, blocked: bool, partition: Partition, hosts: Mapping[str, Host],
     any_standby: bool, is_gone: bool, stalled: float | None,
 ) -> str | None:  # fmt: skip
     if is_gone:
         return "Kafka does not have it any more; see partition-supervisor offsets forget"
     if parked:
         return parked.reason
+    if blocked:
+        return "nobody holds its lock, and nothing ends it"
     if state is PartitionState.OWNED and stalled is not None:
         return f"it has not advanced for {stalled:,.0f} s, though it has more"
     if state is PartitionState.OWNED or any_standby:
@@ -256,11 +274,14 @@ def _reason(
 
 
 def _documents(
-    keys: Keys, items: Iterable[KeyValue], prefix: str, kind: type[AnyDocument]
-) -> Iterable[tuple[Partition, AnyDocument]]:
+    keys: Keys, items: Iterable[KeyValue], prefix: str, kind: type[AnyDocument], foreign: list[ForeignKey]
+) -> dict[Partition, AnyDocument]:
+    """Those below `prefix`; what is there and none of ours goes to `foreign`."""
+    read: dict[Partition, AnyDocument] = {}
     for item in items:
         if item.key.startswith(prefix):
             try:
-                yield keys.partition_of(item.key), kind.decode(item.value)
-            except (ValueError, IndexError):
-                continue  # not ours
+                read[keys.partition_of(item.key)] = kind.decode(item.value)
+            except ValueError as error:
+                foreign.append(ForeignKey(item.key, f"is none of ours: {error}"))
+    return read

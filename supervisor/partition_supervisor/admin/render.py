@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 #: From this width on, headings stand in one line, with more space between.
 WIDE = 100
 STYLES = {"owned": "", "unowned": "red", "parked": "yellow"}
+ALARMS = {
+    "NOSPACE": "nothing can be committed, locks are kept. Compact and defrag, or raise --quota-backend-bytes; then"
+    " `etcdctl alarm disarm`",
+    "CORRUPT": "its members do not hold the same. Replace the corrupt one",
+}
 COLUMNS = ("PARTITION", "OWNER", "PID", "TOKEN", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "SINCE", "STANDBYS")
 HOST_COLUMNS = ("HOST", "PID", "WORKERS", "VERSION", "STARTED", "DRAINING")
 NAMES = ("PARTITION", "OWNER", "HOST")
@@ -53,6 +58,10 @@ def complaints(picture: GroupView) -> Iterator[tuple[str, str]]:
         names = [str(each.partition) for each in group]
         says = f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} no owner"
         yield f"{says}: {reason}" if reason else says, STYLES["unowned"]
+    for alarm in picture.alarms:
+        yield f"etcd has raised the alarm {alarm}: {ALARMS.get(alarm, 'see its documents')}", STYLES["unowned"]
+    for foreign in picture.foreign:
+        yield f"in etcd: {foreign}", STYLES["unowned"]
 
 
 def why(each: PartitionView) -> str:

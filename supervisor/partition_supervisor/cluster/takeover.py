@@ -16,7 +16,7 @@ from itertools import islice
 from partition_workers.errors import LeaseGone, Retry
 from partition_workers.etcd.store import Store, TxnResult
 from partition_workers.layout import documents
-from partition_workers.layout.documents import Cause, Lock, Standby
+from partition_workers.layout.documents import Cause, Lock, Standby, holder_of
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Offset, Partition, Token
 from partition_workers.ownership import transactions
@@ -83,7 +83,7 @@ def _take_over(
 ) -> Named | None:
     if token is None:
         found = until_answered(lambda: store.get(keys.lock(partition)), delays(*PAUSES), given_up)
-        is_its_own = found is not None and Lock.decode(found.value).worker == death.worker
+        is_its_own = found is not None and holder_of(found.value) == death.worker
         token = found.mod_revision if found is not None and is_its_own else None
     while token is not None and not given_up():
         if not candidates and not or_free:
@@ -147,7 +147,7 @@ def deaths_in_a_row(store: Store, keys: Keys, partition: Partition, token: Token
     may cost a host.
     """
     if before:
-        with contextlib.suppress(Retry):
+        with contextlib.suppress(Retry, ValueError):
             stored = store.get(keys.offset(partition))
             offset = documents.StoredOffset.decode(stored.value) if stored is not None else None
             if offset is not None and offset.token == token:
@@ -172,4 +172,4 @@ def _successor_lock(standby: Standby, death: Death | None) -> Lock:
 
 def _holder(result: TxnResult) -> tuple[str | None, Token | None]:
     lock = result.answers[-1]
-    return (Lock.decode(lock[0].value).worker, lock[0].mod_revision) if lock else (None, None)
+    return (holder_of(lock[0].value), lock[0].mod_revision) if lock else (None, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -67,12 +68,19 @@ def read(group: Group, partitions: tuple[Partition, ...]) -> list[Any]:
     """The episodes of these partitions; of all if there are none."""
     from partition_supervisor.admin.history_text import episodes
     from partition_workers.layout.documents import History
+    from partition_workers.layout.foreign import ForeignKey
 
     keys = group.keys
     prefixes = [keys.histories(each) for each in sorted(set(partitions))] or [keys.every_history]
     found: dict[Partition, list[History]] = defaultdict(list)
     for prefix in prefixes:
         for item in group.etcd.list(prefix).items:
-            found[keys.partition_of(item.key)].append(History.decode(item.value))
-    tokens = {keys.partition_of(item.key): item.mod_revision for item in group.etcd.list(keys.locks).items}
+            try:
+                found[keys.partition_of(item.key)].append(History.decode(item.value))
+            except ValueError as error:
+                complain(f"in etcd: {ForeignKey(item.key, f'is none of ours: {error}')}")
+    tokens: dict[Partition, int] = {}
+    for item in group.etcd.list(keys.locks).items:
+        with suppress(ValueError):  # `status` names it
+            tokens[keys.partition_of(item.key)] = item.mod_revision
     return episodes(found, tokens)

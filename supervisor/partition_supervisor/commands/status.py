@@ -39,8 +39,8 @@ CONFIRM_AFTER = 1.0
         metavar="[SECONDS]", help="Show it again and again, each second if nothing else is said; Ctrl-C ends it.",
         )  # fmt: skip
 @option("--check", is_flag=True,
-        help="Exit with 3 if a partition has no owner, is parked or does not advance, or nothing is there.",
-        )  # fmt: skip
+        help="Exit with 3 if a partition has no owner, is parked or does not advance, if keys of ours hold what is"
+        " none of ours, if etcd raised an alarm, or if nothing is there.")  # fmt: skip
 @option("--stalled-after", type=click.FloatRange(min=0, min_open=True), default=120.0, show_default=True,
         metavar="SECONDS", help="A partition does not advance if it has committed nothing for so long, and its next"
         " record has waited for so long.")  # fmt: skip
@@ -71,7 +71,8 @@ def status(
       $ partition-supervisor status --check >/dev/null || page-somebody
     \b
     The JSON: schema_version (1), partitions (topic, partition, owner, token, offset, end_offset, lag,
-    standbys, state, reason, since) and hosts. What is not known is null; with --watch, each line is one reading.
+    standbys, state, reason, since), hosts, foreign_keys (key, why, command), and alarms of etcd. What is not
+    known is null; with --watch, each line is one reading.
     Exit codes: 0 fine, 3 --check found something, 69 etcd unreachable, 78 bad configuration.
     """
     from partition_supervisor.admin.group_reader import GroupReader
@@ -108,7 +109,8 @@ def verdict(picture: GroupView) -> ExitCode:
         complain("no partition has a worker yet")
     for line, _ in complaints(picture):
         complain(line)
-    return ExitCode.OK if picture.partitions and not picture.complaints else ExitCode.CONDITION_NOT_MET
+    fine = picture.partitions and not (picture.complaints or picture.foreign or picture.alarms)
+    return ExitCode.OK if fine else ExitCode.CONDITION_NOT_MET
 
 
 def complain(line: str) -> None:

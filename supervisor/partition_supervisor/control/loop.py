@@ -26,6 +26,7 @@ from partition_supervisor.control.failure_detector import FailureDetector
 from partition_supervisor.control.graceful_shutdown import GracefulShutdown
 from partition_supervisor.control.kafka_access import KafkaAccess
 from partition_supervisor.control.lease_monitor import LeaseMonitor
+from partition_supervisor.control.listings import Listings
 from partition_supervisor.control.lock_offers import LockOffers
 from partition_supervisor.control.memory_limit import MemoryLimit
 from partition_supervisor.control.planner import Planner
@@ -39,6 +40,7 @@ from partition_supervisor.control.successors import Successors
 from partition_supervisor.control.timers import every
 from partition_supervisor.events import (
     BackgroundCallDone,
+    BecameImpossible,
     ChildExited,
     ChildReported,
     ClusterChanged,
@@ -90,6 +92,7 @@ class Supervisor:
         self._peers, self._background, self._mirror = peers, background, mirror
         self._timers = scheduler(clock, delayfunc=lambda _seconds: None)  # here only the inbox waits
         self._dirty = Dirty()
+        self._listings = Listings(config.host_id, cluster, membership)
         self._idle: float | None = 0.0
         stopping = self._stopping = Stopping(graceful := config.graceful_timeout)
         leases = self._lease_monitor = LeaseMonitor(children, membership.keeper, config.lease_ttl, inbox)
@@ -179,7 +182,7 @@ class Supervisor:
                 self._restarts.could_not_start(partition, error)
                 self._graceful_shutdown.go_on()
             case ClusterListed(snapshot):
-                if self._cluster.list_anew(snapshot):
+                if self._listings.take_in(snapshot):
                     self._on_new_picture(self._planner.topic_ids)
             case ClusterChanged(changes):
                 self._on_new_picture([each for each in map(self._cluster.change, changes) if each is not None])
@@ -197,6 +200,8 @@ class Supervisor:
                 self._failure_detector.refused(suspicion)
             case HostAnswered(host, link):
                 self._failure_detector.lives(host, link)
+            case BecameImpossible(code, reason):
+                self._stop(code, reason)
             case _:
                 assert_never(event)
 
@@ -231,7 +236,7 @@ class Supervisor:
         if self._membership.is_mine(lease):
             if not self._stopping.begun:
                 log.warning("etcd says that this host's lease has ended; entering anew")
-                self._background.run(self._membership.enter_anew)
+                self._membership.enter_anew()
             return
         for child in self._children:
             if child.settings.lease == lease and child.is_ready:
@@ -250,7 +255,7 @@ class Supervisor:
             case signal.SIGTTIN | signal.SIGTTOU:
                 places = self._planner.resize(+1 if number == signal.SIGTTIN else -1)
                 log.info("%s: %d workers from now on", signal.Signals(number).name.removeprefix("SIG"), places)
-                self._background.run(lambda: self._membership.change(workers=places))
+                self._membership.change(workers=places)
                 self._dirty.mark_workers()
             case signal.SIGUSR1:
                 for child in self._children:
@@ -258,13 +263,13 @@ class Supervisor:
 
     def _stop(self, code: ExitCode, reason: str) -> None:
         if self._stopping.begin(code, reason):
-            self._background.run(lambda: self._membership.change(draining=True))
+            self._membership.change(draining=True)
             self._graceful_shutdown.begin()
             self._timers.enter(self._config.graceful_timeout, 0, self._kill_all)
 
     def _tell_resting(self, why: dict[Partition, str]) -> None:
         resting = {str(partition): words for partition, words in why.items()}
-        self._background.run(lambda: self._membership.change(resting=resting))
+        self._membership.change(resting=resting)
 
     def _kill_all(self) -> None:
         for child in self._children:

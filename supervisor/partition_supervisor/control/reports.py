@@ -20,9 +20,11 @@ from partition_supervisor.processes.child import Child
 from partition_supervisor.processes.child_state import ChildEvent
 from partition_supervisor.processes.children import Children
 from partition_workers import ending
+from partition_workers.outage import Outage
 from partition_workers.protocol import (
     AnsweredPing,
     BecameReady,
+    CannotCommit,
     GaveUp,
     GotStuck,
     HandedOver,
@@ -67,6 +69,7 @@ class Reports:
         self._children, self._timers, self._dirty, self._offers = children, timers, dirty, offers
         self._failover, self._lease_monitor, self._rebalancer = failover, lease_monitor, rebalancer
         self._rolling_restart, self._restarts, self._kafka_access = rolling_restart, restarts, kafka_access
+        self._no_commits = Outage(log, "cannot commit")  # one line for all partitions of the host
 
     def hear(self, child: Child, report: Report) -> None:
         match report:
@@ -91,6 +94,8 @@ class Reports:
                 child.token = None
             case MadeProgress(offset, records):
                 self._has_committed(child, offset, records)
+            case CannotCommit(why):
+                self._no_commits.failed(f"{child.partition}: {why}; the lock is kept", logging.ERROR)
             case RenewedLease(deadline):
                 child.deadline = deadline
             case AnsweredPing(number):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -62,7 +63,11 @@ def serve(
         feed.close()
 
     def history_of(partition: Partition) -> list[History]:
-        return [History.decode(item.value) for item in store.list(keys.histories(partition)).items]
+        records = []
+        for item in store.list(keys.histories(partition)).items:
+            with contextlib.suppress(ValueError):  # none of ours
+                records.append(History.decode(item.value))
+        return records
 
     app = application(settings, broadcast, history_of, started=feed.start, ended=ended)
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE)

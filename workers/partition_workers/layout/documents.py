@@ -1,6 +1,8 @@
 """The JSON documents that we keep in etcd, one class for each kind of key.
 
-Readers ignore fields they do not know, so that two versions can share a cluster while hosts are upgraded.
+Anybody with a right to etcd can write anything there, so what is read is checked: each field has the type that its
+class says, numbers are in their ranges. Readers ignore fields they do not know, so that two versions can share a
+cluster while hosts are upgraded.
 Times in documents are wall clock, for people; nothing is decided by them.
 """
 
@@ -8,10 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
+
+from partition_workers.layout.field_checks import CHECKS, shortened
 
 VERSION = 1
 
@@ -22,8 +27,11 @@ def now() -> str:
 
 
 def milliseconds(start: str, end: str) -> float:
-    """From one document time to another, in milliseconds."""
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() * 1000
+    """From one document time to another, in milliseconds. Raises ValueError for what is no time, or none of ours."""
+    try:
+        return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() * 1000
+    except TypeError as error:  # one with a time zone, one without
+        raise ValueError(str(error)) from None
 
 
 class Cause(StrEnum):
@@ -43,6 +51,14 @@ class Ending(StrEnum):
     DIED = "died"
 
 
+def _is_required(made: dataclasses.Field[Any]) -> bool:
+    return made.default is dataclasses.MISSING and made.default_factory is dataclasses.MISSING
+
+
+class Unreadable(ValueError):
+    """Raised for a value that is no document of the kind that belongs there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     def encode(self) -> bytes:
@@ -52,13 +68,28 @@ class Document:
 
     @classmethod
     def decode(cls, value: bytes) -> Self:
-        """Raises ValueError for a value that is no document of this kind."""
+        """Raises Unreadable, a ValueError, for a value that is no document of this kind."""
         try:
             fields = json.loads(value)
-            known = {f.name for f in dataclasses.fields(cls)}
-            return cls(**{name: each for name, each in fields.items() if name in known})
-        except (TypeError, AttributeError) as error:
-            raise ValueError(f"not a {cls.__name__} document: {value!r}") from error
+        except (ValueError, RecursionError) as error:
+            raise Unreadable(f"no {cls.__name__} document: no JSON: {shortened(value)}") from error
+        if not isinstance(fields, dict):
+            raise Unreadable(f"no {cls.__name__} document: no JSON object: {shortened(value)}")
+        version = fields.pop("v", VERSION)
+        if type(version) is not int or version != VERSION:
+            raise Unreadable(
+                f"no {cls.__name__} document: written by another version of this program: v is {shortened(version)}"
+            )
+        checks = _CHECKS_OF[cls]
+        known = {name: each for name, each in fields.items() if name in checks}
+        for name, each in known.items():
+            if not checks[name](each):
+                raise Unreadable(f"no {cls.__name__} document: {name} cannot be {shortened(each)}")
+        try:
+            return cls(**known)
+        except TypeError:
+            missing = [f.name for f in dataclasses.fields(cls) if f.name not in known and _is_required(f)]
+            raise Unreadable(f"no {cls.__name__} document: without {', '.join(missing)}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +138,14 @@ class Lock(Document):
         return cls(
             standby.worker, standby.host, standby.pid, standby.lease, cause, now(), exit_seen, deaths, offset
         )  # fmt: skip
+
+
+def holder_of(lock: bytes) -> str:
+    """The worker that a lock's value names; nobody, the empty text, if it is none of ours."""
+    try:
+        return Lock.decode(lock).worker
+    except ValueError:
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,3 +270,14 @@ def _lease_id(lease: object) -> int:
         return int(str(lease), 16)
     except ValueError:
         return 0
+
+
+def _check_of(made: dataclasses.Field[Any]) -> Callable[[object], bool]:
+    check = CHECKS.get(made.name) or CHECKS[str(made.type)]
+    return (lambda value: value == "" or check(value)) if made.default == "" else check
+
+
+#: By the kind of document, how each of its fields is checked.
+_CHECKS_OF: Mapping[type[Document], Mapping[str, Callable[[object], bool]]] = {
+    kind: {f.name: _check_of(f) for f in dataclasses.fields(kind)} for kind in Document.__subclasses__()
+}

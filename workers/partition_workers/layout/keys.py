@@ -6,9 +6,32 @@ commits. The layout is public: people read it with `etcdctl get --prefix`, and m
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+from partition_workers.errors import Misconfigured
 from partition_workers.model import Partition, Token
+
+#: As `_path` writes it, and in the range that Kafka has.
+_NUMBER = re.compile("[0-9]{5}|[1-9][0-9]{5,8}", re.ASCII)
+
+
+#: What Kafka allows for topics.
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
+
+
+def is_name(text: str) -> bool:
+    """Whether hosts, groups and topics may be called so: it stands in keys, in lines of logs and in shells."""
+    return _NAME.fullmatch(text) is not None and text not in (".", "..")
+
+
+def check_name(option: str, name: str) -> None:
+    """Raises Misconfigured, naming the option, when nothing may be called so."""
+    if not is_name(name):
+        raise Misconfigured(
+            f"{option} {name!r}: cannot be a name. It has 1 to 249 letters, digits, dots, hyphens and underscores, as"
+            " Kafka's topics do"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +42,10 @@ class Keys:
 
     @classmethod
     def of(cls, prefix: str, group: str) -> Keys:
-        """`prefix` as given by --etcd-prefix, `group` by --group."""
+        """`prefix` as given by --etcd-prefix, `group` by --group. Raises Misconfigured for what is no name."""
+        check_name("--group", group)
+        for part in prefix.strip("/").split("/"):
+            check_name("--etcd-prefix", part)
         return cls(f"/{prefix.strip('/')}/{group}")
 
     def topic(self, name: str) -> str:
@@ -104,11 +130,16 @@ class Keys:
         return f"{self.root}/control/"
 
     def partition_of(self, key: str) -> Partition:
-        """The partition that a lock, offset, standby or parked key speaks of."""
+        """The partition that a lock, offset, standby, parked or history key speaks of.
+
+        Raises ValueError for a key that we would not spell so.
+        """
         kind, _, rest = key.removeprefix(f"{self.root}/").partition("/")
         parts = rest.split("/")
         if kind == "control":
             parts = parts[1:]
+        if len(parts) < 2 or not parts[0] or not _NUMBER.fullmatch(parts[1]):
+            raise ValueError("it names no partition: ours go on with topic/number, of five digits")
         return Partition(parts[0], int(parts[1]))
 
 

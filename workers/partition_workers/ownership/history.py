@@ -50,8 +50,9 @@ class OwnHistory:
         """The phases of the gap since the last commit under the token `before`, each with its time; and a look at
         what the predecessors left."""
         if before:
-            gap = {name: round(milliseconds(before.at, at), 1) for name, at in phases.items() if at}
-            self.record = dataclasses.replace(self.record, last_commit=before.at, gap=gap)
+            with contextlib.suppress(ValueError):  # somebody wrote that time by hand
+                gap = {name: round(milliseconds(before.at, at), 1) for name, at in phases.items() if at}
+                self.record = dataclasses.replace(self.record, last_commit=before.at, gap=gap)
         return Put(self._key, self.record.encode()), Get(self._all, prefix=True)
 
     def tidy(self, found: Sequence[KeyValue]) -> list[Operation]:

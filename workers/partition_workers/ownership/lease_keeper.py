@@ -24,7 +24,7 @@ from partition_workers.errors import PartitionSupervisorError
 from partition_workers.etcd.store import KeepaliveStream, Lists, Renewal, Store
 from partition_workers.retry import delays
 
-#: An answer that takes longer than this many seconds means: try another endpoint.
+#: An answer that takes longer than this many seconds means: try another endpoint. Unless something else is said.
 PATIENCE = 1.0
 #: So many renewals are asked for before the first of them has to be answered.
 AT_ONCE = 100
@@ -49,6 +49,7 @@ class LeaseKeeper:
     `on_renewed(lease, deadline)`: acknowledged, good until `deadline` (seconds, `clock`).
     `on_late(lease)`: a quarter of the TTL is left; said once, until the next acknowledgement.
     `on_gone(lease)`: etcd says that the lease is gone; it is dropped.
+    `patience`: seconds that an answer may take.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class LeaseKeeper:
         on_gone: Callable[[int], None],
         on_late: Callable[[int], None] = lambda _lease: None,
         clock: Clock = boottime,
+        patience: float | None = None,
     ) -> None:
         self._store = store
         self._every = every
         self._on_renewed, self._on_gone, self._on_late = on_renewed, on_gone, on_late
         self._clock = clock
+        self._patience = PATIENCE if patience is None else patience
         self._leases: dict[int, _Lease] = {}
         self._changed = threading.Condition()
         self._closed = False
@@ -156,12 +159,12 @@ class LeaseKeeper:
                 while not (self._closed or ended.is_set()):
                     now = self._clock()
                     silent = self._is_waiting()
-                    if silent and now - asked_at >= PATIENCE and self._stream is not None:
+                    if silent and now - asked_at >= self._patience and self._stream is not None:
                         self._stream.cancel()
                         return
                     if not silent and (now - begun >= self._every or self._hurry):
                         break
-                    next_look = asked_at + PATIENCE if silent else begun + self._every
+                    next_look = asked_at + self._patience if silent else begun + self._every
                     self._changed.wait(max(0.001, next_look - now))
 
     def _answered(self, renewal: Renewal) -> None:

@@ -11,13 +11,14 @@ Holding this lock does not stop a paused process from acting; the token in its c
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable
 
 from partition_workers.errors import Lost, Retry
 from partition_workers.etcd.store import Store, Txn, TxnResult
-from partition_workers.layout.documents import Cause, History, Lock, Standby, StoredOffset, now
+from partition_workers.layout.documents import Cause, History, Lock, Parked, Standby, StoredOffset, holder_of, now
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition, Token
 from partition_workers.ownership import transactions
@@ -51,7 +52,7 @@ class PartitionLock:
         if result.succeeded:
             return self._with_small_state(acquired(self._keys, self._partition, result))
         found = result.answers[0]
-        if found and Lock.decode(found[0].value).worker == self._me.worker:
+        if found and holder_of(found[0].value) == self._me.worker:
             return self.confirm(found[0].mod_revision)  # an earlier try had landed, or we were named meanwhile
         return None
 
@@ -89,8 +90,22 @@ class PartitionLock:
         if result.succeeded:
             return result.revision if successor else None
         found = result.answers[0]  # an earlier try may have landed
-        is_given = successor is not None and found and Lock.decode(found[0].value).worker == successor.worker
+        is_given = successor is not None and found and holder_of(found[0].value) == successor.worker
         return found[0].mod_revision if is_given else None
+
+    def park(self, reason: str) -> None:
+        """Give the lock up, if it is ours, and let nobody take it until a person said so."""
+        parked = Parked(0, reason, self._me.host, now())
+
+        def try_to_park() -> None:
+            found = self._store.get(self._keys.lock(self._partition))
+            if found is not None and holder_of(found.value) == self._me.worker:
+                self._store.transact(
+                    transactions.park_unread(self._keys, self._partition, found.mod_revision, parked)
+                )
+
+        with contextlib.suppress(Retry):  # the lease is over: the next owner finds the same
+            until_answered(try_to_park, delays(0.02, 0.5), self._hopeless)
 
     def rehearse(self) -> None:
         """Confirm, and enter, under a token that cannot be ours. The first time costs more than the second: pages of

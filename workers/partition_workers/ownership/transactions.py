@@ -28,6 +28,7 @@ several partitions, because one stuck worker would take its neighbours along.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from enum import Enum, auto
 
@@ -137,6 +138,11 @@ def park(keys: Keys, partition: Partition, parked: Parked) -> tuple[Operation, .
     return (Put(keys.parked(partition), parked.encode()), *let_go(keys, partition))
 
 
+def park_unread(keys: Keys, partition: Partition, token: Token, parked: Parked) -> Txn:
+    """The same by an owner that has committed nothing, because it cannot read what is there."""
+    return Txn((_mine(keys, partition, token),), park(keys, partition, parked))
+
+
 def take_over(keys: Keys, partition: Partition, token: Token, successor: Lock | None) -> Txn:
     """A supervisor gives a dead worker's lock to a standby, or frees it when there is none.
 
@@ -186,19 +192,20 @@ class Verdict(Enum):
 
 
 def decide(result: TxnResult, sent: StoredOffset) -> tuple[Verdict, int]:
-    """Judge a commit that etcd refused, from its else branch; the number is O's mod_revision when it LANDED.
+    """Judge a commit that etcd refused, from its else branch; the number is O's mod_revision, 0 when it was LOST.
 
     O is looked at first: a hand-over that had landed leaves a lock that is no longer ours *and* our own sequence
     in O. If O does not show it, a lock that changed means lost; an unchanged one is a bug of ours.
     """
     lock, offset = result.answers[-2:]
     if offset:
-        stored = StoredOffset.decode(offset[0].value)
-        if (stored.token, stored.sequence) == (sent.token, sent.sequence):
-            return Verdict.LANDED, offset[0].mod_revision
+        with contextlib.suppress(ValueError):  # somebody wrote over it
+            stored = StoredOffset.decode(offset[0].value)
+            if (stored.token, stored.sequence) == (sent.token, sent.sequence):
+                return Verdict.LANDED, offset[0].mod_revision
     if not is_written_at(lock, sent.token):
         return Verdict.LOST, 0
-    return Verdict.IMPOSSIBLE, 0
+    return Verdict.IMPOSSIBLE, offset[0].mod_revision if offset else 0
 
 
 def _mine(keys: Keys, partition: Partition, token: Token) -> Compare:
