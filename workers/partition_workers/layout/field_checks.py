@@ -45,6 +45,7 @@ CHECKS: Mapping[str, Callable[[object], bool]] = {
     "str": _is_text,
     "str | None": _or_none(_is_text),
     "bool": lambda value: type(value) is bool,
+    "list[int]": lambda value: isinstance(value, list) and all(map(_is_number, value)),
     "list[str]": lambda value: isinstance(value, list) and all(map(_is_text, value)),
     "dict[str, str]": lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
     "dict[str, float]": lambda value: isinstance(value, dict) and all(map(_is_finite, value.values())),
