@@ -10,16 +10,7 @@ from partition_workers.etcd.options import EtcdOptions
 from partition_workers.etcd.store import Delete, Put, Txn
 from partition_workers.handler import Handler
 from partition_workers.interrupt_flag import InterruptFlag
-from partition_workers.layout.documents import (
-    Attempt,
-    Cause,
-    History,
-    Lock,
-    Parked,
-    Standby,
-    StoredOffset,
-    now,
-)
+from partition_workers.layout.documents import Attempt, Cause, History, Lock, Parked, Standby, StoredOffset, now
 from partition_workers.layout.keys import Keys
 from partition_workers.lease_watchdog import LeaseWatchdog
 from partition_workers.lifecycle import Lifecycle, LifecycleEvent

@@ -20,7 +20,8 @@ from partition_supervisor.dev.services import Services
 from partition_workers.etcd.client import Etcd
 from partition_workers.etcd.options import EtcdOptions
 from partition_workers.etcd.store import Put, Txn
-from partition_workers.layout.documents import Cause, Document, Lock, Parked, StoredOffset, now
+from partition_workers.layout.document import Document
+from partition_workers.layout.documents import Cause, Lock, Parked, StoredOffset, now
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
 from tests.commands import cli, start_cli

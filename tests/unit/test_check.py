@@ -18,7 +18,8 @@ from partition_supervisor.listing import Snapshot, read_all
 from partition_workers.errors import NoSpace, Refused
 from partition_workers.etcd.status import SilentServer
 from partition_workers.etcd.store import Put, ServerStatus, Txn
-from partition_workers.layout.documents import Cause, Document, Host, Lock, Parked
+from partition_workers.layout.document import Document
+from partition_workers.layout.documents import Cause, Host, Lock, Parked
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
 from tests.fakes.etcd import FakeEtcd

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partition_workers.layout import documents
+from partition_workers.layout.document import VERSION, Document
 from partition_workers.layout.documents import (
     Attempt,
     Cause,
-    Document,
     Ending,
     History,
     Host,
@@ -44,7 +43,7 @@ def test_a_document_is_read_back_as_it_was(document: Document) -> None:
     """Encoding and decoding are each other's opposite, and the value is a JSON object with its version."""
     value = document.encode()
     assert type(document).decode(value) == document
-    assert json.loads(value)["v"] == documents.VERSION
+    assert json.loads(value)["v"] == VERSION
 
 
 @given(st.builds(Standby, st.text(), st.text(), st.integers(0, 2**63 - 1), st.just("5eed0001"), st.text()))

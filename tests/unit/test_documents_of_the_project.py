@@ -15,6 +15,7 @@ from partition_supervisor.cli import ALIASES, COMMANDS, cli
 from partition_supervisor.commands.run import run
 from partition_workers.errors import ExitCode
 from partition_workers.layout import documents
+from partition_workers.layout.document import Document
 from partition_workers.layout.foreign import ForeignKey
 from partition_workers.model import Partition
 
@@ -141,7 +142,7 @@ def test_the_table_of_exit_codes_is_complete() -> None:
 def test_the_documented_values_in_etcd_are_what_the_program_reads() -> None:
     """Each example value decodes, has every field of its document, and is written back as it stands there."""
     text = PAGES["docs/etcd-layout.md"]
-    kinds: dict[str, type[documents.Document]] = {
+    kinds: dict[str, type[Document]] = {
         "locks/<p>": documents.Lock, "offsets/<p>": documents.StoredOffset,
         "standbys/<p>/<worker>": documents.Standby,
         "hosts/<host id>": documents.Host, "history/<p>/<token>": documents.History,
@@ -150,7 +151,7 @@ def test_the_documented_values_in_etcd_are_what_the_program_reads() -> None:
     for heading, kind in kinds.items():
         block = text.split(f"### `{heading}`")[1].split("```json\n")[1].split("\n```")[0]
         assert kind.decode(block.encode()).encode().decode() == block
-    orders: dict[str, type[documents.Document]] = {
+    orders: dict[str, type[Document]] = {
         "parked": documents.Parked, "moves": documents.Move, "drains": documents.Drain,
     }  # fmt: skip
     for key, kind in orders.items():

@@ -18,9 +18,9 @@ from partition_supervisor.listing import Snapshot
 from partition_supervisor.web.group_model import GroupModel
 from partition_workers.errors import Misconfigured
 from partition_workers.etcd.store import Change, KeyValue
+from partition_workers.layout.document import Document
 from partition_workers.layout.documents import (
     Cause,
-    Document,
     History,
     Host,
     Lock,

@@ -14,7 +14,8 @@ from partition_supervisor.web.broadcast import BACKLOG, Broadcast
 from partition_supervisor.web.changes import as_json, watched
 from partition_supervisor.web.group_model import KEPT_CHANGES, EventId, GroupModel, ServerEvent
 from partition_workers.etcd.store import Change, Delete, KeyRange, KeyValue, Operation, Put, Txn
-from partition_workers.layout.documents import Cause, Document, Host, Lock, Parked, Standby, StoredOffset, now
+from partition_workers.layout.document import Document
+from partition_workers.layout.documents import Cause, Host, Lock, Parked, Standby, StoredOffset, now
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
 from tests.fakes.etcd import FakeEtcd

@@ -12,7 +12,8 @@ from partition_supervisor.admin.group_view import GroupView, decode, draw, suspe
 from partition_supervisor.admin.render import complaints
 from partition_supervisor.listing import Snapshot
 from partition_workers.etcd.store import KeyValue
-from partition_workers.layout.documents import Document, Host, Lock, Parked, Size, Standby, StoredOffset
+from partition_workers.layout.document import Document
+from partition_workers.layout.documents import Host, Lock, Parked, Size, Standby, StoredOffset
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
 

@@ -25,7 +25,8 @@ from partition_supervisor.commands.offsets import milliseconds_of
 from partition_supervisor.kafka.end_offsets import Extent
 from partition_workers.errors import ExitCode, Misconfigured, Unreachable
 from partition_workers.etcd.store import Put, Txn
-from partition_workers.layout.documents import Attempt, Document, Drain, Host, Lock, Move, Parked, StoredOffset, now
+from partition_workers.layout.document import Document
+from partition_workers.layout.documents import Attempt, Drain, Host, Lock, Move, Parked, StoredOffset, now
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
 from tests.fakes.etcd import FakeEtcd

@@ -10,7 +10,8 @@ from partition_supervisor.cluster.retry import RetryingStore
 from partition_supervisor.kafka.end_offsets import Ends, Extent
 from partition_workers.etcd.store import Put, Txn
 from partition_workers.kafka.topics import Topic
-from partition_workers.layout.documents import Document, FirstStart, Lock, Move, Parked, StoredOffset, now
+from partition_workers.layout.document import Document
+from partition_workers.layout.documents import FirstStart, Lock, Move, Parked, StoredOffset, now
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
 from tests.fakes.etcd import FakeEtcd

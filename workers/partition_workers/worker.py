@@ -17,7 +17,8 @@ from partition_workers.etcd.store import Put, Store, Txn
 from partition_workers.handler import Handler
 from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.kafka.reader import Reader
-from partition_workers.layout.documents import Cause, Ending, History, Lock, Standby, Unreadable, now
+from partition_workers.layout.document import Unreadable
+from partition_workers.layout.documents import Cause, Ending, History, Lock, Standby, now
 from partition_workers.lease_watchdog import LeaseWatchdog
 from partition_workers.lifecycle import Lifecycle, LifecycleEvent
 from partition_workers.owner import Owner

@@ -16,7 +16,8 @@ from typing import TypeVar
 from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.listing import Snapshot
 from partition_workers.etcd.store import KeyValue
-from partition_workers.layout.documents import Document, Host, Lock, Parked, Size, Standby, StoredOffset
+from partition_workers.layout.document import Document
+from partition_workers.layout.documents import Host, Lock, Parked, Size, Standby, StoredOffset
 from partition_workers.layout.foreign import ForeignKey
 from partition_workers.layout.keys import Keys
 from partition_workers.model import JSON, Partition, Token

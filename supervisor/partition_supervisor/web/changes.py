@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any
 
 from partition_workers.etcd.store import Change, KeyRange
-from partition_workers.layout.documents import Document, History, Host, Lock, Move, Parked
+from partition_workers.layout.document import Document
+from partition_workers.layout.documents import History, Host, Lock, Move, Parked
 from partition_workers.layout.keys import Keys
 from partition_workers.model import JSON
 

@@ -16,7 +16,8 @@ from partition_supervisor.listing import Snapshot, read_all
 from partition_supervisor.web import changes
 from partition_workers.errors import Compacted, PartitionSupervisorError, Unreachable
 from partition_workers.etcd.store import Change, Get, KeyValue, Store, Txn, WatchStream
-from partition_workers.layout.documents import Document, Standby, StoredOffset
+from partition_workers.layout.document import Document
+from partition_workers.layout.documents import Standby, StoredOffset
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
 from partition_workers.retry import delays

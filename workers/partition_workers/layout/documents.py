@@ -1,24 +1,17 @@
 """The JSON documents that we keep in etcd, one class for each kind of key.
 
-Anybody with a right to etcd can write anything there, so what is read is checked: each field has the type that its
-class says, numbers are in their ranges. Readers ignore fields they do not know, so that two versions can share a
-cluster while hosts are upgraded.
-Times in documents are wall clock, for people; nothing is decided by them.
+How they are written, read and checked stands in `document.py`. Times in documents are wall clock, for people; nothing
+is decided by them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Self
 
-from partition_workers.layout.field_checks import CHECKS, shortened
-
-VERSION = 1
+from partition_workers.layout.document import Document
 
 
 def now() -> str:
@@ -49,47 +42,6 @@ class Ending(StrEnum):
     HANDED_OVER = "handed-over"
     PARKED = "parked"
     DIED = "died"
-
-
-def _is_required(made: dataclasses.Field[Any]) -> bool:
-    return made.default is dataclasses.MISSING and made.default_factory is dataclasses.MISSING
-
-
-class Unreadable(ValueError):
-    """Raised for a value that is no document of the kind that belongs there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    def encode(self) -> bytes:
-        fields = {"v": VERSION} | dataclasses.asdict(self)
-        text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
-        return text.encode(errors="backslashreplace")
-
-    @classmethod
-    def decode(cls, value: bytes) -> Self:
-        """Raises Unreadable, a ValueError, for a value that is no document of this kind."""
-        try:
-            fields = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            raise Unreadable(f"no {cls.__name__} document: no JSON: {shortened(value)}") from error
-        if not isinstance(fields, dict):
-            raise Unreadable(f"no {cls.__name__} document: no JSON object: {shortened(value)}")
-        version = fields.pop("v", VERSION)
-        if type(version) is not int or version != VERSION:
-            raise Unreadable(
-                f"no {cls.__name__} document: written by another version of this program: v is {shortened(version)}"
-            )
-        checks = _CHECKS_OF[cls]
-        known = {name: each for name, each in fields.items() if name in checks}
-        for name, each in known.items():
-            if not checks[name](each):
-                raise Unreadable(f"no {cls.__name__} document: {name} cannot be {shortened(each)}")
-        try:
-            return cls(**known)
-        except TypeError:
-            missing = [f.name for f in dataclasses.fields(cls) if f.name not in known and _is_required(f)]
-            raise Unreadable(f"no {cls.__name__} document: without {', '.join(missing)}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,14 +222,3 @@ def _lease_id(lease: object) -> int:
         return int(str(lease), 16)
     except ValueError:
         return 0
-
-
-def _check_of(made: dataclasses.Field[Any]) -> Callable[[object], bool]:
-    check = CHECKS.get(made.name) or CHECKS[str(made.type)]
-    return (lambda value: value == "" or check(value)) if made.default == "" else check
-
-
-#: By the kind of document, how each of its fields is checked.
-_CHECKS_OF: Mapping[type[Document], Mapping[str, Callable[[object], bool]]] = {
-    kind: {f.name: _check_of(f) for f in dataclasses.fields(kind)} for kind in Document.__subclasses__()
-}
