@@ -6,89 +6,18 @@ import json
 import os
 import re
 import signal
-import subprocess
 import time
-from typing import Any
 
 import pytest
 
-from partition_supervisor.dev.demo.cluster import DemoCluster
 from partition_supervisor.dev.services import Services
 from partition_workers.etcd.store import Put, Txn
 from partition_workers.layout.documents import Parked, now
-from partition_workers.model import Partition
-from tests.commands import cli, start_cli
 from tests.conftest import MakeCluster
 from tests.eventually import eventually
+from tests.system.console import OPTIONS, Console, assert_nothing_was_lost, hosts_of_owners, is_balanced
 
 pytestmark = pytest.mark.timeout(120)
-
-NOWHERE = "127.0.0.1:1"
-OPTIONS = ("--rebalance-delay", "0.5")
-
-
-class Console:
-    """A person at a terminal, beside a running cluster."""
-
-    def __init__(self, cluster: DemoCluster, services: Services) -> None:
-        self.cluster, self.services = cluster, services
-
-    def __call__(self, *words: str, kafka: bool = False) -> subprocess.CompletedProcess[str]:
-        return cli(*words, *self.options(kafka))
-
-    def options(self, kafka: bool = False) -> tuple[str, ...]:
-        brokers = ("-b", self.services.bootstrap_servers) if kafka else ()
-        return ("--group", self.cluster.group, "-e", self.services.etcd_endpoints, *brokers)
-
-    def done(self, *words: str, kafka: bool = False) -> str:
-        """What it prints; it must succeed."""
-        ended = self(*words, kafka=kafka)
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
-
-    def offsets(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return self("offsets", *words, kafka=True)
-
-    def history(self, *words: str) -> list[dict[str, Any]]:
-        document = json.loads(self.done("history", *words, "-o", "json"))
-        assert document["schema_version"] == 1
-        entries: list[dict[str, Any]] = document["history"]
-        return entries
-
-    def partition(self, number: int) -> Partition:
-        return Partition(self.cluster.topic, number)
-
-
-@pytest.fixture
-def console(make_cluster: MakeCluster, services: Services) -> Console:
-    """Beside two hosts under a load, each with two partitions that have committed something."""
-    cluster = make_cluster(options=OPTIONS, rate=800.0)
-    cluster.start()
-    cluster.load.start()
-    eventually(
-        "records are committed", lambda: len(cluster.judge.offsets()) == 4 and all(cluster.judge.offsets().values())
-    )
-    eventually("both own two", lambda: is_balanced(cluster), deadline=20)
-    return Console(cluster, services)
-
-
-@pytest.fixture
-def quiet(make_cluster: MakeCluster, services: Services) -> Console:
-    """Beside a cluster none of whose hosts runs."""
-    return Console(make_cluster(), services)
-
-
-def assert_nothing_was_lost(cluster: DemoCluster) -> None:
-    bad = [verdict for verdict in cluster.finish() if not verdict.is_good]
-    assert not bad, bad
-
-
-def hosts_of_owners(cluster: DemoCluster) -> dict[int, str]:
-    return {partition.number: lock.host for partition, lock in cluster.judge.owners().items()}
-
-
-def is_balanced(cluster: DemoCluster) -> bool:
-    return sorted(hosts_of_owners(cluster).values()) == ["host-a"] * 2 + ["host-b"] * 2
 
 
 # --- pause and resume
@@ -338,89 +267,3 @@ def test_a_group_without_history_says_so(quiet: Console) -> None:
     assert (ended.returncode, ended.stdout) == (0, "")
     assert quiet.cluster.group in ended.stderr
     assert quiet.history() == []
-
-
-# --- failing
-
-
-def test_wrong_names_are_refused_with_the_right_ones(console: Console) -> None:
-    unknown = f"{console.cluster.topic}[77]"
-    first = str(console.partition(0))
-    for words in (
-        ("pause", unknown),
-        ("resume", unknown),
-        ("drain", "host-x"),
-        ("drain", "host-x", "--undo"),
-        ("move", unknown, "--to", "host-a"),
-        ("move", first, "--to", "host-x"),
-    ):
-        ended = console(*words)
-        assert ended.returncode == 78, (words, ended)
-        assert ended.stderr.startswith("error: ")
-        assert ("host-a, host-b" if "host-x" in words else first) in ended.stderr
-        assert len(ended.stderr.splitlines()) == 1
-    ended = console.offsets("reset", unknown, "--to-earliest")
-    assert (ended.returncode, ended.stdout) == (78, "")
-    assert unknown in ended.stderr
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("pause", "events"),
-        ("pause", "--wait", "events[3]"),
-        ("pause", "--wait", "0"),
-        ("move", "events[3]"),
-        ("move", "events[3]", "--to", "host-a", "--anywhere"),
-        ("drain",),
-        ("drain", "host-a", "--undo", "--wait"),
-        ("history", "--last", "0"),
-        ("offsets", "reset", "events[3]"),
-        ("offsets", "reset", "--to-latest"),
-        ("offsets", "reset", "events[3]", "--to-latest", "--to-earliest"),
-        ("offsets", "reset", "events[3]", "--to-datetime", "tomorrow"),
-    ],
-)
-def test_what_makes_no_sense_is_a_usage_error(words: tuple[str, ...]) -> None:
-    ended = cli(*words)
-    assert ended.returncode == 2, ended
-    assert "Traceback" not in ended.stderr
-
-
-@pytest.mark.parametrize(
-    "words",
-    [("pause",), ("resume",), ("drain", "a"), ("move", "e[0]", "--to", "a"), ("history",), ("offsets", "show")],
-)
-def test_a_silent_etcd_is_named_with_the_option_to_look_at(words: tuple[str, ...]) -> None:
-    ended = cli(*words, "-e", NOWHERE, "--timeout", "0.3")
-    assert ended.returncode == 69
-    assert ended.stderr.startswith(f"error: etcd does not answer at {NOWHERE}")
-    assert len(ended.stderr.splitlines()) == 1
-
-
-def test_a_silent_kafka_forbids_a_reset_but_not_the_view(quiet: Console) -> None:
-    reset = quiet("offsets", "reset", "events[0]", "--to-latest", "-b", NOWHERE)
-    assert reset.returncode == 69
-    assert "--bootstrap-servers" in reset.stderr
-    assert quiet("offsets", "show", "-b", NOWHERE).returncode == 0
-
-
-def test_a_silent_kafka_keeps_nobody_from_resuming(quiet: Console) -> None:
-    """Whoever owns the partition then will see whether its next record is there."""
-    partition = quiet.partition(0)
-    parked = Put(quiet.cluster.keys.parked(partition), Parked(3, "poison", "host-a", now()).encode())
-    quiet.cluster.store.transact(Txn((), (parked,)))
-    resumed = quiet("resume", str(partition), "-b", NOWHERE)
-    assert resumed.returncode == 0
-    assert "goes on at offset 3" in resumed.stdout
-    assert "Whether the next records still exist is not known" in resumed.stderr
-
-
-def test_help_shows_examples() -> None:
-    for words in (
-        ("history",), ("pause",), ("resume",), ("drain",), ("move",), ("offsets",), ("offsets", "show"),
-        ("offsets", "reset"),
-    ):  # fmt: skip
-        with start_cli(*words, "--help") as helping:
-            printed, _ = helping.communicate(timeout=30)
-        assert f"$ partition-supervisor {words[0]}" in printed

@@ -12,7 +12,7 @@ import pytest
 
 from partition_supervisor.admin.check import etcd, group, host, kafka
 from partition_supervisor.admin.check.findings import Finding, Level
-from partition_supervisor.admin.group_view import decode
+from partition_supervisor.admin.group_documents import decode
 from partition_supervisor.kafka.inspection import KafkaFacts, TopicFacts
 from partition_supervisor.listing import Snapshot, read_all
 from partition_workers.errors import NoSpace, Refused

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partition_supervisor.admin.group_view import decode, draw
+from partition_supervisor.admin.group_documents import decode, draw
 from partition_supervisor.admin.history_text import episodes, in_words
 from partition_supervisor.admin.render import complaints, tsv
 from partition_supervisor.cluster_state import ClusterState

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from partition_supervisor.admin.group_view import GroupView, decode, draw, suspects
+from partition_supervisor.admin.group_documents import decode, draw, suspects
+from partition_supervisor.admin.group_view import GroupView
 from partition_supervisor.admin.render import complaints
 from partition_supervisor.listing import Snapshot
 from partition_workers.etcd.store import KeyValue

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 
 from partition_workers.clock import Clock
 from partition_workers.commit_limits import CommitLimits, size_of
-from partition_workers.errors import Bug, LeaseGone, Lost, NoSpace, Refused, RequestTooLarge, Retry
+from partition_workers.commit_trouble import CommitTrouble
+from partition_workers.errors import LeaseGone, Lost, Refused, RequestTooLarge, Retry
 from partition_workers.etcd.store import Get, KeyValue, Operation, Store, Txn, TxnResult
 from partition_workers.layout.documents import StoredOffset, now
 from partition_workers.layout.keys import Keys
@@ -30,9 +31,6 @@ from partition_workers.ownership import transactions
 from partition_workers.retry import delays
 
 log = logging.getLogger(__name__)
-
-#: Seconds without an answer after which it is said, and again, that nothing is committed.
-TROUBLE_AFTER, TROUBLE_EVERY = 5.0, 30.0
 
 Changes = dict[str, bytes | None]
 
@@ -73,9 +71,7 @@ class Commits:
         self._delays: Iterator[float] = iter(())
         self.on_found: Callable[[tuple[KeyValue, ...]], None] = lambda _found: None
         #: Told, seldom, why nothing has been committed for some seconds.
-        self.on_trouble: Callable[[str], None] = lambda _why: None
-        self._failing_since: float | None = None
-        self._complained_at = float("-inf")
+        self.trouble = CommitTrouble(clock)
 
     @property
     def revision(self) -> int:
@@ -204,18 +200,18 @@ class Commits:
             self._drop(flight, error)
             raise
         except Retry as error:
-            self._complain(error)
+            self.trouble.failed(error)
             self._answer, self._again_at = None, self._clock() + next(self._delays)
             self._unsure = True
             return
-        self._failing_since = None
+        self.trouble.over()
         if result.succeeded:
             self._seen = result.revision
             for operation, found in zip(flight.txn.success, result.answers, strict=True):
                 if isinstance(operation, Get):
                     self.on_found(found)
         else:
-            self._seen = self._revision_of(result, flight.offset)
+            self._seen = transactions.revision_of(self._partition, result, flight.offset)
         self.committed = flight.offset.offset
         self.count += 1
         self._flight = self._answer = None
@@ -239,30 +235,6 @@ class Commits:
         """The state as of `committed`, if the lock is still ours. Raises Retry."""
         prefix = self._keys.state(self._partition)
         return {each.key.removeprefix(prefix): each.value for each in self._store.list(prefix).items}
-
-    def _complain(self, error: Retry) -> None:
-        """At once when etcd is full, for that takes a person; of anything else when it lasts."""
-        now = self._clock()
-        if self._failing_since is None:
-            self._failing_since = now
-        lasts = isinstance(error, NoSpace) or now - self._failing_since >= TROUBLE_AFTER
-        if lasts and now - self._complained_at >= TROUBLE_EVERY:
-            self._complained_at = now
-            self.on_trouble(str(error))
-
-    def _revision_of(self, result: TxnResult, sent: StoredOffset) -> int:
-        """Raises Lost when somebody else has the lock."""
-        verdict, revision = transactions.decide(result, sent)
-        if verdict is transactions.Verdict.LOST:
-            raise Lost(f"{self._partition} has another owner by now: a commit under token {self.token} was refused")
-        if verdict is transactions.Verdict.IMPOSSIBLE and revision < self._seen:
-            raise Lost(
-                f"{self._partition}: etcd shows an older commit, of revision {revision}, than it had confirmed, of"
-                f" {self._seen}: it was probably restored from an old copy"
-            )
-        if verdict is transactions.Verdict.IMPOSSIBLE:
-            raise Bug(f"{self._partition}: the lock is ours, the last commit is not: {result.answers!r}")
-        return revision
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from partition_workers.kafka.reader import Reader
 from partition_workers.layout.documents import Cause, Ending, History, Lock, Parked, Standby, now
 from partition_workers.lease_watchdog import LeaseWatchdog
 from partition_workers.lifecycle import Lifecycle, LifecycleEvent, LifecycleState
+from partition_workers.owner_reports import OwnerReports
 from partition_workers.ownership import transactions
 from partition_workers.ownership.history import OwnHistory
 from partition_workers.ownership.loaded import Loaded
@@ -28,8 +29,6 @@ from partition_workers.protocol import (
     HandedOver,
     KnowTopic,
     Leave,
-    MadeProgress,
-    Starved,
     TookLock,
     WasParked,
     WorkerSettings,
@@ -43,8 +42,6 @@ from partition_workers.topic_identity import TopicIdentity
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two reports of progress.
-PROGRESS_EVERY = 1.0
 #: Seconds in which an owner that has handed over leaves the processor to its successor: ending is work too.
 YIELD_SECONDS = 0.05
 #: Seconds in which the thread that sends gets hold of the interpreter, before a handler's open() that may not let
@@ -79,8 +76,6 @@ class Owner:
         self._lease, self._pipe, self._interrupt, self._lifecycle = lease, pipe, interrupt, lifecycle
         self._clock = clock
         self._phases = {"exit_seen": loaded.lock.exit_seen, "lock_taken": taken_at, "state_loaded": now()}
-        self._reported: tuple[float, int] = (0.0, -1)
-        self._starved_told = 0.0
         self._successors: tuple[Standby, ...] = ()
         offset = loaded.offset.offset if loaded.offset else first_start_offset(settings, reader, lease, pipe)
         self._identity = TopicIdentity(reader, loaded.offset, settings.topic_id)
@@ -89,11 +84,11 @@ class Owner:
             loaded.offset_revision, clock, self._deaths,
         )  # fmt: skip
         self._commits.on_found = self._tidy_history
-        self._commits.on_trouble = lambda why: pipe.tell(CannotCommit(why))
+        self._commits.trouble.tell = lambda why: pipe.tell(CannotCommit(why))
         begun = History(self._token, me.worker, me.host, me.pid, loaded.lock.cause, loaded.lock.since, offset)
         self._history = OwnHistory(self._keys, self._partition, begun)
         state = State(loaded.state)
-        self._size = StateSize(self._partition, self._keys.size(self._partition), loaded.size, state.size)
+        size = StateSize(self._partition, self._keys.size(self._partition), loaded.size, state.size)
         self._loop = RecordLoop(
             reader, handler, state, self._commits, interrupt, offset,
             settings.commit_interval, settings.max_retries,
@@ -102,6 +97,7 @@ class Owner:
             self._keys.attempt(self._partition), me.host, clock,
         )  # fmt: skip
         self._loop.on_first_record = self._note_first_record
+        self._reports = OwnerReports(pipe, self._commits, self._loop, size, offset, clock)
         self._suspension = Suspension(
             store, self._keys, self._partition, self._token, lease, pipe, interrupt, lifecycle, self._loop.heartbeat
         )
@@ -112,9 +108,9 @@ class Owner:
             stays = self._begin()
             while stays and (not self._interrupt.raised or self._look_around()):
                 self._loop.turn()
-                self._report_progress()
+                self._reports.progress()
                 log_sender.keep_installed()
-                self._report_starvation()
+                self._reports.starvation(self._reader.starvation.since, self._settings.read_timeout)
             return self._leave()
         except PartitionRefused as error:
             self._loop.finish()  # it is the next record that cannot be had: what came before it counts
@@ -181,27 +177,6 @@ class Owner:
         except TopicMadeAnew:
             self._loop.abandon()  # who fetches by name may have read some of the new one already
             raise
-
-    def _report_progress(self) -> None:
-        """The first time as soon as it got on: it has committed more than its entrance, or all was done already."""
-        at, offset = self._reported
-        if self._clock() - at < PROGRESS_EVERY and offset >= 0:
-            return
-        got_on = self._commits.committed != self._history.record.from_offset or self._loop.has_been_idle
-        if got_on and self._commits.committed != offset:
-            self._reported = self._clock(), self._commits.committed
-            if note := self._size.look():
-                self._commits.attach(*note)
-            self._pipe.tell(MadeProgress(self._commits.committed, self._loop.handled))
-
-    def _report_starvation(self) -> None:
-        """Again and again while it lasts: who could follow may come later."""
-        since, limit = self._reader.starvation.since, self._settings.read_timeout
-        if since is None or not limit:
-            self._starved_told = 0.0
-        elif (seconds := time.monotonic() - since) >= max(limit, self._starved_told + limit / 4):
-            self._starved_told = seconds
-            self._pipe.tell(Starved(seconds))
 
     def _note_first_record(self) -> None:
         self._commits.attach(*self._history.on_first_record(self._stored, self._phases | {"first_record": now()}))

@@ -16,29 +16,26 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 from collections.abc import Callable, Iterator
-from operator import length_hint
 
 from partition_workers.clock import Clock
+from partition_workers.commit_pace import IDLE, CommitPace
 from partition_workers.commits import Commits
 from partition_workers.error_policy import ErrorPolicy
 from partition_workers.errors import Bug, RequestTooLarge, StateInvalid, StateTooLarge
 from partition_workers.handler import Handler
-from partition_workers.handler_form import refuse_result
 from partition_workers.interrupt_flag import InterruptFlag
-from partition_workers.kafka.reader import BATCH, Reader, Record, next_offset
+from partition_workers.kafka.reader import Reader, Record, next_offset
+from partition_workers.list_size import ListSize
 from partition_workers.one_by_one import OneByOne
 from partition_workers.poison import PoisonGuard
 from partition_workers.progress import LOOK_UP, Interrupted, Progress
 from partition_workers.state.mapping import State
+from partition_workers.whole_lists import WholeLists
 
 __all__ = ["IDLE", "LOOK_UP", "Interrupted", "RecordLoop"]
 
 log = logging.getLogger(__name__)
-
-#: Seconds to wait for a record before orders and commits are looked after.
-IDLE = 0.1
 
 
 class RecordLoop:
@@ -64,19 +61,16 @@ class RecordLoop:
         self.on_first_record: Callable[[], None] | None = None
         self._reader, self._handler, self._state, self._commits = reader, handler, state, commits
         self._interrupt = interrupt
-        self._interval = commit_interval
         self._poison_guard = care
-        self._clock = clock
         self._progress = Progress(state, commits, interrupt, offset, clock)
         self._one_by_one = OneByOne(
             self._progress, handler, interrupt, commit_interval == 0, max_retries, error_policy, care,
             attempt_key, host,
         )  # fmt: skip
-        self._cut_at = self._sent_at = -math.inf
+        self._pace = CommitPace(commit_interval, clock)
         self._alone_until = 0
-        self._list_size = BATCH
+        self._whole_lists = WholeLists(handler, state, interrupt, ListSize(commits.limits))
         self._rest: list[Record] = []
-        self._at_work: Iterator[Record] = iter([])
 
     @property
     def offset(self) -> int:
@@ -94,7 +88,7 @@ class RecordLoop:
         """
         if self._progress.is_off_the_clock:
             return None
-        return self._progress.rounds, length_hint(self._at_work), self._one_by_one.left()
+        return self._progress.rounds, self._whole_lists.left(), self._one_by_one.left()
 
     def off_the_clock(self) -> contextlib.AbstractContextManager[None]:
         """What takes time in here is not the handler's: a pause, an answer that is waited for."""
@@ -144,7 +138,7 @@ class RecordLoop:
     # --- when to read and to cut --------------------------------------------------------------------------------
 
     def _read(self) -> list[Record]:
-        records = self._reader.read(self._patience())
+        records = self._reader.read(self._pace.patience(self._progress.uncut > 0, self._commits.idle))
         if records:
             found = next_offset(records[0]) - 1
             if found < self.offset:
@@ -154,32 +148,24 @@ class RecordLoop:
                 self.on_first_record = None
         return records
 
-    def _patience(self) -> float:
-        if not self._progress.uncut:
-            return IDLE if self._commits.idle else 0.02
-        return max(0.001, min(IDLE, self._cut_at + self._interval - self._clock()))
-
     def _commit_if_due(self) -> None:
-        """A cut every interval, for the next commit; and that as soon as the one before is stored, but not sooner
-        than an interval after its start."""
-        now = self._clock()
         is_something = self._progress.uncut or self._progress.has_passed_over
-        if is_something and now - self._cut_at >= self._interval:
+        if is_something and self._pace.is_time_to_cut:
             self._cut_or_go_back()
-        if self._commits.waiting and now - self._sent_at >= self._interval:
+        if self._commits.waiting and self._pace.is_time_to_send:
             self._send()
 
     def _send(self) -> None:
         if not self._commits.in_flight:
             self._commits.send()
-            self._sent_at = self._clock()
+            self._pace.sent()
 
     def _cut_or_go_back(self) -> None:
         """If somebody wants something, or the state is still to be read again, it is left for later."""
         try:
             if not self._progress.dropped:
                 self._progress.cut()
-                self._cut_at = self._clock()
+                self._pace.cut()
         except Interrupted:
             pass
         except (StateInvalid, StateTooLarge) as error:
@@ -188,11 +174,11 @@ class RecordLoop:
     # --- handling ---------------------------------------------------------------------------------------------
 
     def _handle(self, records: list[Record]) -> None:
-        if self._interval == 0 or self.offset < self._alone_until:
+        if self._pace.interval == 0 or self.offset < self._alone_until:
             self._handle_alone(records)
             return
         try:
-            done = self._handle_list(records) if self._handler.batch else self._handle_each(records)
+            done = self._whole_lists.handle(records)
         except BaseException as error:  # whatever it raises: nothing but the handler runs in here
             self._go_back(records, error)
             return
@@ -200,35 +186,6 @@ class RecordLoop:
         self._rest = records[done:] + self._rest
         if self._state.is_full():
             self._cut_or_go_back()  # and sent when the interval is over, or when there is no room for more
-
-    def _handle_each(self, records: list[Record]) -> int:
-        handle, state, interrupt = self._handler.one, self._state, self._interrupt
-        assert handle is not None
-        unsettled = state.unsettled
-        self._at_work = at_work = iter(records)
-        for record in at_work:
-            if (result := handle(record, state)) is not None:
-                refuse_result(result)
-            if unsettled:
-                state.settle()
-                if interrupt.raised or state.is_full():
-                    break
-            elif interrupt.raised:
-                break
-        return len(records) - length_hint(at_work)
-
-    def _handle_list(self, records: list[Record]) -> int:
-        assert self._handler.batch is not None
-        part = records[: self._list_size]  # a copy: what becomes of its list is the handler's business
-        count, (keys, size) = len(part), self._state.weight()
-        if (result := self._handler.batch(part, self._state)) is not None:
-            refuse_result(result)
-        self._state.settle()
-        if self._list_size < BATCH:
-            more_keys, more_bytes = self._state.weight()
-            if self._commits.limits.allow_list(more_keys - keys, more_bytes - size, 2 * self._list_size / count):
-                self._list_size = min(BATCH, 2 * self._list_size)
-        return count
 
     def _handle_with_care(self, records: list[Record], size: int) -> None:
         """Only so many, and committed before the next; see `poison.py`."""
@@ -254,10 +211,10 @@ class RecordLoop:
         uncut = self._progress.uncut
         log.debug("back to the last cut, %d records and %d: %r", uncut, len(records), error)
         self._progress.forget()
-        if isinstance(error, StateTooLarge) and self._handler.batch and uncut > 1 and self._list_size > 1:
-            self._list_size = max(1, min(self._list_size, uncut) // 2)
+        if isinstance(error, StateTooLarge) and self._handler.batch and self._whole_lists.size.can_shrink(uncut):
+            self._whole_lists.size.shrink(uncut)
             log.warning("%s: %d records at once changed more state than a transaction holds: lists of %d from now on",
-                        self._reader.partition, uncut, self._list_size)  # fmt: skip
+                        self._reader.partition, uncut, self._whole_lists.size.records)  # fmt: skip
         else:
             self._alone_until = next_offset(records[-1]) if records else self.offset
         if uncut:

@@ -68,10 +68,8 @@ class Worker:
         self._settings, self._partition, self._keys = settings, settings.partition, settings.keys
         self._me, self._store, self._reader, self._handler = me, store, reader, handler
         self._pipe, self._interrupt, self._lifecycle, self._clock = pipe, interrupt, lifecycle, clock
-        self._lease = LeaseWatchdog(
-            store, settings.lease, settings.lease_ttl, pipe, interrupt, clock, settings.handler_timeout, kill_after,
-            patience=settings.etcd.timeout,
-        )  # fmt: skip
+        ttl, timeout, patience = settings.lease_ttl, settings.handler_timeout, settings.etcd.timeout
+        self._lease = LeaseWatchdog(store, settings.lease, ttl, pipe, interrupt, clock, timeout, kill_after, patience)
         self._granted_at = clock()
         self._lock = PartitionLock(store, self._keys, self._partition, me, self._is_hopeless)
         self._is_named = False
@@ -103,10 +101,10 @@ class Worker:
         warming.start()
         self._until_done(self._grant)
         self._until_done(self._lock.rehearse)
-        while warming.is_alive() and not self._interrupt.raised:
+        while warming.is_alive():
+            if self._interrupt.raised:
+                return  # told to leave before Kafka answered
             warming.join(0.2)
-        if warming.is_alive():
-            return  # told to leave before Kafka answered
         self._until_done(self._show_that_we_are_ready)
         self._lifecycle.advance(LifecycleEvent.WARMED_UP)
         self._pipe.tell(BecameReady(self._me))

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from partition_supervisor.admin.group_documents import Documents, decode
 from partition_supervisor.admin.group_reader import everything
-from partition_supervisor.admin.group_view import Documents, decode
 from partition_supervisor.cluster.retry import RetryingStore
 from partition_supervisor.listing import Snapshot
 from partition_workers.errors import Misconfigured

@@ -6,7 +6,8 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from partition_supervisor.admin.group_view import Documents, GroupView, decode, draw, suspects
+from partition_supervisor.admin.group_documents import Documents, decode, draw, suspects
+from partition_supervisor.admin.group_view import GroupView
 from partition_supervisor.cluster.retry import until_etcd_answers
 from partition_supervisor.kafka.end_offsets import EndOffsets, Ends
 from partition_supervisor.listing import Snapshot, read_all

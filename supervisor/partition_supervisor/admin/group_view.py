@@ -7,19 +7,13 @@ machines as JSON, whose form is public.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
 
-from partition_supervisor.cluster_state import ClusterState
-from partition_supervisor.listing import Snapshot
-from partition_workers.etcd.store import KeyValue
 from partition_workers.layout.document import Document
-from partition_workers.layout.documents import Host, Lock, Parked, Size, Standby, StoredOffset
+from partition_workers.layout.documents import Host, Lock, Size, Standby
 from partition_workers.layout.foreign import ForeignKey
-from partition_workers.layout.keys import Keys
 from partition_workers.model import JSON, Partition, Token
 
 AnyDocument = TypeVar("AnyDocument", bound=Document)
@@ -157,132 +151,3 @@ class GroupView:
             "foreign_keys": [{"key": e.key, "why": e.why, "command": e.command} for e in self.foreign],
             "alarms": [*self.alarms],
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Documents:
-    """What etcd holds of a group, decoded."""
-
-    cluster: ClusterState
-    offsets: Mapping[Partition, StoredOffset]
-    sizes: Mapping[Partition, Size]
-    foreign: tuple[ForeignKey, ...] = ()
-
-    @property
-    def partitions(self) -> frozenset[Partition]:
-        """All that any key speaks of."""
-        cluster = self.cluster
-        return frozenset().union(cluster.locks, cluster.standbys, cluster.parked, self.offsets)
-
-
-def decode(keys: Keys, snapshot: Snapshot) -> Documents:
-    """Read the keys of a group. Those that are not ours are named in `foreign`, and otherwise passed over."""
-    others = tuple(item for item in snapshot.items if not item.key.startswith((keys.offsets, keys.sizes)))
-    cluster = ClusterState(keys)
-    cluster.list_anew(Snapshot(snapshot.revision, others))
-    foreign: list[ForeignKey] = []
-    return Documents(
-        cluster,
-        _documents(keys, snapshot.items, keys.offsets, StoredOffset, foreign),
-        _documents(keys, snapshot.items, keys.sizes, Size, foreign),
-        tuple(foreign),
-    )
-
-
-def draw(
-    documents: Documents,
-    ends: Mapping[Partition, int],
-    gone: Collection[Partition] = (),
-    stalled: Mapping[Partition, float] | None = None,
-    alarms: tuple[str, ...] = (),
-) -> GroupView:
-    """The picture. `ends` may know partitions that etcd does not know yet, and lack some, or all. `gone`: Kafka does
-    not have them any more. `stalled`: for how many seconds they have not advanced, though they have more."""
-    cluster = documents.cluster
-    return GroupView(
-        tuple(
-            _partition(documents, each, ends.get(each), each in gone, (stalled or {}).get(each))
-            for each in sorted({*documents.partitions, *ends})
-        ),
-        tuple(HostView.of(name, cluster.hosts[name], name in cluster.drained) for name in sorted(cluster.hosts)),
-        tuple(sorted((*cluster.foreign.values(), *documents.foreign), key=lambda each: each.key)),
-        alarms,
-    )
-
-
-def suspects(documents: Documents, ends: Mapping[Partition, int], after: float) -> dict[Partition, float]:
-    """The owned partitions that have more, and whose offset was committed more than `after` seconds ago; each with
-    that time. By the clocks of two hosts, so this alone proves nothing."""
-    moment = datetime.now(UTC)
-    ages = {
-        each: (moment - written).total_seconds()
-        for each, stored in documents.offsets.items()
-        if each in documents.cluster.locks and ends.get(each, 0) > stored.offset and (written := time_of(stored.at))
-    }
-    return {each: age for each, age in ages.items() if age > after}
-
-
-def time_of(written: str) -> datetime | None:
-    """A time of a document; None for what is none."""
-    try:
-        return datetime.fromisoformat(written)
-    except ValueError:
-        return None
-
-
-def _partition(
-    documents: Documents, partition: Partition, end: int | None, is_gone: bool, stalled: float | None
-) -> PartitionView:
-    cluster = documents.cluster
-    held, parked = cluster.locks.get(partition), cluster.parked.get(partition)
-    offset = documents.offsets.get(partition) or parked
-    standbys = tuple(map(Worker.named_in, cluster.ready_standbys(partition)))
-    blocked = held is not None and not held.is_owned
-    if blocked:
-        held = None
-    state = PartitionState.PARKED if parked else PartitionState.OWNED if held else PartitionState.UNOWNED
-    return PartitionView(
-        partition,
-        state,
-        owner=Worker.named_in(held.lock) if held else None,
-        token=held.token if held else None,
-        offset=offset.offset if offset else None,
-        end_offset=end,
-        standbys=standbys,
-        reason=_reason(state, parked, blocked, partition, cluster.hosts, bool(standbys), is_gone, stalled),
-        since=parked.at if parked else held.lock.since if held else None,
-        size=documents.sizes.get(partition),
-    )
-
-
-def _reason(
-    state: PartitionState, parked: Parked | None, blocked: bool, partition: Partition, hosts: Mapping[str, Host],
-    any_standby: bool, is_gone: bool, stalled: float | None,
-) -> str | None:  # fmt: skip
-    if is_gone:
-        return "Kafka does not have it any more; see partition-supervisor offsets forget"
-    if parked:
-        return parked.reason
-    if blocked:
-        return "nobody holds its lock, and nothing ends it"
-    if state is PartitionState.OWNED and stalled is not None:
-        return f"it has not advanced for {stalled:,.0f} s, though it has more"
-    if state is PartitionState.OWNED or any_standby:
-        return None
-    resting = [f"on {name} {host.resting[str(partition)]}" for name, host in sorted(hosts.items())
-               if str(partition) in host.resting]  # fmt: skip
-    return "; ".join(resting) or ("no worker stands by" if hosts else "no supervisor is running")
-
-
-def _documents(
-    keys: Keys, items: Iterable[KeyValue], prefix: str, kind: type[AnyDocument], foreign: list[ForeignKey]
-) -> dict[Partition, AnyDocument]:
-    """Those below `prefix`; what is there and none of ours goes to `foreign`."""
-    read: dict[Partition, AnyDocument] = {}
-    for item in items:
-        if item.key.startswith(prefix):
-            try:
-                read[keys.partition_of(item.key)] = kind.decode(item.value)
-            except ValueError as error:
-                foreign.append(ForeignKey(item.key, f"is none of ours: {error}"))
-    return read

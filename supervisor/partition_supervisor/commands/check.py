@@ -91,8 +91,8 @@ def findings(values: dict[str, Any]) -> Iterator[Finding]:
 
 def written(store: Etcd, keys: Keys, partitions: int) -> Iterator[Finding]:
     from partition_supervisor.admin.check import etcd, group
+    from partition_supervisor.admin.group_documents import decode
     from partition_supervisor.admin.group_reader import everything
-    from partition_supervisor.admin.group_view import decode
     from partition_supervisor.listing import Snapshot
 
     try:

@@ -14,7 +14,7 @@ from partition_workers.model import Partition
 
 if TYPE_CHECKING:
     from partition_supervisor.admin.control_keys import Orders
-    from partition_supervisor.admin.group_view import Documents
+    from partition_supervisor.admin.group_documents import Documents
 
 
 @click.command(cls=PlainCommand)

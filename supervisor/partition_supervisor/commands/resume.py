@@ -24,7 +24,7 @@ from partition_workers.errors import ExitCode, Unreachable
 from partition_workers.model import Partition
 
 if TYPE_CHECKING:
-    from partition_supervisor.admin.group_view import Documents
+    from partition_supervisor.admin.group_documents import Documents
     from partition_supervisor.kafka.end_offsets import Extents
 
 #: Seconds for Kafka to answer; it may be silent.

@@ -9,7 +9,6 @@ are compared.
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Callable, Iterable
 from sched import scheduler
 from typing import assert_never
@@ -35,9 +34,11 @@ from partition_supervisor.control.reconcile import Reconciler
 from partition_supervisor.control.reports import Reports
 from partition_supervisor.control.restarts import Restarts
 from partition_supervisor.control.rolling_restart import RollingRestart
+from partition_supervisor.control.signals import Signals
 from partition_supervisor.control.stopping import GIVE_UP_AFTER, Stopping
 from partition_supervisor.control.successors import Successors
 from partition_supervisor.control.timers import every
+from partition_supervisor.control.topic_changes import TopicChanges
 from partition_supervisor.events import (
     BackgroundCallDone,
     BecameImpossible,
@@ -61,7 +62,6 @@ from partition_workers.clock import Clock
 from partition_workers.errors import ExitCode
 from partition_workers.etcd.store import Store
 from partition_workers.model import Partition
-from partition_workers.protocol import KnowTopic
 
 log = logging.getLogger(__name__)
 
@@ -113,15 +113,16 @@ class Supervisor:
         self._failure_detector = FailureDetector(
             config.lease_ttl, cluster, peers, store, background, self._timers, failover, self._dirty, clock
         )
-        access = self._kafka_access = KafkaAccess(
-            config.host_id, cluster, self._say_whether_it_reads, successors, rebalancer
-        )
+        say = self._say_whether_it_reads
+        access = self._kafka_access = KafkaAccess(config.host_id, cluster, say, successors, rebalancer)
         self._reports = Reports(
             children, self._timers, self._dirty, offers, failover, leases, rebalancer, rolling, restarts, access
         )
         self._graceful_shutdown = GracefulShutdown(children, offers, self._timers, graceful)
         self._memory_limit = MemoryLimit(config.max_worker_memory, children, background, rolling.add)
-        self._code_reload = CodeReload(fork_server, background, children, restarts, rolling, stopping)
+        self._topic_changes = TopicChanges(children, planner, offers, self._dirty)
+        reload = CodeReload(fork_server, background, children, restarts, rolling, stopping)
+        self._signals = Signals(children, planner, membership, self._dirty, reload, self._stop, self._kill_all)
 
     def run(self) -> ExitCode:
         """Until everything has ended. The exit code says why."""
@@ -187,11 +188,11 @@ class Supervisor:
             case ClusterChanged(changes):
                 self._on_new_picture([each for each in map(self._cluster.change, changes) if each is not None])
             case PartitionsChanged(topic_ids):
-                self._on_topics(topic_ids)
+                self._topic_changes.hear(topic_ids)
             case KafkaAnswers(answers):
                 self._kafka_access.hear(answers)
             case SignalArrived(number):
-                self._on_signal(number)
+                self._signals.obey(number)
             case BackgroundCallDone(then):
                 then()
             case LeaseGone(lease):
@@ -211,25 +212,13 @@ class Supervisor:
         self._dirty.mark_locks(*concerned)
         self._dirty.mark_workers()
 
-    def _on_topics(self, topic_ids: dict[Partition, str]) -> None:
-        """Every worker hears of another id of its topic; those of partitions that are gone leave."""
-        learnt = self._planner.learn(topic_ids)
-        for child in self._children:
-            if child.partition in learnt.anew:
-                child.tell(KnowTopic(topic_ids[child.partition]))
-            elif child.partition in learnt.gone and not child.is_leaving:
-                self._offers.leave(child, ())
-        if learnt.new or learnt.gone:
-            self._dirty.mark_workers()
-
     def _say_whether_it_reads(self, reads: bool) -> None:
-        self._background.run(lambda: self._membership.change(reads_kafka=reads))
+        self._membership.change(reads_kafka=reads)
 
     def _mirror_offsets(self) -> None:
         """What is committed here, to Kafka's own group, for tools that measure lag. Nobody reads it back."""
         offsets = {c.partition: c.offset for c in self._children if c.is_owner and c.offset is not None}
-        may = self._config.mirror_offsets and self._kafka_access.answers and not self._stopping.begun
-        if offsets and may:
+        if offsets and self._config.mirror_offsets and self._kafka_access.answers and not self._stopping.begun:
             self._background.run(lambda: self._mirror(offsets))
 
     def _on_lease_gone(self, lease: int) -> None:
@@ -243,33 +232,17 @@ class Supervisor:
                 log.warning("%s: the standby's lease has ended; starting another", child.partition)
                 self._offers.leave(child, ())
 
-    def _on_signal(self, number: int) -> None:
-        match number:
-            case signal.SIGINT if self._stopping.begun:
-                log.warning("interrupted again: ending all workers now")
-                self._kill_all()
-            case signal.SIGTERM | signal.SIGINT:
-                self._stop(ExitCode.OK, signal.Signals(number).name)
-            case signal.SIGHUP:
-                self._code_reload.begin()
-            case signal.SIGTTIN | signal.SIGTTOU:
-                places = self._planner.resize(+1 if number == signal.SIGTTIN else -1)
-                log.info("%s: %d workers from now on", signal.Signals(number).name.removeprefix("SIG"), places)
-                self._membership.change(workers=places)
-                self._dirty.mark_workers()
-            case signal.SIGUSR1:
-                for child in self._children:
-                    child.signal(signal.SIGUSR1)
-
-    def _stop(self, code: ExitCode, reason: str) -> None:
-        if self._stopping.begin(code, reason):
-            self._membership.change(draining=True)
-            self._graceful_shutdown.begin()
-            self._timers.enter(self._config.graceful_timeout, 0, self._kill_all)
+    def _stop(self, code: ExitCode, reason: str) -> bool:
+        """False when that had begun already."""
+        if not self._stopping.begin(code, reason):
+            return False
+        self._membership.change(draining=True)
+        self._graceful_shutdown.begin()
+        self._timers.enter(self._config.graceful_timeout, 0, self._kill_all)
+        return True
 
     def _tell_resting(self, why: dict[Partition, str]) -> None:
-        resting = {str(partition): words for partition, words in why.items()}
-        self._membership.change(resting=resting)
+        self._membership.change(resting={str(partition): words for partition, words in why.items()})
 
     def _kill_all(self) -> None:
         for child in self._children:

@@ -32,7 +32,7 @@ class Restarts:
         self,
         timers: scheduler,
         dirty: Dirty,
-        fail: Callable[[ExitCode, str], None],
+        fail: Callable[[ExitCode, str], object],
         tell_resting: Callable[[dict[Partition, str]], None],
     ) -> None:
         self._timers, self._dirty, self._fail, self._tell_resting = timers, dirty, fail, tell_resting

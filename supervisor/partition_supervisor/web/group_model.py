@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from partition_supervisor.admin.group_view import Documents, PartitionView, decode, draw
+from partition_supervisor.admin.group_documents import Documents, decode, draw
+from partition_supervisor.admin.group_view import PartitionView
 from partition_supervisor.listing import Snapshot
 from partition_supervisor.web import changes
 from partition_workers.etcd.store import Change, KeyValue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from confluent_kafka import KafkaError
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from partition_workers.errors import PartitionRefused
 from partition_workers.kafka.topics import UNKNOWN
@@ -93,3 +93,15 @@ class Trouble:
             f"{partition} cannot be read on from offset {offset}: {why}; nothing was skipped. If records there are"
             f" given up, look for the next that can be read: {reset} --shift-by 1 --execute"
         )
+
+
+def what_is_wrong(consumer: Consumer, partition: Partition) -> str | None:
+    """With the topic, as a broker says it; None: nothing, or none answers. librdkafka itself takes a partition whose
+    broker is away for one that is not known; and it finds it again only if it is left alone."""
+    try:
+        topic = consumer.list_topics(partition.topic, timeout=1.0).topics[partition.topic]
+    except KafkaException:
+        return None
+    if topic.error is not None:
+        return str(topic.error.str()) if meaning_of(topic.error) is Meaning.MAY_PASS else None
+    return None if partition.number in topic.partitions else "the topic has no such partition"

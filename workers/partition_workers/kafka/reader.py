@@ -24,7 +24,7 @@ from confluent_kafka import (
 
 from partition_workers.errors import Bug, Misconfigured, TopicMadeAnew, Unavailable
 from partition_workers.kafka.client_log import ClientLog
-from partition_workers.kafka.read_errors import Meaning, Trouble, meaning_of
+from partition_workers.kafka.read_errors import Meaning, Trouble, meaning_of, what_is_wrong
 from partition_workers.kafka.starvation import Starvation
 from partition_workers.kafka.topics import ask_topic_id
 from partition_workers.model import Offset, Partition
@@ -207,17 +207,6 @@ class Reader:
         self._seldom.warn("trouble", "%s: cannot read on from offset %d: %s; trying again for %g s",
                           self.partition, offset, why, patience)  # fmt: skip
 
-    def _what_is_wrong(self) -> str | None:
-        """With the topic, as a broker says it; None: nothing, or none answers. librdkafka itself takes a partition
-        whose broker is away for one that is not known; and it finds it again only if it is left alone."""
-        try:
-            topic = self._consumer.list_topics(self.partition.topic, timeout=1.0).topics[self.partition.topic]
-        except KafkaException:
-            return None
-        if topic.error is not None:
-            return str(topic.error.str()) if meaning_of(topic.error) is Meaning.MAY_PASS else None
-        return None if self.partition.number in topic.partitions else "the topic has no such partition"
-
     def _pause(self, seconds: float) -> None:
         self._consumer.unassign()
         self._assigned_at, self._again_at = None, time.monotonic() + seconds
@@ -238,10 +227,11 @@ class Reader:
             _, end = self._extent()
         except KafkaException as error:
             self.starvation.unanswered(now)
-            if meaning_of(error.args[0]) is not Meaning.MAY_PASS or (why := self._what_is_wrong()) is None:
-                self._trouble.over()
-            else:
+            may_pass = meaning_of(error.args[0]) is Meaning.MAY_PASS
+            if may_pass and (why := what_is_wrong(self._consumer, self.partition)):
                 self._complain(Meaning.MAY_PASS, why, self._next)
+            else:
+                self._trouble.over()
             return
         more = end > self._next
         if not more:

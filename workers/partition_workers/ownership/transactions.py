@@ -32,6 +32,7 @@ import contextlib
 from collections.abc import Mapping
 from enum import Enum, auto
 
+from partition_workers.errors import Bug, Lost
 from partition_workers.etcd.store import (
     Compare,
     Delete,
@@ -206,6 +207,16 @@ def decide(result: TxnResult, sent: StoredOffset) -> tuple[Verdict, int]:
     if not is_written_at(lock, sent.token):
         return Verdict.LOST, 0
     return Verdict.IMPOSSIBLE, offset[0].mod_revision if offset else 0
+
+
+def revision_of(partition: Partition, result: TxnResult, sent: StoredOffset) -> int:
+    """The revision at which what was `sent` is stored. Raises Lost when somebody else has the lock."""
+    verdict, revision = decide(result, sent)
+    if verdict is Verdict.LOST:
+        raise Lost(f"{partition} has another owner by now: a commit under token {sent.token} was refused")
+    if verdict is Verdict.IMPOSSIBLE:
+        raise Bug(f"{partition}: the lock is ours, the last commit is not: {result.answers!r}")
+    return revision
 
 
 def _mine(keys: Keys, partition: Partition, token: Token) -> Compare:

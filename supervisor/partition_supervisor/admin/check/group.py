@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from partition_supervisor.admin.check.findings import Finding, not_ok, ok, warning
-from partition_supervisor.admin.group_view import Documents
+from partition_supervisor.admin.group_documents import Documents
 from partition_workers.layout.documents import Host
 
 #: Seconds that a document may be newer than our own clock.

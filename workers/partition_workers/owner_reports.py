@@ -1,0 +1,49 @@
+"""What an owner tells its supervisor from time to time: how far it has come, and that it gets nothing to read."""
+
+from __future__ import annotations
+
+import time
+
+from partition_workers.clock import Clock
+from partition_workers.commits import Commits
+from partition_workers.model import Offset
+from partition_workers.ownership.state_size import StateSize
+from partition_workers.protocol import MadeProgress, Starved
+from partition_workers.record_loop import RecordLoop
+from partition_workers.supervisor_pipe import SupervisorPipe
+
+#: Seconds between two reports of progress.
+PROGRESS_EVERY = 1.0
+
+
+class OwnerReports:
+    """For an ownership that began at offset `start`."""
+
+    def __init__(
+        self, pipe: SupervisorPipe, commits: Commits, loop: RecordLoop, size: StateSize, start: Offset, clock: Clock
+    ) -> None:
+        self._pipe, self._commits, self._loop, self._size = pipe, commits, loop, size
+        self._start, self._clock = start, clock
+        self._told: tuple[float, Offset] = (0.0, -1)
+        self._starved_told = 0.0
+
+    def progress(self) -> None:
+        """The first time as soon as it got on: it has committed more than its entrance, or all was done already."""
+        at, offset = self._told
+        if self._clock() - at < PROGRESS_EVERY and offset >= 0:
+            return
+        got_on = self._commits.committed != self._start or self._loop.has_been_idle
+        if got_on and self._commits.committed != offset:
+            self._told = self._clock(), self._commits.committed
+            if note := self._size.look():
+                self._commits.attach(*note)
+            self._pipe.tell(MadeProgress(self._commits.committed, self._loop.handled))
+
+    def starvation(self, since: float | None, limit: float) -> None:
+        """It has brought nothing `since` then (time.monotonic), though there is more: told after `limit` seconds, and
+        again and again while it lasts, for who could follow may come later. `limit` 0: never."""
+        if since is None or not limit:
+            self._starved_told = 0.0
+        elif (seconds := time.monotonic() - since) >= max(limit, self._starved_told + limit / 4):
+            self._starved_told = seconds
+            self._pipe.tell(Starved(seconds))
