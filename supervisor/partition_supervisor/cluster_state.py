@@ -89,7 +89,7 @@ class ClusterState:
         owner = self.locks.get(partition)
         skip = {*besides, owner.lock.worker if owner else ""}
         ready = self.standbys.get(partition, {}).values()
-        living = (each for each in ready if each.worker not in skip and not self._has_died(each))
+        living = (each for each in ready if each.worker not in skip and not self.has_died(each))
         return sorted(living, key=lambda each: each.since)
 
     def is_leaving(self, host: str) -> bool:
@@ -128,7 +128,7 @@ class ClusterState:
             return False
         return host not in self.hosts or self.hosts[host].link == self._dead[host].link
 
-    def _has_died(self, standby: Standby) -> bool:
+    def has_died(self, standby: Standby) -> bool:
         """Its host may be back before the keys of its former life are gone."""
         dead = self._dead.get(standby.host)
         return dead is not None and (standby.worker in dead.workers or self.is_dead(standby.host))

@@ -12,11 +12,13 @@ from partition_supervisor.events import (
     HostRefused,
 )
 from partition_supervisor.suspicion import FirstWitness, Suspicion
+from partition_workers.errors import ExitCode
 from partition_workers.etcd.store import Put
 from partition_workers.layout.documents import Cause, Lock, StoredOffset, now
 from partition_workers.model import Partition
 from partition_workers.protocol import (
     Compete,
+    HandedOver,
     MadeProgress,
     WasToldToLeave,
 )
@@ -325,6 +327,27 @@ def test_a_hand_over_by_an_owner_is_watched_in_the_same_way(make_host: MakeHost)
     assert (host.lock_of(P) or ("",))[0] == dead.worker
     host.fall_silent(dead)
     host.advance(REPLACE_AFTER)
+    host.warm_up_all()
+    host.advance(2 * CONFIRM_WITHIN)
+    assert host.owner(P)
+
+
+def test_a_hand_over_to_a_host_that_is_known_to_be_dead_is_mended_at_once(make_host: MakeHost) -> None:
+    """The owner was told of its standby a moment before. A lease that lives on for a while is no sign of life."""
+    host = make_host()
+    host.join("b", link="here:1")
+    running(host)
+    named = host.standby_on("b", P)
+    host.settle()
+    leaving = host.owner(P)
+    dies(host, "b")
+    token = host.put(Put(host.keys.lock(P), Lock.naming(named.standby, Cause.HANDED_OVER, offset=5).encode()))
+    host.report(leaving, HandedOver(named.standby, token, 5))
+    host.exit(leaving, ExitCode.OK)
+    host.settle()
+    host.warm_up_all()
+    assert (host.lock_of(P) or ("",))[0] == named.worker
+    host.advance(CONFIRM_WITHIN + 0.1)
     host.warm_up_all()
     host.advance(2 * CONFIRM_WITHIN)
     assert host.owner(P)

@@ -7,6 +7,7 @@ dead worker's exit code, its lease, and its replacement.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from functools import partial
 from sched import scheduler
@@ -209,6 +210,8 @@ class Failover:
             return
         others = self._successors.of(partition, named.standby.worker)
         late = LATE * self._lease_ttl if child is None else 0.0
+        if self._cluster.has_died(named.standby):
+            late = -math.inf  # its kernel has said so: its lease is no sign of life
         self._background.run(
             lambda: takeover.pass_on(self._store, self._keys, partition, named, others, death, late),
             looked,
