@@ -12,7 +12,7 @@ from partition_workers.etcd.options import EtcdOptions
 from partition_workers.etcd.store import Grant, Put, Txn, TxnResult
 from partition_workers.handler import Handler
 from partition_workers.interrupt_flag import InterruptFlag
-from partition_workers.layout.documents import Parked, Standby, now
+from partition_workers.layout.documents import Cause, Lock, Parked, Standby, now
 from partition_workers.layout.keys import Keys
 from partition_workers.lifecycle import Lifecycle, LifecycleState
 from partition_workers.model import Partition
@@ -32,7 +32,7 @@ from partition_workers.worker import Worker
 from tests.eventually import eventually
 from tests.fakes.clock import FakeClock
 from tests.fakes.etcd import FakeEtcd
-from tests.fakes.kafka import FakeReader
+from tests.fakes.kafka import FakeReader, FakeRecord
 
 KEYS = Keys.of("/partition-supervisor/", "tests")
 P = Partition("events", 3)
@@ -174,6 +174,40 @@ def test_a_standby_that_ends_is_a_standby_no_more(orphaned: bool) -> None:
     assert lifecycle.state is LifecycleState.STOPPED
     assert (etcd.get(KEYS.standby(P, me.worker)) is None) == orphaned
     assert (etcd.renew(LEASE).ttl == 0) == orphaned
+
+
+class HurriedPipe(FakeSupervisorPipe):
+    """The order to leave comes while the one before it is taken out of the queue, and raises the flag."""
+
+    def __init__(self, interrupt: InterruptFlag, *orders: Order) -> None:
+        super().__init__(False, *orders)
+        self._interrupt = interrupt
+
+    def next_order(self, timeout: float | None = None) -> Order | None:
+        self._interrupt.set()
+        return super().next_order(timeout)
+
+
+class ShortOfPatience(FakeReader):
+    """Fails when an owner goes on reading that was told to leave."""
+
+    def read(self, timeout: float) -> list[FakeRecord]:  # type: ignore[override]
+        self.reads = getattr(self, "reads", 0) + 1
+        assert self.reads < 10, "the order to leave was not seen"
+        return super().read(timeout)
+
+
+def test_an_order_right_behind_another_is_seen() -> None:
+    """Named, and told to leave in the same moment, as happens when two hosts stop together."""
+    etcd, me, interrupt = FakeEtcd(), Standby("me", "here", 1, f"{LEASE:x}", now()), InterruptFlag()
+    named = Put(KEYS.lock(P), Lock.naming(me, Cause.HANDED_OVER).encode())
+    token = etcd.transact(Txn((), (named,))).revision
+    line = HurriedPipe(interrupt, BecomeOwner(token, boottime() + 60.0, None))
+    reader = ShortOfPatience([], P, lambda _seconds: None)
+
+    assert worker(me, etcd, line, interrupt, Lifecycle(), reader).live() is ExitCode.OK
+
+    assert etcd.get(KEYS.lock(P)) is None
 
 
 def test_it_tries_to_get_ready_ever_more_rarely() -> None:

@@ -141,8 +141,9 @@ class Owner:
         retries = self._settings.max_retries
         if not open_handler(self._handler, context, retries, self._loop, self._interrupt, self._look_around):
             return False
-        if not self._interrupt.raised:
-            self._loop.turn()  # at once: what is said to the log, and to people, can wait
+        if self._interrupt.raised and not self._look_around():
+            return False
+        self._loop.turn()  # at once: what is said to the log, and to people, can wait
         log.info("%s: owner, token %d, %s, from offset %d", self._partition, self._token,
                  self._lock.cause, self._history.record.from_offset)  # fmt: skip
         return True

@@ -213,8 +213,8 @@ class Worker:
         deaths = 0
         while True:
             wait = STAY_WARM if compete_at is None else max(0.0, compete_at - self._clock())
+            self._interrupt.clear()  # before: what comes behind this order raises it again, and must be seen
             order = self._pipe.next_order(wait)
-            self._interrupt.clear()
             taken_at, loaded = now(), None
             match order:
                 case Leave():
