@@ -14,6 +14,7 @@ from partition_supervisor.cluster.peer_evidence import (
     LeaseAge,
     SecondWitness,
     Verdict,
+    contradicted_by,
     judge,
     may_be_contradicted,
     suspects_itself,
@@ -54,7 +55,9 @@ def silent(seconds: float, others: int = 1, answering: int = 0) -> FirstWitness:
         (refused(1.7), OLD, False, DEAD),
         # Silent: both have to say so.
         (silent(1.2), None, True, UNKNOWN),
-        (silent(1.2), FRESH, True, LIVES),
+        (silent(1.2), FRESH, True, UNKNOWN),  # it may have been renewed after the last heartbeat
+        (silent(2.5), FRESH, True, LIVES),
+        (silent(5.4), SecondWitness(5.0, 5.3), True, DEAD),  # renewed after the last heartbeat, and then no more
         (silent(1.2), SecondWitness(1.5, 2.0), True, UNKNOWN),
         (silent(1.2), OLD, True, DEAD),
         (silent(1.2), ENDED, True, DEAD),
@@ -68,7 +71,7 @@ def silent(seconds: float, others: int = 1, answering: int = 0) -> FirstWitness:
         (refused(0.001, others=4, answering=2), None, True, DEAD),
         (silent(1.2, others=2, answering=0), OLD, True, UNKNOWN),
         (silent(1.2, others=2, answering=1), OLD, True, DEAD),
-        (silent(1.2, others=2, answering=0), FRESH, True, LIVES),
+        (silent(2.5, others=2, answering=0), FRESH, True, LIVES),
     ],
 )
 def test_what_the_witnesses_say(
@@ -95,7 +98,7 @@ def test_who_was_renewed_since_is_never_dead(
     first = FirstWitness(refuses, seconds, others, min(answering, others))
     second = SecondWitness(least, least + more)
     verdict = judge(first, second, every, believed)
-    if second.most < seconds or suspects_itself(first.others, first.answering):
+    if second.most < contradicted_by(first) or suspects_itself(first.others, first.answering):
         assert verdict is not Verdict.DEAD
     if not refuses:
         assert verdict is not Verdict.DEAD or least > LATE * every

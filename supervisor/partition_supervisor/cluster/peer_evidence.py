@@ -54,10 +54,16 @@ def may_be_contradicted(first: FirstWitness) -> bool:
     return not first.refused or first.seconds > RESOLUTION
 
 
+def contradicted_by(first: FirstWitness) -> float:
+    """A lease that was renewed less than so many seconds ago says that the first witness was wrong. A host that died
+    may have renewed it after its last heartbeat, or while that was on its way: this contradicts no silence."""
+    return first.seconds if first.refused else first.seconds - SILENCE
+
+
 def judge(first: FirstWitness, second: SecondWitness | None, renew_every: float, believed: bool = True) -> Verdict:
     """`second`: of the owner's lease, None when nobody asked or etcd did not answer; `renew_every`: seconds between
     two of its renewals. `believed`: False when this host refused before and was alive all the same."""
-    if second is not None and second.most < first.seconds:
+    if second is not None and second.most < contradicted_by(first):
         return Verdict.LIVES
     if suspects_itself(first.others, first.answering):
         return Verdict.UNKNOWN

@@ -21,6 +21,7 @@ from partition_supervisor.cluster.peer_evidence import (
     RESOLUTION,
     LeaseAge,
     Verdict,
+    contradicted_by,
     judge,
     may_be_contradicted,
     suspects_itself,
@@ -130,7 +131,7 @@ class FailureDetector:
                 self._weigh(suspicion, locks, leases[0], answers)
 
         self._background.run(
-            lambda: ask(self._store, leases, suspicion.witness.seconds, self._clock),
+            lambda: ask(self._store, leases, contradicted_by(suspicion.witness), self._clock),
             heard,
             failed=lambda: self._asking.discard(name),
         )
