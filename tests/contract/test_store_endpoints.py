@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from partition_workers.errors import Refused, Unavailable
+from partition_workers.errors import ClusterReplaced, Unavailable
 from partition_workers.etcd.client import Etcd
 from partition_workers.etcd.options import EtcdOptions
 from partition_workers.etcd.status import SilentServer
@@ -159,13 +159,13 @@ class TestEndpoints:
             put(etcd, f"{prefix}a")
             cluster = etcd._calls.urgent.current._cluster
             cluster._id += 1
-            with pytest.raises(Refused, match="another etcd cluster answered at"):
+            with pytest.raises(ClusterReplaced, match="another etcd cluster answers at"):
                 etcd.get(f"{prefix}a")
-            with pytest.raises(Refused, match="another etcd cluster"):
+            with pytest.raises(ClusterReplaced, match="another etcd cluster"):
                 etcd.transact_soon(Txn((), ())).result(timeout=10)
-            with pytest.raises(Refused, match="another etcd cluster"):
+            with pytest.raises(ClusterReplaced, match="another etcd cluster"):
                 soon_beside_a_stream(etcd, prefix)
-            with pytest.raises(Refused, match="another etcd cluster"):
+            with pytest.raises(ClusterReplaced, match="another etcd cluster"):
                 list(etcd.watch((prefix,), 0))
         finally:
             etcd.close()

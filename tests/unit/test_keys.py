@@ -11,7 +11,7 @@ from partition_workers.model import Partition
 
 KEYS = Keys.of("partition-supervisor", "g")
 P = Partition("events", 3)
-NAMES = st.from_regex(r"[a-zA-Z0-9._-]{1,30}", fullmatch=True)
+NAMES = st.from_regex(r"[a-zA-Z0-9._-]{1,30}", fullmatch=True).filter(lambda name: name not in (".", ".."))
 PARTITIONS = st.builds(Partition, NAMES, st.integers(0, 999_999))
 
 

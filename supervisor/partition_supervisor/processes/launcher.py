@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from partition_supervisor.events import BackgroundCallDone
@@ -44,12 +45,14 @@ class Launcher:
             self._launch(self._asked.get())
 
     def _launch(self, launch: Launch) -> None:
+        then: Callable[[], None]
         try:
             launched = self._fork_server.launch(launch.target, launch.args, launch.name)
         except (OSError, EOFError, PartitionSupervisorError) as error:
             failure = error  # the name of an exception ends with its clause
-            self._inbox.post(BackgroundCallDone(lambda: launch.failed(failure)))
+            then = partial(launch.failed, failure)
         else:
-            self._inbox.post(BackgroundCallDone(lambda: launch.made(launched)))
+            then = partial(launch.made, launched)
         finally:
-            launch.given()
+            launch.given()  # before it is told: the loop closes what is left, and nothing may be closed by two
+        self._inbox.post(BackgroundCallDone(then))

@@ -100,8 +100,11 @@ class State(DictLike):
         for key, value in self._changed.items():
             before = stored.get(key, _ABSENT)
             if type(value) is int:
-                if type(before) is not int or before != value:
-                    changes[key] = b"%d" % value
+                if type(before) is int:
+                    if before != value:
+                        changes[key] = b"%d" % value
+                elif (digits := b"%d" % value) != before:
+                    changes[key] = digits
                 continue
             encoded = value if type(value) is bytes else to_json(key, value)
             if before is _ABSENT or encoded != (before if type(before) is bytes else to_json(key, before)):
