@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import secrets
@@ -213,8 +214,12 @@ def test_a_log_that_nobody_reads_holds_up_nothing(services: Services, topic: str
             supervisor = psutil.Process(process.pid)
 
             def workers() -> set[int]:
-                found = supervisor.children(recursive=True)
-                return {each.pid for each in found if "owner" in " ".join(each.cmdline())}
+                found = set()
+                for each in supervisor.children(recursive=True):
+                    with contextlib.suppress(psutil.Error):  # it may end while it is looked at
+                        if "owner" in " ".join(each.cmdline()):
+                            found.add(each.pid)
+                return found
 
             eventually("all are owned", lambda: len(workers()) == 4, deadline=30)
             time.sleep(3.0)  # until the pipe is full: 64 kB, at some MB a second
