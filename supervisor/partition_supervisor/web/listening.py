@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-from ipaddress import ip_address
 
+from partition_supervisor.addresses import is_unspecified
 from partition_workers.errors import Misconfigured
 
 
@@ -27,7 +27,7 @@ def listen(written: str, option: str) -> socket.socket:
 def url_of(listening: socket.socket) -> str:
     """What to type into a browser on this machine."""
     host, port = listening.getsockname()[:2]
-    if ip_address(host).is_unspecified:
+    if is_unspecified(host):
         host = "localhost"
     shown = f"[{host}]" if ":" in host else host
     return f"http://{shown}:{port}/"
