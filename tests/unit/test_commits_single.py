@@ -52,7 +52,7 @@ class TestUnknownOutcome:
         assert commits.drain(stage.until())
         found = store.get(KEYS.offset(P))
         assert found is not None
-        assert (found.version, StoredOffset.decode(found.value).sequence, commits.count) == (2, 2, 2)
+        assert (found.version, StoredOffset.decode(found.value).sequence, commits.times.count) == (2, 2, 2)
 
     def test_it_is_not_sent_again_before_its_delay(self, stage: Stage) -> None:
         """A store in trouble is not beaten by every turn of the loop."""
@@ -96,7 +96,7 @@ class TestOneInFlight:
         stage.commits.pump()
         assert stage.commits.committed == 3
         assert stage.state() == {"a": b"3", "k2": b"x", "k3": b"x"}
-        assert stage.commits.count == 2
+        assert stage.commits.times.count == 2
 
     def test_nothing_is_sent_when_there_is_nothing_to_say(self, stage: Stage) -> None:
         """An idle partition costs no transaction."""

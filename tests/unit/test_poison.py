@@ -113,7 +113,7 @@ def test_without_a_death_nobody_waits_for_a_commit() -> None:
     """Care is for those who come after the dead."""
     stage = Stage(100, deaths=0)
     stage.run()
-    assert stage.commits.count <= 2
+    assert stage.commits.times.count <= 2
     assert not any(attempt for _, attempt in stage.seen.values())
 
 

@@ -103,7 +103,7 @@ class TestOnTheWay:
         stage = Stage(records_of([b""] * 300), Script().handle, interval=0.1, sizes=[1] * 300)
         begun = stage.clock()
         stage.run()
-        assert stage.commits.count <= (stage.clock() - begun) / 0.1 + 2
+        assert stage.commits.times.count <= (stage.clock() - begun) / 0.1 + 2
 
     def test_without_an_interval_every_record_is_a_commit(self) -> None:
         """As many commits as records, and the state of each was stored before the next was begun."""
@@ -116,7 +116,7 @@ class TestOnTheWay:
 
         stage = Stage(records_of([b""] * 20), handle, interval=0)
         stage.run()
-        assert stage.commits.count == 20
+        assert stage.commits.times.count == 20
         assert seen == list(range(20))
 
     def test_many_keys_are_one_commit_an_interval(self) -> None:
@@ -131,7 +131,7 @@ class TestOnTheWay:
         begun = stage.clock()
         stage.run()
         assert script.calls == list(range(9000))
-        assert stage.commits.count <= (stage.clock() - begun) / 0.1 + 2
+        assert stage.commits.times.count <= (stage.clock() - begun) / 0.1 + 2
         assert stage.stored() == (9000, {f"key{n % 1500}": n for n in range(7500, 9000)})
 
     def test_more_keys_than_a_transaction_holds_are_several(self) -> None:
@@ -256,7 +256,7 @@ class TestOnTheWay:
             stage.turn()
             places.append(stage.loop.place())
         assert len(set(places)) == 3
-        assert stage.commits.count == 0
+        assert stage.commits.times.count == 0
 
     def test_its_place_changes_with_every_record_and_every_heartbeat(self) -> None:
         """Whoever watches from another thread sees it move within a list."""

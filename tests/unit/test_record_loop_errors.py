@@ -104,8 +104,9 @@ class TestErrors:
             raise ValueError
 
         class Slow(ErrorPolicy):
-            def give_up(self, record: Any, reason: str) -> None:
+            def give_up(self, record: Any, reason: str) -> bool:
                 places.append(stage.loop.place())
+                return False
 
         stage = Stage(records_of([b""]), handle)
         stage.loop._one_by_one._error_policy = Slow("skip", None, {})

@@ -15,7 +15,7 @@ class CommitTrouble:
     """`tell(why)` is called when it lasts, and again while it does."""
 
     def __init__(self, clock: Clock) -> None:
-        self.tell: Callable[[str], None] = lambda _why: None
+        self.tell: Callable[[str], object] = lambda _why: None
         self._clock = clock
         self._since: float | None = None
         self._told_at = float("-inf")

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from partition_workers.clock import Clock
 from partition_workers.commit_limits import CommitLimits, size_of
 from partition_workers.commit_trouble import CommitTrouble
+from partition_workers.counts import CommitTimes
 from partition_workers.errors import LeaseGone, Lost, Refused, RequestTooLarge, Retry
 from partition_workers.etcd.store import Get, KeyValue, Operation, Store, Txn, TxnResult
 from partition_workers.layout.documents import StoredOffset, now
@@ -54,7 +55,7 @@ class Commits:
         self.token = token
         self._begun_at, self._deaths = offset, deaths
         self.committed = offset
-        self.count = 0
+        self.times = CommitTimes(clock)
         self._store, self._keys, self._partition, self.topic_id = store, keys, partition, topic_id
         self._clock = clock
         self._seen = offset_revision
@@ -185,6 +186,7 @@ class Commits:
     def _launch(self, flight: _Flight) -> None:
         self._flight, self._unsure = flight, False
         self._delays = delays(0.02, 0.5)
+        self.times.sent()
         self._answer = self._store.transact_soon(flight.txn)
 
     def _settle(self, answer: Future[TxnResult]) -> None:
@@ -197,10 +199,12 @@ class Commits:
             self._flight = self._answer = None
             raise
         except RequestTooLarge as error:
+            self.times.refused += 1
             self._drop(flight, error)
             raise
         except Retry as error:
             self.trouble.failed(error)
+            self.times.retries += 1
             self._answer, self._again_at = None, self._clock() + next(self._delays)
             self._unsure = True
             return
@@ -211,9 +215,10 @@ class Commits:
                 if isinstance(operation, Get):
                     self.on_found(found)
         else:
-            self._seen = transactions.revision_of(self._partition, result, flight.offset)
+            with self.times.refused_if_raised():
+                self._seen = transactions.revision_of(self._partition, result, flight.offset)
         self.committed = flight.offset.offset
-        self.count += 1
+        self.times.stored()
         self._flight = self._answer = None
 
     def _drop(self, flight: _Flight, error: RequestTooLarge) -> None:

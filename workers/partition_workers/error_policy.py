@@ -28,8 +28,8 @@ class ErrorPolicy:
         self._on_error = OnError(on_error)
         self._dead_letters = DeadLetters(kafka, dlq_topic) if dlq_topic and self._on_error is OnError.DLQ else None
 
-    def give_up(self, record: Record, reason: str) -> None:
-        """Pass the record over, or raise HandlerFailed.
+    def give_up(self, record: Record, reason: str) -> bool:
+        """Pass the record over, or raise HandlerFailed. Whether it was sent as a dead letter.
 
         A dead letter is acknowledged before this returns, so before the commit that passes the record over; after
         a crash in between it is sent again. Whatever keeps it from being sent parks the partition: any other end
@@ -45,5 +45,6 @@ class ErrorPolicy:
                 why = str(error) if isinstance(error, PartitionSupervisorError) else repr(error)
                 raise HandlerFailed(f"{reason} at {place}; and no dead letter could be sent: {why}") from error
             log.error("%s was sent to %s: %s", place, self._dead_letters.topic, reason)
-        else:
-            log.error("%s was skipped: %s", place, reason)
+            return True
+        log.error("%s was skipped: %s", place, reason)
+        return False

@@ -60,7 +60,7 @@ class LogSender(QueueHandler):
     def __init__(self, queue: Any, level: int) -> None:
         super().__init__(queue)
         self.setLevel(level)
-        self.dropped = 0
+        self.dropped = self.dropped_before = 0
         self._their_level = logging.NOTSET
         self._their_console = False
 
@@ -114,6 +114,7 @@ class LogSender(QueueHandler):
     def _say_what_was_dropped(self) -> None:
         if self._waiting() < MOST_WAITING // 2:
             dropped, self.dropped = self.dropped, 0
+            self.dropped_before += dropped
             log.warning(
                 "%d lines of the handler's log were dropped: it logs faster than they can be written", dropped
             )
@@ -135,6 +136,11 @@ def keep_installed() -> None:
     """To be called now and then, and before something that must be seen is logged."""
     if _sender is not None:
         _sender.keep_installed()
+
+
+def lines_dropped() -> int:
+    """In the life of this process."""
+    return _sender.dropped_before + _sender.dropped if _sender is not None else 0
 
 
 def show_lines_at_once() -> None:

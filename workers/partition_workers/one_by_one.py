@@ -7,6 +7,7 @@ that it should have. It is tried again a few times; then `--on-error` decides.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from operator import length_hint
 
@@ -108,9 +109,11 @@ class OneByOne:
             if self._poison_guard.is_careful(offset):
                 self._write_attempt(offset)
             self._progress.rounds += 1
+            begun = time.perf_counter()
             try:
                 self._handler.handle_alone(record, self._state)
                 self._state.settle()
+                self._progress.counts.seconds += time.perf_counter() - begun
                 self._progress.note(1, record)
                 self._progress.cut()
                 self._attempted = None
@@ -126,6 +129,7 @@ class OneByOne:
                 if attempt > self._max_retries:
                     self._give_up(record, error, attempt)
                     return
+            self._progress.counts.retries += 1
             self._pause(next(pauses))
 
     def _pause(self, seconds: float) -> None:
@@ -146,7 +150,9 @@ class OneByOne:
     def _pass_over(self, record: Record, reason: str) -> None:
         """If that is what shall happen. Raises HandlerFailed if not."""
         with self._progress.off_the_clock():
-            self._error_policy.give_up(record, reason)
+            sent = self._error_policy.give_up(record, reason)
+        self._progress.counts.dead_letters += sent
+        self._progress.counts.skipped += not sent
         self._progress.note(1, record)
         self._progress.cut()
 

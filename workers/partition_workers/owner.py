@@ -8,6 +8,7 @@ import time
 from partition_workers import log_sender
 from partition_workers.clock import Clock
 from partition_workers.commits import Commits
+from partition_workers.counts import Counts
 from partition_workers.error_policy import ErrorPolicy
 from partition_workers.errors import ExitCode, HandlerFailed, LeaseGone, Lost, PartitionRefused, TopicMadeAnew
 from partition_workers.etcd.store import KeyValue, Operation, Store
@@ -102,6 +103,9 @@ class Owner:
             store, self._keys, self._partition, self._token, lease, pipe, interrupt, lifecycle, self._loop.heartbeat
         )
 
+    def counts(self) -> Counts:
+        return self._reports.counts()
+
     def work(self) -> ExitCode:
         """Until told to leave, or given up. Raises Lost when somebody else owns the partition."""
         try:
@@ -129,7 +133,7 @@ class Owner:
         self._commits.send()  # whoever named us is impatient, and the first record may take long
         self._lease.start()
         self._lifecycle.advance(LifecycleEvent.LOCK_CONFIRMED, self._token)
-        self._pipe.tell(TookLock(self._token, self._loop.offset, self._deaths))
+        self._pipe.tell(TookLock(self._token, self._loop.offset, self._deaths, self._lock.cause))
         self._lease.watch_over(self._loop.place)
         if self._lock.cause == Cause.ACQUIRED:
             self._wait_for_entrance()
@@ -181,6 +185,7 @@ class Owner:
 
     def _note_first_record(self) -> None:
         self._commits.attach(*self._history.on_first_record(self._stored, self._phases | {"first_record": now()}))
+        self._reports.first_record(self._history.record.gap)
 
     def _tidy_history(self, found: tuple[KeyValue, ...]) -> None:
         self._commits.attach(*self._history.tidy(found))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 
+from partition_workers import log_sender
 from partition_workers.clock import Clock
 from partition_workers.commits import Commits
+from partition_workers.counts import Counts
 from partition_workers.model import Offset
 from partition_workers.ownership.state_size import StateSize
 from partition_workers.protocol import MadeProgress, Starved
@@ -26,6 +28,11 @@ class OwnerReports:
         self._start, self._clock = start, clock
         self._told: tuple[float, Offset] = (0.0, -1)
         self._starved_told = 0.0
+        self._gap: dict[str, float] = {}
+
+    def first_record(self, gap: dict[str, float]) -> None:
+        """The phases of the gap before it, in milliseconds: told once."""
+        self._gap = gap
 
     def progress(self) -> None:
         """The first time as soon as it got on: it has committed more than its entrance, or all was done already."""
@@ -37,7 +44,17 @@ class OwnerReports:
             self._told = self._clock(), self._commits.committed
             if note := self._size.look():
                 self._commits.attach(*note)
-            self._pipe.tell(MadeProgress(self._commits.committed, self._loop.handled))
+            committed, handled = self._commits.committed, self._loop.handled
+            if self._pipe.tell(MadeProgress(committed, handled, self.counts(), self._size.measured, self._gap)):
+                self._gap = {}
+
+    def counts(self) -> Counts:
+        handled, times = self._loop.counts, self._commits.times
+        return Counts(
+            handled.records, handled.seconds, handled.retries, handled.skipped, handled.dead_letters,
+            times.count, times.seconds, tuple(times.buckets), times.retries, times.refused,
+            log_sender.lines_dropped(),
+        )  # fmt: skip
 
     def starvation(self, since: float | None, limit: float) -> None:
         """It has brought nothing `since` then (time.monotonic), though there is more: told after `limit` seconds, and

@@ -16,6 +16,7 @@ from setproctitle import setproctitle
 
 from partition_workers import isolation, log_sender
 from partition_workers.clock import boottime
+from partition_workers.counts import Counts
 from partition_workers.ending import Ending, held_up_by
 from partition_workers.errors import ExitCode, Misconfigured, PartitionSupervisorError
 from partition_workers.etcd.client import Etcd
@@ -77,8 +78,8 @@ def _live(
     def show(state: LifecycleState, token: int) -> None:
         setproctitle(f"partition-supervisor: {settings.partition} {state}" + (f" token={token}" if token else ""))
 
-    def begin_to_end(code: ExitCode) -> ExitCode:
-        pipe.tell(IsEnding(held_up_by()))
+    def begin_to_end(code: ExitCode, counts: Counts | None = None) -> ExitCode:
+        pipe.tell(IsEnding(held_up_by(), counts))
         ending.begin(code)
         return code
 
@@ -92,7 +93,8 @@ def _live(
             worker = Worker(
                 settings, me, store, reader, handler, pipe, interrupt, Lifecycle(show), boottime, deadline.kill_after
             )
-            return begin_to_end(worker.live())
+            code = worker.live()
+            return begin_to_end(code, worker.owner.counts() if worker.owner is not None else None)
         finally:
             reader.close()
             store.close()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from partition_workers.clock import Clock
 from partition_workers.commits import Commits
+from partition_workers.counts import Handled
 from partition_workers.errors import Retry
 from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.kafka.reader import Record, next_offset
@@ -32,6 +33,8 @@ class Progress:
         self.state, self.commits = state, commits
         self.offset = offset
         self.handled = 0
+        #: For metrics: it never goes back.
+        self.counts = Handled()
         self.uncut = 0
         self.has_passed_over = False
         self.rounds = 0
@@ -45,6 +48,7 @@ class Progress:
         """So many records were handled, up to this one."""
         self.uncut += count
         self.handled += count
+        self.counts.records += count
         self.offset = next_offset(last)
 
     def pass_over(self, end: int | None) -> None:

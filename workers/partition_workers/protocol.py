@@ -7,8 +7,9 @@ tense. Small frozen values; nothing here is truth between hosts, that is only in
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from partition_workers.counts import NOTHING, Counts
 from partition_workers.etcd.options import EtcdOptions
 from partition_workers.layout.documents import Standby
 from partition_workers.layout.keys import Keys
@@ -123,6 +124,7 @@ class TookLock:
     token: Token
     offset: Offset
     deaths: int
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +170,14 @@ class GotStuck:
 
 @dataclass(frozen=True, slots=True)
 class MadeProgress:
-    """The offset and the number of records (since TookLock) that are committed; at most one a second."""
+    """The offset and the number of records (since TookLock) that are committed; at most one a second. `state`: its
+    keys and bytes; `gap`: the phases of a takeover, in milliseconds, once."""
 
     offset: Offset
     records: int
+    counts: Counts = NOTHING
+    state: tuple[int, int] | None = None
+    gap: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,27 +227,13 @@ class GaveUp:
 @dataclass(frozen=True, slots=True)
 class IsEnding:
     """It has nothing more to do but to end, and does so within `ending.WITHIN` seconds; nothing more is said.
-    `held_up_by`: why it takes that long, if it does."""
+    `held_up_by`: why it takes that long, if it does; `counts`: all that it counted, if it was an owner."""
 
     held_up_by: str
+    counts: Counts | None = None
 
 
 Report = (
-    BecameReady
-    | AnsweredPing
-    | TookLock
-    | LoadsState
-    | MissedLock
-    | RenewedLease
-    | Suspended
-    | Resumed
-    | GotStuck
-    | MadeProgress
-    | CannotCommit
-    | HandedOver
-    | Starved
-    | WasParked
-    | WasToldToLeave
-    | GaveUp
-    | IsEnding
-)
+    BecameReady | AnsweredPing | TookLock | LoadsState | MissedLock | RenewedLease | Suspended | Resumed | GotStuck
+    | MadeProgress | CannotCommit | HandedOver | Starved | WasParked | WasToldToLeave | GaveUp | IsEnding
+)  # fmt: skip

@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterator
 
 from partition_workers.clock import Clock
 from partition_workers.commit_pace import IDLE, CommitPace
 from partition_workers.commits import Commits
+from partition_workers.counts import Handled
 from partition_workers.error_policy import ErrorPolicy
 from partition_workers.errors import Bug, RequestTooLarge, StateInvalid, StateTooLarge
 from partition_workers.handler import Handler
@@ -79,6 +81,10 @@ class RecordLoop:
     @property
     def handled(self) -> int:
         return self._progress.handled
+
+    @property
+    def counts(self) -> Handled:
+        return self._progress.counts
 
     def place(self) -> tuple[int, ...] | None:
         """Where the loop is. Any other thread may compare two answers: equal ones, and it has not moved. None: what
@@ -177,11 +183,13 @@ class RecordLoop:
         if self._pace.interval == 0 or self.offset < self._alone_until:
             self._handle_alone(records)
             return
+        begun = time.perf_counter()
         try:
             done = self._whole_lists.handle(records)
         except BaseException as error:  # whatever it raises: nothing but the handler runs in here
             self._go_back(records, error)
             return
+        self._progress.counts.seconds += time.perf_counter() - begun
         self._progress.note(done, records[done - 1])
         self._rest = records[done:] + self._rest
         if self._state.is_full():

@@ -46,8 +46,8 @@ class SupervisorPipe:
         self._talking = threading.Lock()
         threading.Thread(target=self._listen, name="line", daemon=True).start()
 
-    def tell(self, report: Report) -> None:
-        """Send a report, from any thread. A supervisor that is gone hears nothing, and that is no error.
+    def tell(self, report: Report) -> bool:
+        """Send a report, from any thread; False: it was not. A supervisor that is gone hears nothing: no error.
 
         A supervisor that is frozen does not read either, and its owners must go on: what comes again anyway is
         left out once the pipe is full.
@@ -57,8 +57,10 @@ class SupervisorPipe:
                 comes_again = isinstance(report, RenewedLease | MadeProgress | AnsweredPing)
                 if not comes_again or select.select([], [self._connection], [], 0)[1]:
                     self._connection.send(report)
+                    return True
             except OSError:
                 self.orphaned = True
+        return False
 
     def next_order(self, timeout: float | None = None) -> Order | None:
         """Wait for an order; None when none came within `timeout` seconds (None: for ever, 0: do not wait)."""

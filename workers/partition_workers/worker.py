@@ -73,12 +73,13 @@ class Worker:
         self._granted_at = clock()
         self._lock = PartitionLock(store, self._keys, self._partition, me, self._is_hopeless)
         self._is_named = False
+        self.owner: Owner | None = None
 
     def live(self) -> ExitCode:
         """From the cradle to the grave. The exit code says why it ended."""
         try:
             self._warm_up()
-            owner = self._become_owner()
+            owner = self.owner = self._become_owner()
             if owner is None:
                 self._lifecycle.advance(LifecycleEvent.LEFT)
                 return ExitCode.OK

@@ -35,6 +35,8 @@ class StateSize:
     ) -> None:
         self._partition, self._key, self._measure = partition, key, measure
         self._noted = noted.bytes if noted else 0
+        #: As measured last: keys and bytes.
+        self.measured: tuple[int, int] | None = None
         self._warned = HEAVY // 2
         self._next_look = 0.0
 
@@ -43,7 +45,7 @@ class StateSize:
         begun = time.monotonic()
         if begun < self._next_look:
             return ()
-        keys, size = self._measure()
+        keys, size = self.measured = self._measure()
         ended = time.monotonic()
         self._next_look = ended + (ended - begun) / COST
         if size >= max(HEAVY, 2 * self._warned):
