@@ -43,6 +43,7 @@ from partition_supervisor.processes.children import Children
 from partition_supervisor.processes.descriptors import descriptors_for, most_workers, raise_descriptor_limit
 from partition_supervisor.processes.forkserver import ForkServer
 from partition_supervisor.termination import Termination
+from partition_supervisor.web.host_port import HostPort
 from partition_workers.errors import ExitCode, Misconfigured, PartitionSupervisorError, Unreachable
 from partition_workers.etcd.client import Etcd
 from partition_workers.etcd.options import address
@@ -71,6 +72,7 @@ def supervise(config: Config, fork_server: ForkServer, termination: Termination)
 
 def _supervise(config: Config, fork_server: ForkServer, termination: Termination) -> ExitCode:
     inbox = Inbox()
+    port = HostPort(config, inbox, lambda: way_to_etcd(config))
     store, where = Etcd(config.etcd), ",".join(config.etcd.endpoints)
     topics = TopicDiscovery(config.kafka_client(), config.topics)
     mirror = OffsetMirror(config.kafka_client(), config.group)
@@ -113,7 +115,7 @@ def _supervise(config: Config, fork_server: ForkServer, termination: Termination
         )  # fmt: skip
         link, secret = (listener.link, listener.secret) if listener else ("", "")
         membership.enter(
-            Host(config.workers, __version__, os.getpid(), "", now(), link=link, secret=secret),
+            Host(config.workers, __version__, os.getpid(), port.address, now(), link=link, secret=secret),
             config.connect_timeout,
             where,
         )
@@ -142,6 +144,7 @@ def _supervise(config: Config, fork_server: ForkServer, termination: Termination
             config, fork_server, inbox, children, cluster, store, membership, peers, background, topic_ids,
             mirror.copy, time.monotonic,
         )  # fmt: skip
+        port.attach(supervisor.telemetry, store, mirror)
         termination.begin_loop(inbox, children.end_all, config.graceful_timeout)
         try:
             code = supervisor.run()

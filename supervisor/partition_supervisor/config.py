@@ -59,6 +59,10 @@ class Config:
     listen: str = ""
     #: Where they reach it, as HOST or HOST:PORT, if that is elsewhere. Empty: where it listens.
     advertise: str = ""
+    #: Where /livez, /readyz and /metrics are, as HOST:PORT; port 0: any that is free; "none": nowhere.
+    http: str = "127.0.0.1:0"
+    #: What /metrics wants as a bearer's token; None: anybody may read it.
+    http_token: str | None = None
     #: A commit is a write to every etcd member's disk; ten a second cost little and replay little.
     commit_interval: float = 0.1
     #: 0: never. Longer than any record takes; slower handlers call heartbeat().
@@ -105,6 +109,8 @@ class Config:
                 " be handled, fail, and be sent again, for ever"
             )
         self._check_addresses()
+        if self.http_token and self.http == "none":
+            raise Misconfigured("--http-token guards what --http none does not serve: leave one of the two out")
         if not self.topics:
             raise Misconfigured("no topic: give at least one --topic")
         for what, name in (

@@ -61,6 +61,10 @@ class Inbox:
         """Whether the pipes were looked at in the last so many seconds, or nobody has begun to. In any thread."""
         return not self._was_read or self._clock() - self.read_at < within
 
+    def silence(self) -> float:
+        """Seconds since the pipes were looked at; 0: nobody has begun to. In any thread."""
+        return max(0.0, self._clock() - self.read_at) if self._was_read else 0.0
+
     def close(self) -> None:
         self._selector.close()
         os.close(self._wake_read)

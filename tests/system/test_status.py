@@ -112,7 +112,7 @@ def test_the_json_has_exactly_the_public_fields(group: Group) -> None:
     assert first["token"] > 0
     assert first["state_bytes"] is first["state_keys"] is None, "only of a state that is large"
     assert shown["partitions"][1]["offset"] is None
-    assert list(shown["hosts"][0]) == ["host", "pid", "workers", "version", "started", "draining"]
+    assert list(shown["hosts"][0]) == ["host", "pid", "workers", "version", "started", "draining", "address"]
 
 
 def test_the_lag_is_what_kafka_has_and_etcd_has_not(group: Group) -> None:

@@ -80,6 +80,7 @@ def test_an_owned_partition_has_every_field() -> None:
                 "version": "1.2.3",
                 "started": "2030-01-01T00:00:00.000000Z",
                 "draining": False,
+                "address": "",
             }
         ],
         "foreign_keys": [],

@@ -95,12 +95,16 @@ class HostView:
     version: str
     started: str
     draining: bool
+    #: Of its HTTP port; empty: it has none.
+    address: str = ""
 
     @classmethod
     def of(cls, host: str, document: Host, drained: bool) -> HostView:
         """`drained`: somebody ordered it; the host's own word is that it stops."""
         draining = document.draining or drained
-        return cls(host, document.pid, document.workers, document.version, document.started, draining)
+        return cls(
+            host, document.pid, document.workers, document.version, document.started, draining, document.address
+        )
 
     def as_json(self) -> JSON:
         return {
@@ -110,6 +114,7 @@ class HostView:
             "version": self.version,
             "started": self.started,
             "draining": self.draining,
+            "address": self.address,
         }
 
 

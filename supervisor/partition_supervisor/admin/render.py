@@ -24,7 +24,7 @@ ALARMS = {
     "CORRUPT": "its members do not hold the same. Replace the corrupt one",
 }
 COLUMNS = ("PARTITION", "OWNER", "PID", "TOKEN", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "SINCE", "STANDBYS")
-HOST_COLUMNS = ("HOST", "PID", "WORKERS", "VERSION", "STARTED", "DRAINING")
+HOST_COLUMNS = ("HOST", "PID", "WORKERS", "VERSION", "STARTED", "DRAINING", "HTTP")
 NAMES = ("PARTITION", "OWNER", "HOST")
 NUMBERS = ("PID", "TOKEN", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "WORKERS")
 TSV = ("topic", "partition", "state", "host", "pid", "worker", "token", "offset", "end_offset", "lag", "since",
@@ -113,7 +113,15 @@ def row(each: PartitionView, width: int) -> tuple[str, ...]:
 
 def host_row(host: HostView) -> tuple[str, ...]:
     workers = str(host.workers) if host.workers else "all"
-    return host.host, str(host.pid), workers, host.version, moment(host.started), "yes" if host.draining else "no"
+    return (
+        host.host,
+        str(host.pid),
+        workers,
+        host.version,
+        moment(host.started),
+        "yes" if host.draining else "no",
+        host.address or "-",
+    )
 
 
 def standbys(workers: Iterable[Worker], width: int) -> str:

@@ -65,6 +65,14 @@ LEVELS = ["debug", "info", "warning", "error"]
     help="Where they reach it, if that is elsewhere: behind NAT, or from outside of a container.",
 )
 @option(
+    "--http",
+    metavar="HOST:PORT",
+    default="127.0.0.1:0",
+    show_default=True,
+    help="Where /metrics, /livez and /readyz are; port 0: one that is free, which `status` shows; none: nowhere.",
+)
+@option("--http-token", metavar="TOKEN", help="What /metrics wants as Authorization: Bearer TOKEN.")
+@option(
     "--commit-interval",
     type=float,
     default=0.1,

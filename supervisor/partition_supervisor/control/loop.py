@@ -27,7 +27,9 @@ from partition_supervisor.control.kafka_access import KafkaAccess
 from partition_supervisor.control.lease_monitor import LeaseMonitor
 from partition_supervisor.control.listings import Listings
 from partition_supervisor.control.lock_offers import LockOffers
+from partition_supervisor.control.lost_leases import LostLeases
 from partition_supervisor.control.memory_limit import MemoryLimit
+from partition_supervisor.control.offset_copies import OffsetCopies
 from partition_supervisor.control.planner import Planner
 from partition_supervisor.control.rebalance import Rebalancer
 from partition_supervisor.control.reconcile import Reconciler
@@ -37,6 +39,7 @@ from partition_supervisor.control.rolling_restart import RollingRestart
 from partition_supervisor.control.signals import Signals
 from partition_supervisor.control.stopping import GIVE_UP_AFTER, Stopping
 from partition_supervisor.control.successors import Successors
+from partition_supervisor.control.telemetry import Telemetry
 from partition_supervisor.control.timers import every
 from partition_supervisor.control.topic_changes import TopicChanges
 from partition_supervisor.events import (
@@ -56,6 +59,7 @@ from partition_supervisor.events import (
     StartFailed,
 )
 from partition_supervisor.inbox import Inbox
+from partition_supervisor.processes.child import Child
 from partition_supervisor.processes.children import Children
 from partition_supervisor.processes.forkserver import ForkServer
 from partition_workers.clock import Clock
@@ -89,7 +93,7 @@ class Supervisor:
     ) -> None:
         self._config, self._inbox = config, inbox
         self._children, self._cluster, self._membership = children, cluster, membership
-        self._peers, self._background, self._mirror = peers, background, mirror
+        self._peers, self._background = peers, background
         self._timers = scheduler(clock, delayfunc=lambda _seconds: None)  # here only the inbox waits
         self._dirty = Dirty()
         self._listings = Listings(config.host_id, cluster, membership)
@@ -97,8 +101,10 @@ class Supervisor:
         stopping = self._stopping = Stopping(graceful := config.graceful_timeout)
         leases = self._lease_monitor = LeaseMonitor(children, membership.keeper, config.lease_ttl, inbox)
         planner = self._planner = Planner(config, cluster, topic_ids)
+        telemetry = self.telemetry = Telemetry(config, children, cluster, planner, stopping, inbox, clock)
         successors = Successors(config.host_id, children, cluster, planner, stopping)
         offers = self._offers = LockOffers(children, cluster, successors, leases, self._timers, stopping, graceful)
+        self._lost_leases = LostLeases(children, membership, offers, stopping)
         restarts = self._restarts = Restarts(self._timers, self._dirty, self._stop, self._tell_resting)
         rebalancer = self._rebalancer = Rebalancer(
             config, children, cluster, planner, successors, offers, restarts, clock
@@ -108,16 +114,19 @@ class Supervisor:
             config, children, cluster, planner, successors, offers, rebalancer, rolling, restarts, clock
         )
         failover = self._failover = Failover(
-            config, children, cluster, store, background, self._timers, leases, successors, offers, restarts.on_end
+            config, children, cluster, store, background, self._timers, leases, successors, offers, self._on_end
         )
         self._failure_detector = FailureDetector(
             config.lease_ttl, cluster, peers, store, background, self._timers, failover, self._dirty, clock
         )
-        say = self._say_whether_it_reads
-        access = self._kafka_access = KafkaAccess(config.host_id, cluster, say, successors, rebalancer)
-        self._reports = Reports(
-            children, self._timers, self._dirty, offers, failover, leases, rebalancer, rolling, restarts, access
+        access = self._kafka_access = telemetry.kafka_access = KafkaAccess(
+            config.host_id, cluster, lambda reads: membership.change(reads_kafka=reads), successors, rebalancer
         )
+        self._copies = OffsetCopies(config.mirror_offsets, mirror, children, background, access, stopping)
+        self._reports = Reports(
+            children, self._timers, self._dirty, offers, failover, leases, rebalancer, rolling, restarts, access,
+            telemetry.tally,
+        )  # fmt: skip
         self._graceful_shutdown = GracefulShutdown(children, offers, self._timers, graceful)
         self._memory_limit = MemoryLimit(config.max_worker_memory, children, background, rolling.add)
         self._topic_changes = TopicChanges(children, planner, offers, self._dirty)
@@ -129,7 +138,7 @@ class Supervisor:
         every(self._timers, self._lease_monitor.ping_every, self._lease_monitor.ping)
         every(self._timers, self._lease_monitor.check_every, self._lease_monitor.check)
         every(self._timers, self._memory_limit.every, self._memory_limit.check)
-        every(self._timers, MIRROR_EVERY, self._mirror_offsets)
+        every(self._timers, MIRROR_EVERY, self._copies.make)
         every(self._timers, TICK, self._go_on)
         every(self._timers, TICK, self._failure_detector.tick)
         self._dirty.mark_workers()
@@ -163,7 +172,8 @@ class Supervisor:
         self._offers.offer_or_release(*self._dirty.take_locks())
 
     def _go_on(self) -> None:
-        """Moves and replacements go on, a little at a time."""
+        """Moves and replacements go on, a little at a time; and whoever has asked how it goes is answered."""
+        self.telemetry.go_on()
         if not self._stopping.begun:
             if self._reconciler.is_due:
                 self._dirty.mark_workers()
@@ -178,6 +188,7 @@ class Supervisor:
             case ChildExited(worker):
                 if child := self._children.get(worker):
                     self._failover.on_exit(child)
+                    self.telemetry.on_exit(child)
                     self._graceful_shutdown.go_on()
             case StartFailed(partition, error):
                 self._restarts.could_not_start(partition, error)
@@ -196,7 +207,7 @@ class Supervisor:
             case BackgroundCallDone(then):
                 then()
             case LeaseGone(lease):
-                self._on_lease_gone(lease)
+                self._lost_leases.hear(lease)
             case HostRefused(suspicion):
                 self._failure_detector.refused(suspicion)
             case HostAnswered(host, link):
@@ -209,28 +220,13 @@ class Supervisor:
     def _on_new_picture(self, concerned: Iterable[Partition]) -> None:
         """The cluster has changed. Who was named is told at once: somebody waits for the next record."""
         self._offers.tell_named(*concerned)
+        self.telemetry.look(concerned)
         self._dirty.mark_locks(*concerned)
         self._dirty.mark_workers()
 
-    def _say_whether_it_reads(self, reads: bool) -> None:
-        self._membership.change(reads_kafka=reads)
-
-    def _mirror_offsets(self) -> None:
-        """What is committed here, to Kafka's own group, for tools that measure lag. Nobody reads it back."""
-        offsets = {c.partition: c.offset for c in self._children if c.is_owner and c.offset is not None}
-        if offsets and self._config.mirror_offsets and self._kafka_access.answers and not self._stopping.begun:
-            self._background.run(lambda: self._mirror(offsets))
-
-    def _on_lease_gone(self, lease: int) -> None:
-        if self._membership.is_mine(lease):
-            if not self._stopping.begun:
-                log.warning("etcd says that this host's lease has ended; entering anew")
-                self._membership.enter_anew()
-            return
-        for child in self._children:
-            if child.settings.lease == lease and child.is_ready:
-                log.warning("%s: the standby's lease has ended; starting another", child.partition)
-                self._offers.leave(child, ())
+    def _on_end(self, child: Child, code: int) -> None:
+        self.telemetry.tally.ended(child, code)
+        self._restarts.on_end(child, code)
 
     def _stop(self, code: ExitCode, reason: str) -> bool:
         """False when that had begun already."""

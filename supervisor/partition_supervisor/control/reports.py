@@ -16,6 +16,7 @@ from partition_supervisor.control.lock_offers import LockOffers
 from partition_supervisor.control.rebalance import Rebalancer
 from partition_supervisor.control.restarts import Restarts
 from partition_supervisor.control.rolling_restart import RollingRestart
+from partition_supervisor.control.tally import Tally
 from partition_supervisor.processes.child import Child
 from partition_supervisor.processes.child_state import ChildEvent
 from partition_supervisor.processes.children import Children
@@ -65,10 +66,12 @@ class Reports:
         rolling_restart: RollingRestart,
         restarts: Restarts,
         kafka_access: KafkaAccess,
+        tally: Tally,
     ) -> None:
         self._children, self._timers, self._dirty, self._offers = children, timers, dirty, offers
         self._failover, self._lease_monitor, self._rebalancer = failover, lease_monitor, rebalancer
         self._rolling_restart, self._restarts, self._kafka_access = rolling_restart, restarts, kafka_access
+        self._tally = tally
         self._no_commits = Outage(log, "cannot commit")  # one line for all partitions of the host
 
     def hear(self, child: Child, report: Report) -> None:
@@ -79,8 +82,9 @@ class Reports:
                 self._restarts.is_ready(child)
                 self._lease_monitor.begin(child)
                 self._dirty.mark_locks(child.partition)
-            case TookLock(token, offset, deaths):
+            case TookLock(token, offset, deaths, cause):
                 child.advance(ChildEvent.TOOK_LOCK)
+                self._tally.took_lock(cause)
                 child.token, child.offset, child.deaths = token, offset, deaths
                 self._lease_monitor.end(child)
                 self._dirty.mark_locks(child.partition)
@@ -93,16 +97,20 @@ class Reports:
                 child.advance(ChildEvent.MISSED_LOCK)
                 child.token = None
             case MadeProgress(offset, records):
+                self._tally.progressed(child, report)
                 self._has_committed(child, offset, records)
             case CannotCommit(why):
                 self._no_commits.failed(f"{child.partition}: {why}; the lock is kept", logging.ERROR)
             case RenewedLease(deadline):
+                self._tally.renewed(child)
                 child.deadline = deadline
             case AnsweredPing(number):
                 self._lease_monitor.hear_answer(child, number)
             case Suspended():
+                self._tally.suspended(child)
                 child.advance(ChildEvent.SUSPENDED)
             case Resumed():
+                self._tally.resumed(child)
                 child.advance(ChildEvent.RESUMED)
             case GotStuck(seconds, stack):
                 log.error("%s: pid %d has been on one record, or in open(), for %.0f s; ending it. It is here:\n%s",
@@ -117,7 +125,9 @@ class Reports:
                 self._failover.announce(child.partition, Named(successor, token, offset))
             case WasParked() | GaveUp():
                 child.last_word = report
-            case IsEnding(held_up_by):
+            case IsEnding(held_up_by, counts):
+                if counts is not None:
+                    self._tally.add(child, counts)
                 child.deadline = None  # it needs no lease any more
                 self._timers.enter(LONG_END, 0, lambda: self._tell_held_up(child, held_up_by))
                 self._timers.enter(END_WITHIN, 0, lambda: self._children.kill(child))

@@ -27,6 +27,8 @@ class OffsetMirror:
             raise Misconfigured(f"Kafka: {error.args[0].str()}") from error
         self._group = group
         self._failed = False
+        #: How many copies did not work.
+        self.failures = 0
         self._copying = threading.Lock()
 
     def copy(self, offsets: Mapping[Partition, int]) -> None:
@@ -38,6 +40,7 @@ class OffsetMirror:
             return
         try:
             self._failed = self._tell(self._copy(offsets))
+            self.failures += self._failed
         finally:
             self._copying.release()
 

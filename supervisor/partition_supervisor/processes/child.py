@@ -11,6 +11,7 @@ from partition_supervisor.processes.child_state import GOING, OWNING, READY, Chi
 from partition_supervisor.processes.launch import Launched
 from partition_supervisor.processes.log_receiver import FromWorker
 from partition_supervisor.processes.pipe import WorkerPipe
+from partition_workers.counts import NOTHING, Counts
 from partition_workers.layout.documents import Standby
 from partition_workers.model import Partition, Token
 from partition_workers.protocol import AnswerPing, GaveUp, Order, WasParked, WorkerSettings
@@ -50,6 +51,11 @@ class Child:
     launched: Launched | None = None
     exit_fd: int = -1
     last_word: GaveUp | WasParked | None = None
+    #: What it has counted as an owner, as of its last report.
+    counts: Counts = NOTHING
+    #: Keys and bytes, once they were measured.
+    state_size: tuple[int, int] | None = None
+    suspended_at: float | None = None
 
     @property
     def worker(self) -> str:

@@ -3,11 +3,42 @@
 from __future__ import annotations
 
 import signal
+from enum import StrEnum
 
 from partition_supervisor.processes.child import Child
 from partition_supervisor.processes.children import UNKNOWN
 from partition_workers.errors import ExitCode
 from partition_workers.protocol import GaveUp, WasParked
+
+
+class ExitReason(StrEnum):
+    """The same for machines: a few kinds, whatever was said."""
+
+    STOPPED = "stopped"
+    PARKED = "parked"
+    LOCK_LOST = "lock-lost"
+    MISCONFIGURED = "misconfigured"
+    KILLED = "killed"
+    KILLED_BY_SUPERVISOR = "killed-by-supervisor"
+    SIGNAL = "signal"
+    CODE = "code"
+    UNKNOWN = "unknown"
+
+
+def reason_of(code: int, child: Child) -> ExitReason:
+    by_code = {
+        ExitCode.HANDLER_GAVE_UP: ExitReason.PARKED,
+        ExitCode.LOCK_LOST: ExitReason.LOCK_LOST,
+        ExitCode.MISCONFIGURED: ExitReason.MISCONFIGURED,
+        UNKNOWN: ExitReason.UNKNOWN,
+    }
+    if code < 0:
+        if child.ended_by_us:
+            return ExitReason.KILLED_BY_SUPERVISOR
+        return ExitReason.KILLED if code == -signal.SIGKILL else ExitReason.SIGNAL
+    if code == ExitCode.OK and child.is_leaving:
+        return ExitReason.STOPPED
+    return by_code.get(code, ExitReason.CODE)
 
 
 def how_it_ended(code: int, child: Child) -> str:

@@ -61,8 +61,13 @@ class StandardError(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self._lines: queue.Queue[logging.LogRecord] = queue.Queue(MOST_WAITING)
-        self._dropped = 0
+        self._dropped = self.dropped_before = 0
         threading.Thread(target=self._write_all, name="log", daemon=True).start()
+
+    @property
+    def dropped(self) -> int:
+        """In the life of this process."""
+        return self.dropped_before + self._dropped
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -88,6 +93,7 @@ class StandardError(logging.Handler):
             record = self._lines.get()
             if self._dropped:
                 dropped, self._dropped = self._dropped, 0
+                self.dropped_before += dropped
                 said = "%d lines of the log were dropped: standard error was not read fast enough"
                 self._write(logging.LogRecord(__name__, logging.WARNING, __file__, 0, said, (dropped,), None))
             self._write(record)
@@ -137,6 +143,10 @@ class FromWorker(MultiProcessingHandler):  # type: ignore[misc]  # it has no typ
                 return
             except Exception:
                 log.exception("%s: a record cannot be read", self._receive_thread.name)
+
+
+def lines_dropped() -> int:
+    return sum(each.dropped for each in logging.getLogger().handlers if isinstance(each, StandardError))
 
 
 def configure(level: int, log_format: str) -> None:
