@@ -1,6 +1,7 @@
 """A thousand random lives of a cluster, on the pure plan: hosts join, leave and die, partitions are moved and paused.
 
-The plan is carried out as `reconcile` does. Whatever happened, it must come to rest, and well.
+The plan is carried out as `reconcile` does. Whatever happened, it must come to rest, and well. Each plan on the way
+is also computed plainly, and must be the same.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from partition_supervisor.control.placement import Plan, plan
 from partition_workers.model import Partition
+from tests.plain_placement import plan as plainly
 
 HOSTS = ["a", "b", "c", "d"]
 KINDS = ["join", "leave", "kill", "kill a worker", "drain", "undrain", "move", "forget the move", "pause", "resume"]
@@ -57,7 +59,9 @@ class Town:
         return {host: places for host, places in self.hosts.items() if host not in self.drained}
 
     def plan(self) -> Plan:
-        return plan(self.places, self.partitions, self.owners, self.ready, self.pins, self.held)
+        found = plan(self.places, self.partitions, self.owners, self.ready, self.pins, self.held)
+        assert found == plainly(self.places, self.partitions, self.owners, self.ready, self.pins, self.held)
+        return found
 
     def rest(self) -> None:
         for _ in range(RESTLESS):

@@ -11,9 +11,11 @@ partitions than places, those that somebody owns stay, then the first by name; t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from partition_supervisor.control.owner_placement import NOBODY, choose_owners
+from partition_supervisor.control.standby_placement import place_standbys
 from partition_workers.model import Partition
 
 
@@ -27,11 +29,10 @@ class Plan:
 
     def workers_on(self, host: str) -> dict[Partition, int]:
         """How many workers `host` should run for each partition."""
-        wanted: dict[Partition, int] = {}
-        for partition, owner in self.owners.items():
-            count = (owner == host) + self.standbys.get(partition, ()).count(host)
-            if count:
-                wanted[partition] = count
+        wanted = {partition: 1 for partition, owner in self.owners.items() if owner == host}
+        for partition, hosts in self.standbys.items():
+            if host in hosts:
+                wanted[partition] = wanted.get(partition, 0) + hosts.count(host)
         return wanted
 
 
@@ -46,24 +47,67 @@ def plan(
     """`hosts`: how many workers each may run; `owners` and `standbys`: where things are today; `moves`: where
     somebody wants a partition to be, whatever the balance says; `held`: nothing may move at this time."""
     places = {host: count for host, count in sorted(hosts.items()) if count > 0}
-    today = {p: owners[p] for p in partitions if owners.get(p) in places}
-    ranked = sorted(partitions, key=lambda p: (p not in today, p))
-    covered = sorted(ranked[: sum(places.values())])
-    served = set(covered)
-    holding = Counter(host for p, host in today.items() if p in served)
-    shares = _shares(places, len(covered), holding)
+    names = tuple(places)
+    covered, left_out = _cover(sorted(partitions), owners, places)
+    # From here on hosts and partitions are numbers, in the order of their names. So a thousand partitions take a
+    # millisecond, which counts: they are planned anew with each worker that comes or goes.
+    numbers = {host: number for number, host in enumerate(names)}
+    today = [numbers.get(host, NOBODY) for host in map(owners.get, covered)]  # type: ignore[arg-type]
+    warm = _sets(map(standbys.get, covered), {host: 1 << number for host, number in numbers.items()})
+    holding = Counter(today)
+    owned = {host: holding[number] for host, number in numbers.items()}
+    shares = _shares(places, len(covered), owned)
     if held:
-        moves, shares = {}, {host: max(shares[host], min(holding[host], places[host])) for host in places}
-    wanted = {p: host for p, host in (moves or {}).items() if host in places and p in served}
-    chosen = _owners(covered, today, _make_room(shares, wanted, places), standbys, wanted)
-    warm = {p: _besides_the_owner_to_be(standbys.get(p, ()), None if p in today else chosen[p]) for p in chosen}
-    owned = Counter(chosen.values())
-    free = {host: places[host] - owned[host] for host in places}
+        moves, shares = None, {host: max(shares[host], min(owned[host], places[host])) for host in places}
+    wanted = _wanted(moves, covered, places) if moves else {}
+    left = list(_make_room(shares, wanted, places).values())
+    chosen = choose_owners(today, left, warm, {p: numbers[host] for p, host in wanted.items()})
+    free = list(map(int.__sub__, places.values(), map(Counter(chosen).__getitem__, range(len(names)))))
+    for number, owner in enumerate(chosen):
+        if (
+            today[number] == NOBODY
+            and warm[number] >> owner & 1
+            and list(standbys[covered[number]]).count(names[owner]) == 1
+        ):
+            warm[number] ^= 1 << owner  # it is no standby there, but about to be the owner
+    sets = place_standbys([1 << owner for owner in chosen], free, warm)
+    found = {hosts: tuple(host for host, number in numbers.items() if hosts >> number & 1) for hosts in set(sets)}
     return Plan(
-        chosen,
-        _standbys(covered, chosen, free, warm),
-        tuple(p for p in sorted(partitions) if p not in chosen),
+        {p: names[owner] for p, owner in zip(covered, chosen, strict=True)},
+        {p: found[hosts] for p, hosts in zip(covered, sets, strict=True) if hosts},
+        left_out,
     )
+
+
+def _cover(
+    in_order: list[Partition], owners: Mapping[Partition, str], places: Mapping[str, int]
+) -> tuple[list[Partition], tuple[Partition, ...]]:
+    """Those there is a place for, and the others, both in order."""
+    room = sum(places.values())
+    if room >= len(in_order):
+        return in_order, ()
+    covered = sorted(sorted(in_order, key=lambda p: owners.get(p) not in places)[:room])
+    served = set(covered)
+    return covered, tuple(p for p in in_order if p not in served)
+
+
+def _sets(standbys: Iterable[Sequence[str] | None], bits: Mapping[str, int]) -> list[int]:
+    """Sets of hosts, each as one number."""
+    sets = []
+    for hosts in standbys:
+        found = 0
+        for host in hosts or ():
+            found |= bits.get(host, 0)
+        sets.append(found)
+    return sets
+
+
+def _wanted(
+    moves: Mapping[Partition, str], covered: Sequence[Partition], places: Mapping[str, int]
+) -> dict[int, str]:
+    """The moves that can be, by number."""
+    numbers = {partition: number for number, partition in enumerate(covered)}
+    return {numbers[p]: host for p, host in sorted(moves.items()) if host in places and p in numbers}
 
 
 def _shares(places: Mapping[str, int], total: int, owned: Mapping[str, int]) -> dict[str, int]:
@@ -84,9 +128,7 @@ def _shares(places: Mapping[str, int], total: int, owned: Mapping[str, int]) -> 
     return shares
 
 
-def _make_room(
-    shares: Mapping[str, int], wanted: Mapping[Partition, str], places: Mapping[str, int]
-) -> dict[str, int]:
+def _make_room(shares: Mapping[str, int], wanted: Mapping[int, str], places: Mapping[str, int]) -> dict[str, int]:
     """A host that is wanted for more than its share gets more, as far as it has places; others give."""
     shares = dict(shares)
     pinned = Counter(wanted.values())
@@ -98,126 +140,6 @@ def _make_room(
             shares[max(givers, key=lambda h: (shares[h] - pinned[h], h))] -= 1
             shares[host] += 1
     return shares
-
-
-def _owners(
-    covered: Sequence[Partition],
-    today: Mapping[Partition, str],
-    shares: Mapping[str, int],
-    standbys: Mapping[Partition, Sequence[str]],
-    wanted: Mapping[Partition, str],
-) -> dict[Partition, str]:
-    left = dict(shares)
-    chosen: dict[Partition, str] = {}
-    for partition, target in sorted(wanted.items()):
-        if left[target] > 0:
-            chosen[partition] = target
-            left[target] -= 1
-    holding = Counter(today[p] for p in covered if p in today and p not in chosen)
-    short = {host for host in left if left[host] > holding[host]}
-    # If not all can stay, those go who are awaited somewhere: nobody has to be started for them.
-    for partition in sorted(covered, key=lambda p: (not short.isdisjoint(standbys.get(p, ())), p)):
-        host = today.get(partition)
-        if partition not in chosen and host is not None and left[host] > 0:
-            chosen[partition] = host
-            left[host] -= 1
-    for partition in covered:
-        if partition not in chosen:
-            warm = standbys.get(partition, ())
-            taker = min((h for h in left if left[h] > 0), key=lambda h: (h not in warm, -left[h], h))
-            chosen[partition] = taker
-            left[taker] -= 1
-    return {p: chosen[p] for p in covered}
-
-
-def _besides_the_owner_to_be(standbys: Sequence[str], owner_to_be: str | None) -> list[str]:
-    """A warm worker on the host that shall own a free partition is no standby: it is about to be the owner."""
-    warm = list(standbys)
-    if owner_to_be in warm:
-        warm.remove(owner_to_be)
-    return warm
-
-
-def _standbys(
-    covered: Sequence[Partition],
-    owners: Mapping[Partition, str],
-    free: dict[str, int],
-    today: Mapping[Partition, Sequence[str]],
-) -> dict[Partition, tuple[str, ...]]:
-    """Everybody gets a first standby before anybody gets a second; elsewhere first, then beside the owner.
-
-    As many as possible get a first one elsewhere.
-    """
-    rooms = _Rooms(covered, owners, free, today)
-    rooms.choose(beside_owner=False)
-    full: set[str] = set()
-    for partition in covered:
-        asked = full.copy()
-        if rooms.open and not rooms.chosen[partition] and not rooms.squeeze_in(partition, asked):
-            full = asked  # and for ever: from none of them a way leads to an open place
-    for _ in range(len(free) - 1):
-        rooms.choose(beside_owner=False)
-    rooms.choose(beside_owner=True)
-    return {p: tuple(sorted(hosts)) for p, hosts in rooms.chosen.items() if hosts}
-
-
-class _Rooms:
-    """Places that no owner needs, and who gets them."""
-
-    def __init__(
-        self,
-        covered: Sequence[Partition],
-        owners: Mapping[Partition, str],
-        free: dict[str, int],
-        today: Mapping[Partition, Sequence[str]],
-    ) -> None:
-        self.chosen: dict[Partition, list[str]] = {p: [] for p in covered}
-        self.open = {host for host, places in free.items() if places > 0}
-        self._owners, self._free, self._today = owners, free, today
-
-    def choose(self, beside_owner: bool) -> None:
-        """One round: who has the fewest hosts to choose from chooses first, a warm one if it can."""
-        if not self.open:
-            return
-        turn = []
-        for partition in self.chosen:
-            hosts = self._open_to(partition, beside_owner)
-            is_warm = not hosts.isdisjoint(self._today.get(partition, ()))
-            turn.append((len(hosts), not is_warm, partition))
-        for _, _, partition in sorted(turn):
-            if hosts := self._open_to(partition, beside_owner):
-                warm = hosts.intersection(self._today.get(partition, ()))
-                self._take(partition, min(warm or hosts, key=lambda host: (-self._free[host], host)))
-
-    def squeeze_in(self, partition: Partition, asked: set[str]) -> bool:
-        """Whoever has a place may get another in the same way: Kuhn's augmenting path.
-
-        From the hosts in `asked` no way leads to an open place.
-        """
-        elsewhere = self._free.keys() - asked - {self._owners[partition]}
-        for host in sorted(elsewhere, key=lambda host: (host not in self.open, host)):
-            if host in self.open:
-                self._take(partition, host)
-                return True
-            if host in asked:
-                continue  # by somebody who was asked meanwhile
-            asked.add(host)
-            for other, hosts in self.chosen.items():
-                if hosts == [host] and self.squeeze_in(other, asked):
-                    hosts.remove(host)
-                    self.chosen[partition].append(host)
-                    return True
-        return False
-
-    def _open_to(self, partition: Partition, beside_owner: bool) -> set[str]:
-        owner = {self._owners[partition]}
-        return (self.open & owner if beside_owner else self.open - owner).difference(self.chosen[partition])
-
-    def _take(self, partition: Partition, host: str) -> None:
-        self.chosen[partition].append(host)
-        self._free[host] -= 1
-        if not self._free[host]:
-            self.open.remove(host)
 
 
 def is_a_landslide(before: int, now: int) -> bool:
