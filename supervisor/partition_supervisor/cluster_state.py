@@ -64,16 +64,21 @@ class ClusterState:
     foreign: dict[str, ForeignKey] = field(default_factory=dict)
     #: Hosts that died before their leases ended.
     _dead: dict[str, _Dead] = field(default_factory=dict)
+    #: All of it as it was read, by its key.
+    _items: dict[str, KeyValue] = field(default_factory=dict)
+    _changed: set[Partition] = field(default_factory=set)
 
     def list_anew(self, snapshot: Snapshot) -> bool:
         """Take over a listing; False if we know better by now."""
         if snapshot.revision < self.revision and not snapshot.went_back_from:
             return False
         self.revision = snapshot.revision
-        self.locks, self.standbys, self.hosts = {}, {}, {}
-        self.parked, self.moves, self.drained, self.foreign = {}, {}, set(), {}
+        listed = {item.key: item for item in snapshot.items}
+        for gone in self._items.keys() - listed.keys():
+            self._delete(self._items[gone])
         for item in snapshot.items:
-            self._put(item)
+            if item != self._items.get(item.key):  # to read all of them takes long, and nearly all are known
+                self._put(item)
         return True
 
     def change(self, change: Change) -> Partition | None:
@@ -83,6 +88,11 @@ class ClusterState:
             return None
         self.revision = item.mod_revision
         return self._delete(item) if change.deleted else self._put(item)
+
+    def take_changed(self) -> set[Partition]:
+        """Partitions of which anything changed since the last call."""
+        changed, self._changed = self._changed, set()
+        return changed
 
     def ready_standbys(self, partition: Partition, besides: tuple[str, ...] = ()) -> list[Standby]:
         """Warm workers that could own the partition, those that have waited longest first."""
@@ -134,12 +144,23 @@ class ClusterState:
         return dead is not None and (standby.worker in dead.workers or self.is_dead(standby.host))
 
     def _put(self, item: KeyValue) -> Partition | None:
+        self._items[item.key] = item
         self.foreign.pop(item.key, None)
         try:
-            return self._take_in(item)
+            return self._note(self._take_in(item))
         except ValueError as error:
             self.foreign[item.key] = ForeignKey(item.key, f"is none of ours: {error}")
-        return self._make_do_without(item)
+        return self._note(self._make_do_without(item))
+
+    def _delete(self, item: KeyValue) -> Partition | None:
+        self._items.pop(item.key, None)
+        self.foreign.pop(item.key, None)
+        return self._note(self._let_go(item))
+
+    def _note(self, partition: Partition | None) -> Partition | None:
+        if partition is not None:
+            self._changed.add(partition)
+        return partition
 
     def _take_in(self, item: KeyValue) -> Partition | None:
         """Raises ValueError for what nobody of us can have written."""
@@ -191,9 +212,8 @@ class ClusterState:
             return partition
         return None
 
-    def _delete(self, item: KeyValue) -> Partition | None:
+    def _let_go(self, item: KeyValue) -> Partition | None:
         keys = self.keys
-        self.foreign.pop(item.key, None)
         if item.key.startswith(keys.hosts):
             self.hosts.pop(item.key.removeprefix(keys.hosts), None)
             return None

@@ -30,6 +30,16 @@ class Planner:
         self.plan = Plan({}, {}, ())
         self.topic_ids = topic_ids
         self._host_id, self._workers, self._cluster = config.host_id, config.workers, cluster
+        self._forget()
+
+    def _forget(self) -> None:
+        """What the plan depends on, as of the last look: nothing yet."""
+        in_order = sorted(self.topic_ids)
+        self._owners = dict.fromkeys(in_order, "")
+        self._standbys: dict[Partition, list[str]] = {partition: [] for partition in in_order}
+        self._unseen: set[Partition] = set(in_order)
+        self._rest: tuple[object, ...] = ()
+        self._wanted: dict[Partition, int] = {}
 
     @property
     def places(self) -> int:
@@ -48,6 +58,7 @@ class Planner:
     def learn(self, topic_ids: dict[Partition, str]) -> Learnt:
         """All partitions that there are now, each with its topic's id."""
         before, self.topic_ids = self.topic_ids, topic_ids
+        self._forget()
         new, gone = topic_ids.keys() - before.keys(), before.keys() - topic_ids.keys()
         if new:
             log.info("new partitions: %s", ", ".join(map(str, sorted(new))))
@@ -72,15 +83,29 @@ class Planner:
         return len({*self._cluster.living_hosts, self._host_id})
 
     def make(self, hosts: dict[str, int], held: bool) -> dict[Partition, int]:
-        """Make a plan for `hosts`, in which nothing moves if `held`. How many workers it wants here, by partition."""
-        cluster, before = self._cluster, self.plan.left_out
-        owners = {partition: held.lock.host for partition, held in cluster.locks.items()}
-        standbys = {p: [each.host for each in ready.values()] for p, ready in cluster.standbys.items()}
-        self.plan = plan(hosts, list(self.topic_ids), owners, standbys, cluster.moves, held)
-        if self.plan.left_out and self.plan.left_out != before:
-            partitions, places = len(self.topic_ids), sum(hosts.values())
-            log.warning(
-                "%d places for %d partitions: nobody serves %s. Add %d with --workers, or another host",
-                places, partitions, ", ".join(map(str, self.plan.left_out)), partitions - places,
-            )  # fmt: skip
-        return self.plan.workers_on(self._host_id)
+        """Plan for `hosts`, where nothing moves if `held`; the last plan stands if nothing that it depends on is
+        different. How many workers are wanted here, by partition."""
+        rest = (hosts, held, dict(self._cluster.moves))
+        if self._are_elsewhere() or rest != self._rest:
+            self._rest, before = rest, self.plan.left_out
+            self.plan = plan(hosts, list(self._owners), self._owners, self._standbys, self._cluster.moves, held)
+            self._wanted = self.plan.workers_on(self._host_id)
+            if self.plan.left_out and self.plan.left_out != before:
+                partitions, places = len(self.topic_ids), sum(hosts.values())
+                log.warning(
+                    "%d places for %d partitions: nobody serves %s. Add %d with --workers, or another host",
+                    places, partitions, ", ".join(map(str, self.plan.left_out)), partitions - places,
+                )  # fmt: skip
+        return self._wanted
+
+    def _are_elsewhere(self) -> bool:
+        """Whether owners or standbys are on other hosts than at the last look."""
+        changed = False
+        for partition in (self._cluster.take_changed() | self._unseen) & self._owners.keys():
+            held, ready = self._cluster.locks.get(partition), self._cluster.standbys.get(partition, {}).values()
+            there = held.lock.host if held else "", [each.host for each in ready]
+            if there != (self._owners[partition], self._standbys[partition]):
+                changed = True
+                self._owners[partition], self._standbys[partition] = there
+        self._unseen = set()
+        return changed
