@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partition_supervisor.control.loop import TICK
-from partition_supervisor.control.reconcile import SURPLUS_AFTER, compare
+from partition_supervisor.control.reconcile import STARTS_FOR, SURPLUS_AFTER, compare
 from partition_supervisor.events import (
     PartitionsChanged,
 )
@@ -133,6 +133,23 @@ def test_workers_start_a_few_at_a_time(make_host: MakeHost, monkeypatch: pytest.
         host.settle()
 
 
+def test_workers_that_never_get_ready_hold_up_nobody_for_long(
+    make_host: MakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of partitions without a leader: they wait for Kafka, and the processor is free for others."""
+    monkeypatch.setattr("partition_supervisor.control.reconcile.STARTING_AT_ONCE", 4)
+    host = make_host(10).open()
+    host.advance(STARTS_FOR - 1.0)
+    assert len(host.children.living) == 4
+    host.advance(1.0 + 2 * TICK)
+    assert len(host.children.living) == 8
+    host.warm_up(host.children.living[-1])
+    host.settle()
+    assert len(host.children.living) == 9
+    host.advance(STARTS_FOR + 2 * TICK)
+    assert len(host.children.living) == 10
+
+
 def test_new_partitions_get_workers(make_host: MakeHost) -> None:
     """And those that are known already are left alone."""
     host = running(make_host(1))
@@ -159,6 +176,7 @@ def test_what_is_done_leads_to_what_is_wanted_and_never_beyond(
     found = compare(wanted, present, room, most_starts, lambda p: p.number in bare, lambda _child: may_end)
 
     assert len(found.start) <= max(0, most_starts)
+    assert not found.brakes or len(found.start) == max(0, most_starts)
     assert len(found.start) <= max(0, room) + len(found.end) + len(bare)
     assert all(child.is_idle for child in found.end)
     for partition, workers in present.items():

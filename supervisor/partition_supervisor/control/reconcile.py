@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +23,9 @@ from partition_workers.model import Partition
 
 #: So many workers start at one time. All at once, hundreds would starve each other until their leases end.
 STARTING_AT_ONCE = 8 * (os.cpu_count() or 1)
+#: Seconds after which a worker that is not ready is not starting any more: it waits, for Kafka or in `open()`, and
+#: needs no processor that others could use.
+STARTS_FOR = 10.0
 #: Seconds for which the plan must want the same here before standbys that are too many are ended. While hosts and
 #: workers come, what is too much now may be right in a moment, and would be started again.
 SURPLUS_AFTER = 1.0
@@ -29,11 +33,13 @@ SURPLUS_AFTER = 1.0
 
 @dataclass
 class Difference:
-    """What is to be done. `waits`: somebody is too much, and is not ended yet."""
+    """What is to be done. `waits`: somebody is too much, and is not ended yet; `brakes`: somebody is missing, and is
+    not started yet because others start."""
 
     start: list[Partition] = field(default_factory=list)
     end: list[Child] = field(default_factory=list)
     waits: bool = False
+    brakes: bool = False
 
 
 def compare(
@@ -56,12 +62,15 @@ def compare(
     for partition, workers in present.items():
         missing = wanted.get(partition, 0) - len(workers)
         if missing > 0:
-            for _ in range(min(missing, max(0, room + is_bare(partition)), most_starts - len(difference.start))):
+            for _ in range(min(missing, max(0, room + is_bare(partition)))):
+                if len(difference.start) >= most_starts:
+                    difference.brakes = True
+                    break
                 difference.start.append(partition)
                 room -= 1
             continue
         if missing == 0:
-            continue  # which is so for nearly all of them, in nearly every round
+            continue
         idle = sorted((each for each in workers if each.is_idle), key=lambda each: each.is_ready)
         for child in idle[:-missing]:
             if room < 0 or (not difference.end and may_end(child)):
@@ -93,26 +102,32 @@ class Reconciler:
         self._wanted: dict[Partition, int] = {}
         self._wanted_since = clock()
         self._moves_are_held = True
-        self._surplus_waits = False
+        self._surplus_waits = self._starts_wait = False
 
     @property
     def is_due(self) -> bool:
-        """Whether time alone has made a difference: what is too much may end now, or owners may move."""
+        """Whether time alone has made a difference: what is too much may end now, owners may move, or those that
+        start take so long that others need not wait for them."""
         surplus_may_end = self._surplus_waits and self._is_settled
-        return surplus_may_end or (self._moves_are_held and self._rebalancer.may_move)
+        may_start = self._starts_wait and self._count_starting() < STARTING_AT_ONCE
+        return surplus_may_end or may_start or (self._moves_are_held and self._rebalancer.may_move)
 
     def reconcile(self) -> None:
         """Make a new plan; start what is missing here, end what is too much."""
         self._plan_anew()
-        present = {
-            partition: [child for child in self._children.of(partition) if not child.is_leaving]
-            for partition in self._planner.topic_ids
-            if partition in self._wanted or self._children.of(partition)
-        }
-        wanted = {p: self._wanted.get(p, 0) + self._rolling_restart.extra_for(p) for p in present}
-        starting = sum(child.state is ChildState.STARTING for child in self._children)
-        difference = compare(wanted, present, self._room(), STARTING_AT_ONCE - starting, self._is_bare, self._may_end)
-        self._surplus_waits = difference.waits
+        staying: dict[Partition, list[Child]] = defaultdict(list)
+        for child in self._children:
+            if not child.is_leaving:
+                staying[child.partition].append(child)
+        wanted = self._wanted
+        if (extra := self._rolling_restart.extra) is not None:
+            wanted = {**wanted, extra: wanted.get(extra, 0) + 1}
+        different = {p for p in wanted.keys() | staying.keys() if wanted.get(p, 0) != len(staying.get(p, ()))}
+        present = {p: staying[p] for p in self._planner.topic_ids if p in different} if different else {}
+        room = self._places - sum(map(len, staying.values()))
+        starts = STARTING_AT_ONCE - self._count_starting()
+        difference = compare(wanted, present, room, starts, self._is_bare, self._may_end)
+        self._surplus_waits, self._starts_wait = difference.waits, difference.brakes
         for child in difference.end:
             self._offers.leave(child, ())
         for partition in difference.start:
@@ -135,10 +150,14 @@ class Reconciler:
     def _is_settled(self) -> bool:
         return self._clock() - self._wanted_since >= SURPLUS_AFTER
 
-    def _room(self) -> int:
+    def _count_starting(self) -> int:
+        begun_after = self._clock() - STARTS_FOR
+        return sum(child.state is ChildState.STARTING and child.started_at > begun_after for child in self._children)
+
+    @property
+    def _places(self) -> int:
         """A replacement comes before the one that it replaces goes, so there may be one worker more than places."""
-        spare = self._is_settled or self._rolling_restart.is_under_way
-        return self._planner.places + spare - sum(not child.is_leaving for child in self._children)
+        return self._planner.places + (self._is_settled or self._rolling_restart.is_under_way)
 
     def _is_bare(self, partition: Partition) -> bool:
         return partition not in self._cluster.locks and not self._cluster.standbys.get(partition)
@@ -158,8 +177,9 @@ class Reconciler:
             return
         topic_id, readers = self._planner.topic_ids[partition], self._planner.places
         try:
-            self._children.start(
+            child = self._children.start(
                 lambda worker, lease: self._config.for_worker(partition, worker, lease, topic_id, readers)
             )
+            child.started_at = self._clock()
         except (OSError, RuntimeError) as error:
             self._restarts.could_not_start(partition, error)

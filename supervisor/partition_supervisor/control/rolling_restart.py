@@ -43,10 +43,11 @@ class RollingRestart:
             self._queue.append((child.worker, reason))
             self._dirty.mark_workers()
 
-    def extra_for(self, partition: Partition) -> int:
-        """One worker more than planned, while one of its workers is waiting for its replacement."""
+    @property
+    def extra(self) -> Partition | None:
+        """One worker more than planned, for the partition of one that is waiting for its replacement."""
         child = self._children.get(self._queue[0][0]) if self._queue else None
-        return int(child is not None and not child.is_leaving and child.partition == partition)
+        return child.partition if child is not None and not child.is_leaving else None
 
     def go_on(self) -> None:
         """The first one leaves once its replacement is ready; the others wait until it is gone. One whose replacement

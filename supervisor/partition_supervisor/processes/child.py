@@ -27,7 +27,7 @@ class Child:
     """One worker process, and what it last said.
 
     `token` is the one under which it was named, or owns the partition. `deadline`, of its lease as an owner, is in
-    seconds of CLOCK_BOOTTIME.
+    seconds of CLOCK_BOOTTIME; `started_at` and `ready_at` are in those of the loop's clock.
     """
 
     settings: WorkerSettings
@@ -36,6 +36,7 @@ class Child:
     #: 0 until its process was made.
     pid: int = 0
     state: ChildState = ChildState.STARTING
+    started_at: float = 0.0
     standby: Standby | None = None
     ready_at: float | None = None
     token: Token | None = None
