@@ -16,7 +16,7 @@ class Trial:
     """One measured value."""
 
     benchmark: str
-    """The module that measured: failover, losses, moves, throughput, commits, processes, growth."""
+    """The module that measured: failover, losses, moves, throughput, commits, processes, growth, loop."""
     system: str
     """Who was measured, in words for the table: "ours, 3 etcd members, standby on another host".
 
