@@ -73,6 +73,8 @@ class Config:
     max_retries: int = 3
     on_error: str = "stop"
     dlq_topic: str | None = None
+    #: Topics that the handler may produce to.
+    outputs: tuple[str, ...] = ()
     #: A person with a kill command does not come three times to the same record.
     max_deaths: int = 3
     #: 0: no limit. A leak ends the host otherwise.
@@ -117,6 +119,7 @@ class Config:
             ("--group", self.group),
             ("--host-id", self.host_id),
             *(("--topic", t) for t in self.topics),
+            *(("--output", t) for t in self.outputs),
         ):
             check_name(what, name)
         if self.etcd.timeout > self.lease_ttl / 2:
@@ -191,6 +194,8 @@ class Config:
             max_deaths=self.max_deaths,
             max_records=int(self.max_records * random.uniform(0.9, 1.1)),  # or they would all be replaced at once
             log_level=self.log_level,
+            outputs=self.outputs,
+            output_name=f"{self.etcd_prefix.strip('/').replace('/', '.')}.{self.group}",
         )
 
 

@@ -3,6 +3,7 @@
     python -m tests.faults.storm kills      a hundred kill -9 of owners at random moments, two hosts
     python -m tests.faults.storm moves      a host joins and is drained, again and again, twelve partitions
     python -m tests.faults.storm rolling    every host of three is restarted, twice
+    python -m tests.faults.storm outputs    a hundred owners, hosts and supervisors killed or stopped, with outputs
 
 Ends with 1 when a record was lost, doubled or out of order. The gaps are reported, not judged: machines differ.
 """
@@ -31,6 +32,7 @@ from partition_supervisor.dev.demo.load import create_topic
 from partition_supervisor.dev.demo.script import report
 from partition_workers.layout.documents import History, milliseconds, now
 from partition_workers.model import Partition
+from tests.faults.output_storm import run as run_outputs
 
 #: Records a second in each partition. Twelve partitions at 500 leave two cores nothing to spare, Kafka and etcd
 #: being on them too, and then a gap tells mostly how long a process waits for a processor.
@@ -192,6 +194,14 @@ def _unowned(cluster: DemoCluster, partition: Partition) -> float:
         for before, after in pairwise(records)
         if before.until and after.cause == "acquired"
     )
+
+
+@storm.command()
+@click.option("--count", default=100, show_default=True)
+@FEWER
+def outputs(count: int, rate: float) -> None:
+    """Owners, hosts and supervisors are killed or stopped while their handler produces."""
+    sys.exit(0 if run_outputs(count, rate) else 1)
 
 
 if __name__ == "__main__":

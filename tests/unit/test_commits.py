@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from partition_workers.commits import Changes
+from partition_workers.commit_flight import Changes
 from partition_workers.errors import Lost
 from partition_workers.etcd.store import Target, Txn
 from partition_workers.layout.documents import Cause, Lock, Parked, StoredOffset, now

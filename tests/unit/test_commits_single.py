@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from partition_workers.commits import Changes, Commits
+from partition_workers.commit_flight import Changes
+from partition_workers.commits import Commits
 from partition_workers.errors import (
     Bug,
     LeaseGone,

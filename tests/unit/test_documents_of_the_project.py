@@ -147,6 +147,7 @@ def test_the_documented_values_in_etcd_are_what_the_program_reads() -> None:
         "standbys/<p>/<worker>": documents.Standby,
         "hosts/<host id>": documents.Host, "history/<p>/<token>": documents.History,
         "topics/<topic>": documents.FirstStart, "attempts/<p>": documents.Attempt,
+        "prepared/<p>": documents.Prepared,
     }  # fmt: skip
     for heading, kind in kinds.items():
         block = text.split(f"### `{heading}`")[1].split("```json\n")[1].split("\n```")[0]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from partition_workers.errors import RequestTooLarge, StateTooLarge, TooManyOperations
 from partition_workers.ownership.transactions import MAX_STATE_BYTES, MAX_STATE_KEYS
+
+log = logging.getLogger(__name__)
 
 #: What is left of a refused size for cuts that are merged: the next one shall not be refused as well.
 _STEP_BACK = 2
@@ -55,6 +58,13 @@ class CommitLimits:
         else:
             self.most_bytes = size - 1
             self.size = min(self.size, max(1, size // _STEP_BACK))
+
+    def refused(self, error: RequestTooLarge, place: str, prefix: str, changes: Mapping[str, bytes | None]) -> None:
+        """The same, of changed state keys below `prefix`, and said. `place`: what is gone back to."""
+        size = size_of(prefix, changes)
+        self.learn(error, len(changes), size)
+        log.warning("%s: a commit of %d state keys with %d bytes was refused: %s; going back, to make smaller ones",
+                    place, len(changes), size, error)  # fmt: skip
 
     def refusal(self, keys: int, size: int) -> StateTooLarge:
         most = f"a transaction holds {self.most_keys:,} keys and {self.most_bytes:,} bytes"

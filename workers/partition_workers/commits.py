@@ -13,27 +13,24 @@ An unknown outcome is never "failed": the very same transaction is sent again, f
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
 
 from partition_workers.clock import Clock
+from partition_workers.commit_flight import Changes, Flight
 from partition_workers.commit_limits import CommitLimits, size_of
 from partition_workers.commit_trouble import CommitTrouble
 from partition_workers.counts import CommitTimes
 from partition_workers.errors import LeaseGone, Lost, Refused, RequestTooLarge, Retry
-from partition_workers.etcd.store import Get, KeyValue, Operation, Store, Txn, TxnResult
+from partition_workers.etcd.store import Get, KeyValue, Operation, Store, TxnResult
 from partition_workers.layout.documents import StoredOffset, now
 from partition_workers.layout.keys import Keys
-from partition_workers.model import Partition, Token
+from partition_workers.model import Offset, Partition, Token
+from partition_workers.outputs.buffer import Outputs
 from partition_workers.ownership import transactions
+from partition_workers.ownership.loaded import stored_state
 from partition_workers.retry import delays
-
-log = logging.getLogger(__name__)
-
-Changes = dict[str, bytes | None]
 
 
 class Commits:
@@ -61,11 +58,12 @@ class Commits:
         self._seen = offset_revision
         self._sequence = 0
         self.offset = offset
+        self.outputs = Outputs(())  # no topic that a handler could produce to
         self.limits = CommitLimits()
         self._changes: Changes = {}
         self._extra: dict[str, Operation] = {}
         self._dirty = False
-        self._flight: _Flight | None = None
+        self._flight: Flight | None = None
         self._answer: Future[TxnResult] | None = None
         self._again_at = 0.0
         self._unsure = False
@@ -122,8 +120,8 @@ class Commits:
         self.offset = self._flight.offset.offset if self._flight is not None else self.committed
 
     def send(self) -> None:
-        """Start the next transaction, if there is anything to say and none is in flight."""
-        if self._dirty and self._flight is None:
+        """Start the next transaction, if there is anything to say and nothing is in flight."""
+        if self._dirty and not self.in_flight:
             self._launch(self._next(()))
 
     def pump(self) -> None:
@@ -160,30 +158,36 @@ class Commits:
 
     def settle(self, until: float) -> bool:
         """Wait for the transaction in flight, if there is one; False: not by `until` (seconds, the clock)."""
-        while self._flight is not None:
+        while self.in_flight:
             left = until - self._clock()
             if left <= 0:
                 return False
-            if self._answer is not None:
-                wait([self._answer], timeout=min(left, 0.5))
-            else:
-                time.sleep(min(left, max(0.0, self._again_at - self._clock())))  # the back-off, nothing else
+            self._wait(left)
             self.pump()
         return True
 
-    def _next(self, last_word: tuple[Operation, ...]) -> _Flight:
-        self._sequence += 1
-        deaths = 0 if last_word else 1 if self.offset != self._begun_at else self._deaths + 1
-        offset = StoredOffset(self.offset, self.token, self._sequence, self.topic_id, now(), deaths)
-        extra = self._extra | {each.key: each for each in last_word}
-        txn = transactions.commit(
-            self._keys, self._partition, self._seen, offset, self._changes, tuple(extra.values())
-        )
-        flight = _Flight(txn, offset, self._changes, self._extra)
+    def _wait(self, seconds: float) -> None:
+        if self._answer is not None:
+            wait([self._answer], timeout=min(seconds, 0.5))
+        else:
+            time.sleep(min(seconds, max(0.0, self._again_at - self._clock())))  # the back-off, nothing else
+
+    def _next(self, last_word: tuple[Operation, ...]) -> Flight:
+        flight = self._make(self.offset, self._changes, last_word, is_last=bool(last_word))
         self._changes, self._extra, self._dirty = {}, {}, False
         return flight
 
-    def _launch(self, flight: _Flight) -> None:
+    def _make(
+        self, offset: Offset, changes: Changes, more: tuple[Operation, ...], is_last: bool, prepared: str = ""
+    ) -> Flight:
+        self._sequence += 1
+        deaths = 0 if is_last else 1 if self.offset != self._begun_at else self._deaths + 1
+        stored = StoredOffset(offset, self.token, self._sequence, self.topic_id, now(), deaths, prepared)
+        extra = self._extra | {each.key: each for each in more}
+        txn = transactions.commit(self._keys, self._partition, self._seen, stored, changes, tuple(extra.values()))
+        return Flight(txn, stored, changes, self._extra)
+
+    def _launch(self, flight: Flight) -> None:
         self._flight, self._unsure = flight, False
         self._delays = delays(0.02, 0.5)
         self.times.sent()
@@ -217,20 +221,21 @@ class Commits:
         else:
             with self.times.refused_if_raised():
                 self._seen = transactions.revision_of(self._partition, result, flight.offset)
-        self.committed = flight.offset.offset
         self.times.stored()
         self._flight = self._answer = None
+        self._stored(flight)
 
-    def _drop(self, flight: _Flight, error: RequestTooLarge) -> None:
+    def _stored(self, flight: Flight) -> None:
+        self.committed = flight.offset.offset
+
+    def _drop(self, flight: Flight, error: RequestTooLarge) -> None:
         """Back to the last commit, with smaller limits."""
         if self._unsure:
             raise Lost(f"{self._partition}: a commit may have been done before it was refused: {error}") from error
         if not flight.changes:
             raise Refused(f"{self._partition}: {error}") from error
-        size = size_of(self._keys.state(self._partition), flight.changes)
-        self.limits.learn(error, len(flight.changes), size)
-        log.warning("%s: a commit of %d state keys with %d bytes was refused: %s; going back to offset %d, to make"
-                    " smaller ones", self._partition, len(flight.changes), size, error, self.committed)  # fmt: skip
+        place = f"{self._partition} offset {self.committed}"
+        self.limits.refused(error, place, self._keys.state(self._partition), flight.changes)
         self.offset, self._changes = self.committed, {}
         self._extra = flight.extra | self._extra
         self._dirty = bool(self._extra)
@@ -238,13 +243,8 @@ class Commits:
 
     def stored_state(self) -> dict[str, bytes]:
         """The state as of `committed`, if the lock is still ours. Raises Retry."""
-        prefix = self._keys.state(self._partition)
-        return {each.key.removeprefix(prefix): each.value for each in self._store.list(prefix).items}
+        return self.beyond(stored_state(self._store, self._keys, self._partition))
 
-
-@dataclass(frozen=True, slots=True)
-class _Flight:
-    txn: Txn
-    offset: StoredOffset
-    changes: Changes
-    extra: dict[str, Operation]
+    def beyond(self, stored: dict[str, bytes]) -> dict[str, bytes]:
+        """The state as of `committed`, from what is stored in etcd."""
+        return stored

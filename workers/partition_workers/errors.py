@@ -103,6 +103,10 @@ class StateTooLarge(PartitionSupervisorError):
     """Raised when one record changes more state than fits one transaction. Goes the way of a handler's error."""
 
 
+class OutputInvalid(PartitionSupervisorError):
+    """Raised by `produce` for a record that cannot be sent. Goes the way of a handler's error."""
+
+
 class ResultThrownAway(PartitionSupervisorError):
     """Raised when a handler returned something: nobody looks at it. Goes the way of a handler's error."""
 
@@ -141,6 +145,11 @@ class RequestTooLarge(Refused):
 
 class TooManyOperations(RequestTooLarge):
     """Raised when it is their number: etcd's --max-txn-ops, or one that knows no transactions inside another."""
+
+
+class OutputsTooLarge(RequestTooLarge):
+    """Raised when a broker refused one of the records that were produced: nothing of its step was done, and the next
+    time `produce` itself refuses it."""
 
 
 class Unreachable(PartitionSupervisorError):

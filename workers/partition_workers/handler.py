@@ -23,16 +23,32 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from partition_workers.errors import Misconfigured
 from partition_workers.handler_form import refuse_result, refuse_what_never_ran, refuse_wrong_form
 from partition_workers.handler_import import import_handler_module, what_hides
 from partition_workers.model import Partition, Token
+from partition_workers.outputs.buffer import Headers, Outputs
 from partition_workers.state.mapping import State
 
 if TYPE_CHECKING:
     from partition_workers.kafka.reader import Record
+
+
+class Produce(Protocol):
+    """`partition`: by the key if it is not given. `timestamp` in milliseconds."""
+
+    def __call__(
+        self,
+        topic: str,
+        value: str | bytes | None,
+        key: str | bytes | None = None,
+        headers: Headers | None = None,
+        partition: int | None = None,
+        timestamp: int | None = None,
+    ) -> None: ...
+
 
 HandleOne = Callable[["Record", State], object]
 HandleBatch = Callable[["list[Record]", State], object]
@@ -55,6 +71,9 @@ class Context:
     heartbeat: Callable[[], None]
     #: True once the worker was asked to leave: a long record may look, and hurry.
     stopping: Callable[[], bool]
+    #: Sends a record to a topic named by `--output`, with the commit of the records that are being handled: see
+    #: `docs/outputs.md`. For `handle`, not for `open`. Raises OutputInvalid, which goes the way of a handler's error.
+    produce: Produce = Outputs(()).produce
     #: The logger `handler`. What it and all others log reaches the supervisor's log.
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("handler"))
 

@@ -18,6 +18,7 @@ from partition_workers.errors import (
     HandlerFailed,
     Lost,
     Misconfigured,
+    PartitionRefused,
     PartitionSupervisorError,
 )
 from partition_workers.etcd.store import Put
@@ -118,7 +119,7 @@ class OneByOne:
                 self._progress.cut()
                 self._attempted = None
                 return
-            except (Interrupted, Lost, Bug, Misconfigured):
+            except (Interrupted, Lost, Bug, Misconfigured, PartitionRefused):
                 raise  # of the cut, not of the handler
             except BaseException as error:
                 self._progress.forget()

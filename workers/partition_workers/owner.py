@@ -7,7 +7,6 @@ import time
 
 from partition_workers import log_sender
 from partition_workers.clock import Clock
-from partition_workers.commits import Commits
 from partition_workers.counts import Counts
 from partition_workers.error_policy import ErrorPolicy
 from partition_workers.errors import ExitCode, HandlerFailed, LeaseGone, Lost, PartitionRefused, TopicMadeAnew
@@ -19,6 +18,8 @@ from partition_workers.kafka.reader import Reader
 from partition_workers.layout.documents import Cause, Ending, History, Lock, Parked, Standby, now
 from partition_workers.lease_watchdog import LeaseWatchdog
 from partition_workers.lifecycle import Lifecycle, LifecycleEvent, LifecycleState
+from partition_workers.loading import make_commits
+from partition_workers.outputs.exchange import Exchange
 from partition_workers.owner_reports import OwnerReports
 from partition_workers.ownership import transactions
 from partition_workers.ownership.history import OwnHistory
@@ -69,6 +70,7 @@ class Owner:
         interrupt: InterruptFlag,
         lifecycle: Lifecycle,
         clock: Clock,
+        exchange: Exchange | None = None,
     ) -> None:
         self._settings, self._keys, self._partition = settings, settings.keys, settings.partition
         self._me, self._token, self._lock, self._stored = me, loaded.token, loaded.lock, loaded.offset
@@ -80,15 +82,16 @@ class Owner:
         self._successors: tuple[Standby, ...] = ()
         offset = loaded.offset.offset if loaded.offset else first_start_offset(settings, reader, lease, pipe)
         self._identity = TopicIdentity(reader, loaded.offset, settings.topic_id)
-        self._commits = Commits(
-            store, self._keys, self._partition, self._token, self._identity.topic_id, offset,
-            loaded.offset_revision, clock, self._deaths,
+        self._commits = make_commits(
+            store, self._keys, self._partition, loaded, self._identity.topic_id, offset, clock, exchange,
+            settings.outputs,
         )  # fmt: skip
+        offset = self._commits.offset
         self._commits.on_found = self._tidy_history
         self._commits.trouble.tell = lambda why: pipe.tell(CannotCommit(why))
         begun = History(self._token, me.worker, me.host, me.pid, loaded.lock.cause, loaded.lock.since, offset)
         self._history = OwnHistory(self._keys, self._partition, begun)
-        state = State(loaded.state)
+        state = State(self._commits.beyond(loaded.state))
         size = StateSize(self._partition, self._keys.size(self._partition), loaded.size, state.size)
         self._loop = RecordLoop(
             reader, handler, state, self._commits, interrupt, offset,
@@ -140,11 +143,17 @@ class Owner:
         if self._handler.takes_time_to_open:
             time.sleep(SENDING)
         context = Context(
-            self._partition, self._token, self._me.host, self._loop.heartbeat, lambda: self._pipe.told_to_leave
+            self._partition,
+            self._token,
+            self._me.host,
+            self._loop.heartbeat,
+            lambda: self._pipe.told_to_leave,
+            produce=self._commits.outputs.produce,
         )
         retries = self._settings.max_retries
         if not open_handler(self._handler, context, retries, self._loop, self._interrupt, self._look_around):
             return False
+        self._commits.outputs.is_open = True
         if self._interrupt.raised and not self._look_around():
             return False
         self._loop.turn()  # at once: what is said to the log, and to people, can wait

@@ -23,9 +23,11 @@ from partition_workers.etcd.client import Etcd
 from partition_workers.handler import load
 from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.kafka.reader import Reader
+from partition_workers.kafka.transactional_producer import TransactionalProducer
 from partition_workers.kernel_deadline import KernelDeadline
 from partition_workers.layout.documents import Standby, now
 from partition_workers.lifecycle import Lifecycle, LifecycleState
+from partition_workers.outputs.exchange import Exchange
 from partition_workers.protocol import GaveUp, IsEnding, WorkerSettings
 from partition_workers.supervisor_pipe import SupervisorPipe
 from partition_workers.worker import Worker
@@ -63,6 +65,16 @@ def main(settings: WorkerSettings, connection: Connection, log_queue: Any, liste
     sys.exit(int(code))
 
 
+def _exchange(settings: WorkerSettings) -> Exchange | None:
+    if not settings.outputs:
+        return None
+    name, partition = settings.output_name, settings.partition
+    producer = TransactionalProducer(
+        settings.kafka, partition, f"{name}.{partition.topic}.{partition.number}", name, settings.outputs
+    )
+    return Exchange(producer)
+
+
 def try_handler(name: str, connection: Connection) -> None:
     """Say whether the handler can be imported: None, or the error."""
     try:
@@ -88,14 +100,18 @@ def _live(
         handler = load(settings.handler)
         me = Standby(settings.worker, settings.host, os.getpid(), f"{settings.lease:x}", now())
         reader = Reader(settings.kafka, settings.partition)
+        exchange = _exchange(settings)
         store = Etcd(settings.etcd)
         try:
             worker = Worker(
-                settings, me, store, reader, handler, pipe, interrupt, Lifecycle(show), boottime, deadline.kill_after
-            )
+                settings, me, store, reader, handler, pipe, interrupt, Lifecycle(show), boottime,
+                deadline.kill_after, exchange,
+            )  # fmt: skip
             code = worker.live()
             return begin_to_end(code, worker.owner.counts() if worker.owner is not None else None)
         finally:
+            if exchange is not None:
+                exchange.close()
             reader.close()
             store.close()
     except PartitionSupervisorError as error:

@@ -91,6 +91,7 @@ class Progress:
         self.handled -= self.uncut
         self.uncut, self.has_passed_over = 0, False
         self.state.rollback()
+        self.commits.outputs.forget()
 
     def drop(self) -> None:
         """The commits since `committed` are dropped: the state has to be read again, and the records handled."""

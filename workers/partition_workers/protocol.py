@@ -1,7 +1,7 @@
 """All that crosses the boundary between a supervisor and its workers.
 
-Settings go down once, when a worker is made. Orders go down the pipe, imperative; reports come up it, in the past
-tense. Small frozen values; nothing here is truth between hosts, that is only in etcd.
+Settings go down once, when a worker is made. Orders go down the pipe, reports come up it, in the past tense. Small
+frozen values; truth between hosts is only in etcd.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ FOR_THE_SUPERVISOR = (
 class WorkerSettings:
     """Everything a worker needs to know, for life. Times in seconds.
 
-    `topic_id`: as far as the supervisor knows; "": it does not. `start_at`: where the partition begins if nothing was
-    ever committed; None: at the first record that there is.
+    `topic_id`: "": not known. `start_at`: where the partition begins if nothing was ever committed; None: at its
+    first record. `outputs`: topics that the handler may produce to, under `output_name`.
     """
 
     partition: Partition
@@ -49,6 +49,8 @@ class WorkerSettings:
     max_deaths: int
     max_records: int
     log_level: int
+    outputs: tuple[str, ...] = ()
+    output_name: str = ""
 
 
 # --- orders: from the supervisor to a worker ------------------------------------------------------------------

@@ -71,7 +71,7 @@ class RecordLoop:
         )  # fmt: skip
         self._pace = CommitPace(commit_interval, clock)
         self._alone_until = 0
-        self._whole_lists = WholeLists(handler, state, interrupt, ListSize(commits.limits))
+        self._whole_lists = WholeLists(handler, state, interrupt, ListSize(commits.limits), commits.outputs)
         self._rest: list[Record] = []
 
     @property
@@ -192,7 +192,7 @@ class RecordLoop:
         self._progress.counts.seconds += time.perf_counter() - begun
         self._progress.note(done, records[done - 1])
         self._rest = records[done:] + self._rest
-        if self._state.is_full():
+        if self._state.is_full() or self._commits.outputs.is_full:
             self._cut_or_go_back()  # and sent when the interval is over, or when there is no room for more
 
     def _handle_with_care(self, records: list[Record], size: int) -> None:

@@ -10,20 +10,26 @@ from partition_workers.handler_form import refuse_result
 from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.kafka.reader import Record
 from partition_workers.list_size import ListSize
+from partition_workers.outputs.buffer import Outputs
 from partition_workers.state.mapping import State
 
 
 class WholeLists:
     """Whatever the handler raises goes through; the state is then what it was before, or somewhere between."""
 
-    def __init__(self, handler: Handler, state: State, interrupt: InterruptFlag, size: ListSize) -> None:
+    def __init__(
+        self, handler: Handler, state: State, interrupt: InterruptFlag, size: ListSize, outputs: Outputs
+    ) -> None:
         self.size = size
+        self._outputs = outputs
         self._handler, self._state, self._interrupt = handler, state, interrupt
         self._at_work: Iterator[Record] = iter([])
 
     def handle(self, records: list[Record]) -> int:
         """How many of them were handled, from the first on."""
-        return self._by_batch(records) if self._handler.batch else self._one_after_the_other(records)
+        if self._handler.batch:
+            return self._by_batch(records)
+        return self._producing(records) if self._outputs.topics else self._one_after_the_other(records)
 
     def left(self) -> int:
         """Of the list in hand; its iterator knows it, at no cost to the loop. For any thread."""
@@ -42,6 +48,23 @@ class WholeLists:
                 if interrupt.raised or state.is_full():
                     break
             elif interrupt.raised:
+                break
+        return len(records) - length_hint(at_work)
+
+    def _producing(self, records: list[Record]) -> int:
+        """The same, with a look at what was produced."""
+        handle, state, interrupt, outputs = self._handler.one, self._state, self._interrupt, self._outputs
+        assert handle is not None
+        unsettled = state.unsettled
+        self._at_work = at_work = iter(records)
+        for record in at_work:
+            if (result := handle(record, state)) is not None:
+                refuse_result(result)
+            if unsettled:
+                state.settle()
+                if state.is_full():
+                    break
+            if interrupt.raised or outputs.is_full:
                 break
         return len(records) - length_hint(at_work)
 

@@ -12,15 +12,17 @@ import threading
 from collections.abc import Callable
 
 from partition_workers.clock import Clock
-from partition_workers.errors import ExitCode, LeaseGone, Lost, Retry, Unavailable
+from partition_workers.errors import ExitCode, LeaseGone, Lost, PartitionRefused, Retry, Unavailable
 from partition_workers.etcd.store import Put, Store, Txn
 from partition_workers.handler import Handler
 from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.kafka.reader import Reader
 from partition_workers.layout.document import Unreadable
-from partition_workers.layout.documents import Cause, Ending, History, Lock, Standby, now
+from partition_workers.layout.documents import Standby, now
 from partition_workers.lease_watchdog import LeaseWatchdog
 from partition_workers.lifecycle import Lifecycle, LifecycleEvent
+from partition_workers.loading import Loading
+from partition_workers.outputs.exchange import Exchange
 from partition_workers.owner import Owner
 from partition_workers.ownership.loaded import Loaded
 from partition_workers.ownership.lock import PartitionLock
@@ -29,10 +31,8 @@ from partition_workers.protocol import (
     BecomeOwner,
     Compete,
     GaveUp,
-    HandedOver,
     KnowTopic,
     Leave,
-    LoadsState,
     MissedLock,
     WasParked,
     WorkerSettings,
@@ -63,8 +63,10 @@ class Worker:
         lifecycle: Lifecycle,
         clock: Clock,
         kill_after: Callable[[float], None] = lambda _seconds: None,
+        exchange: Exchange | None = None,
     ) -> None:
-        """`kill_after(seconds)`: the kernel ends this process, unless it is called again before that."""
+        """`kill_after(seconds)`: the kernel ends this process, unless it is called again before that. `exchange`: for
+        outputs."""
         self._settings, self._partition, self._keys = settings, settings.partition, settings.keys
         self._me, self._store, self._reader, self._handler = me, store, reader, handler
         self._pipe, self._interrupt, self._lifecycle, self._clock = pipe, interrupt, lifecycle, clock
@@ -74,6 +76,7 @@ class Worker:
         self._lock = PartitionLock(store, self._keys, self._partition, me, self._is_hopeless)
         self._is_named = False
         self.owner: Owner | None = None
+        self._exchange = exchange
 
     def live(self) -> ExitCode:
         """From the cradle to the grave. The exit code says why it ended."""
@@ -84,7 +87,7 @@ class Worker:
                 self._lifecycle.advance(LifecycleEvent.LEFT)
                 return ExitCode.OK
             return owner.work()
-        except Unreadable as error:
+        except (Unreadable, PartitionRefused) as error:
             return self._park(str(error))
         except (Lost, LeaseGone) as error:
             self._lifecycle.advance(LifecycleEvent.LOCK_LOST)
@@ -128,6 +131,8 @@ class Worker:
 
     def _warm_reader(self) -> None:
         self._reader.warm_up(timeout=5.0)
+        if self._exchange is not None:
+            self._exchange.warm_up(timeout=5.0)
 
     def _until_done(self, call: Callable[[], object]) -> None:
         """Until it succeeds, or we are told to leave."""
@@ -162,51 +167,19 @@ class Worker:
     def _become_owner(self) -> Owner | None:
         """None: told to leave. Nothing else holds on to the state that was read, of which each value will change."""
         taken_at, loaded = self._stand_by()
-        if loaded is not None and not loaded.complete:
-            loaded = self._load(loaded)
+        if loaded is not None and (not loaded.complete or self._exchange is not None):
+            loading = Loading(
+                self._settings, self._lock, self._store, self._lease, self._pipe, self._interrupt, self._lifecycle,
+                self._exchange,
+            )  # fmt: skip
+            loaded = loading.complete(loaded)
+            self._settings = loading.settings
         if loaded is None:
             return None
         return Owner(
             self._settings, self._me, loaded, taken_at, self._store, self._reader, self._handler,
-            self._lease, self._pipe, self._interrupt, self._lifecycle, self._clock,
+            self._lease, self._pipe, self._interrupt, self._lifecycle, self._clock, self._exchange,
         )  # fmt: skip
-
-    def _load(self, loaded: Loaded) -> Loaded | None:
-        """A large state takes its time. First everybody is told that somebody is here, and the lease is renewed by
-        ourselves. None: told to leave meanwhile."""
-        self._lifecycle.advance(LifecycleEvent.STATE_IS_LARGE, loaded.token)
-        self._lease.start()
-        self._pipe.tell(LoadsState(loaded.token, loaded.deaths))
-        lock, offset = loaded.lock, loaded.offset.offset if loaded.offset else None
-        begun = History(loaded.token, lock.worker, lock.host, lock.pid, lock.cause, lock.since, offset)
-        self._lock.enter(begun)
-        leave: list[Leave] = []
-
-        def is_told_to_leave() -> bool:
-            order = self._pipe.next_order(0)
-            if isinstance(order, Leave):
-                leave.append(order)
-            if isinstance(order, KnowTopic):
-                self._settings = dataclasses.replace(self._settings, topic_id=order.topic_id)
-            return bool(leave)
-
-        read = self._lock.read_rest(loaded, is_told_to_leave)
-        self._interrupt.set()  # whatever came meanwhile is looked at before the first record
-        if read.complete:
-            return read
-        self._leave_unread(leave[0].successors, begun)
-        return None
-
-    def _leave_unread(self, successors: tuple[Standby, ...], begun: History) -> None:
-        self._lifecycle.advance(LifecycleEvent.TOLD_TO_LEAVE)
-        for successor in successors:
-            named = Lock.naming(successor, Cause.HANDED_OVER, offset=begun.from_offset)
-            with contextlib.suppress(LeaseGone):
-                token = self._lock.leave_unread(begun.closed(Ending.HANDED_OVER, begun.from_offset), named)
-                if token is not None:
-                    self._pipe.tell(HandedOver(successor, token, begun.from_offset))
-                return
-        self._lock.leave_unread(begun.closed(Ending.STOPPED, begun.from_offset), None)
 
     def _stand_by(self) -> tuple[str, Loaded | None]:
         """Wait for the lock, and say when it came; None: told to leave."""

@@ -112,6 +112,13 @@ LEVELS = ["debug", "info", "warning", "error"]
 )
 @option("--dlq-topic", metavar="TOPIC", help="Where --on-error dlq sends the records it passes over.")
 @option(
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="TOPIC",
+    help="A topic that the handler may produce to, with context.produce(). Repeatable.",
+)
+@option(
     "--max-deaths",
     type=int,
     default=3,

@@ -103,7 +103,8 @@ def holder_of(lock: bytes) -> str:
 @dataclass(frozen=True, slots=True)
 class StoredOffset(Document):
     """`offsets/<p>`: the next offset, and the token and sequence of the commit that wrote it. `deaths`: how many
-    owners in a row have died without getting on, if the one that wrote this is dead; 0: it ended in good order."""
+    owners in a row have died without getting on, if the one that wrote this is dead; 0: it ended in good order.
+    `prepared`: the step with outputs that follows, if one is under way; see `outputs/steps.py`."""
 
     offset: int
     token: int
@@ -111,6 +112,19 @@ class StoredOffset(Document):
     topic_id: str
     at: str
     deaths: int = 0
+    prepared: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared(Document):
+    """`prepared/<p>`: what a step with outputs will change if Kafka commits it: the JSON of each state key; "": it is
+    deleted. It counts only while `offsets/<p>` names its `number`. `before`: what Kafka showed until then."""
+
+    number: str
+    before: str
+    offset: int
+    changes: dict[str, str]
+    at: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,9 @@ class Keys:
         """The prefix of all state keys of a partition."""
         return f"{self.root}/state/{_path(partition)}/"
 
+    def prepared(self, partition: Partition) -> str:
+        return f"{self.root}/prepared/{_path(partition)}"
+
     def size(self, partition: Partition) -> str:
         return f"{self.sizes}{_path(partition)}"
 

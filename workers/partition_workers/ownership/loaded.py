@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from partition_workers.etcd.store import KeyValue, TxnResult
+from partition_workers.etcd.store import KeyValue, Store, TxnResult
 from partition_workers.layout.documents import Attempt, Lock, Size, StoredOffset
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition, Token
 from partition_workers.ownership import transactions
+
+if TYPE_CHECKING:
+    from partition_workers.outputs.steps import Known, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,9 @@ class Loaded:
     size: Size | None
     revision: int
     complete: bool
+    #: With outputs: a step that was prepared and is committed in Kafka; and the producer that is being initialised.
+    left: Step | None = None
+    opening: Future[Known | None] | None = None
 
     @property
     def deaths(self) -> int:
@@ -69,3 +77,9 @@ def _loaded(
         revision=revision,
         complete=state is not None and len(state) < transactions.WHOLE,
     )
+
+
+def stored_state(store: Store, keys: Keys, partition: Partition) -> dict[str, bytes]:
+    """As it is now. Raises Retry."""
+    prefix = keys.state(partition)
+    return {each.key.removeprefix(prefix): each.value for each in store.list(prefix).items}

@@ -1,0 +1,325 @@
+"""A broker with transactions in memory, and owners that produce: they go on step by step, and can die at any.
+
+The broker knows one partition's producer. It does what Kafka does: the producer that was initialised last may commit,
+and initialising aborts what another has begun. Each request can be told to fail, and `before` is called with its name
+before each is done, so that somebody else can act there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar, cast
+
+from partition_workers.commits import Commits
+from partition_workers.error_policy import ErrorPolicy
+from partition_workers.errors import LeaseGone, Refused, Unavailable
+from partition_workers.etcd.options import EtcdOptions
+from partition_workers.etcd.store import Store, Txn, TxnResult
+from partition_workers.handler import Context, Handler
+from partition_workers.interrupt_flag import InterruptFlag
+from partition_workers.kafka.transaction_errors import TransactionFailed
+from partition_workers.layout.documents import Cause, Lock, Standby, StoredOffset, now
+from partition_workers.lease_watchdog import LeaseWatchdog
+from partition_workers.lifecycle import Lifecycle, LifecycleEvent
+from partition_workers.loading import Loading, make_commits
+from partition_workers.outputs.buffer import Output
+from partition_workers.outputs.exchange import Exchange
+from partition_workers.ownership import transactions
+from partition_workers.ownership.lock import PartitionLock
+from partition_workers.poison import PoisonGuard
+from partition_workers.protocol import WorkerSettings
+from partition_workers.record_loop import RecordLoop
+from partition_workers.state.mapping import State
+from partition_workers.supervisor_pipe import SupervisorPipe
+from tests.fakes.clock import FakeClock
+from tests.fakes.etcd import FakeEtcd
+from tests.fakes.kafka import FakeReader, FakeRecord
+from tests.fakes.ownership import FakeLease, FakeSupervisorPipe
+from tests.fakes.record_loop import KEYS, P, Stub
+
+T = TypeVar("T")
+
+OUT = "out"
+#: What may become of a transaction whose producer is still the newest.
+FATES = ["committed", "answer lost", "aborted"]
+
+
+class FakeBroker:
+    def __init__(self) -> None:
+        #: What a read_committed reader sees, in order.
+        self.visible: list[Output] = []
+        self.known: tuple[int, str] | None = None
+        self.newest = 0
+        self.begun: int | None = None
+        #: Of the transactions to come; then "committed".
+        self.fates: deque[str] = deque()
+        #: Answers to "initialise" and "look" that do not come.
+        self.silent = 0
+        self.largest = 1_000_000
+        self.refusal: str | None = None
+        self.before: Callable[[str], None] = lambda _request: None
+        self.transactions = 0
+
+    def producer(self) -> FakeProducer:
+        return FakeProducer(self)
+
+    def answer(self, request: str) -> None:
+        self.before(request)
+        if self.silent:
+            self.silent -= 1
+            raise Unavailable("the fake broker does not answer")
+
+
+class FakeProducer:
+    def __init__(self, broker: FakeBroker) -> None:
+        self._broker = broker
+        self._epoch: int | None = None
+
+    def partitions_of(self, topic: str) -> int:
+        return 4
+
+    def warm_up(self, timeout: float) -> None:
+        self._broker.answer("warm up")
+
+    def initialise(self) -> None:
+        self._broker.answer("initialise")
+        self._broker.newest += 1
+        self._epoch, self._broker.begun = self._broker.newest, None
+
+    def look(self, timeout: float = 5.0) -> tuple[int, str] | None:
+        self._broker.answer("look")
+        return self._broker.known
+
+    def commit(
+        self, records: Sequence[Sequence[Any]], offset: int, metadata: str, given_up: Callable[[], bool]
+    ) -> None:
+        broker, epoch, self._epoch = self._broker, self._epoch, None
+        broker.before("begin")
+        self._must_be_newest(epoch)
+        broker.begun = epoch
+        for number, record in enumerate(cast("Sequence[Output]", records)):
+            if record.size > broker.largest:
+                raise TransactionFailed("too large", too_large=number)
+        if broker.refusal:
+            raise TransactionFailed(broker.refusal, refusal=broker.refusal)
+        broker.before("end")
+        self._must_be_newest(epoch)
+        fate = broker.fates.popleft() if broker.fates else "committed"
+        if fate != "aborted":
+            broker.visible += cast("Sequence[Output]", records)
+            broker.known, broker.begun = (offset, metadata), None
+            broker.transactions += 1
+        broker.before("ended")
+        if fate != "committed":
+            raise TransactionFailed(fate)
+        self._epoch = epoch
+
+    def close(self) -> None:
+        self._epoch = None
+
+    def _must_be_newest(self, epoch: int | None) -> None:
+        if epoch is None or epoch != self._broker.newest:
+            raise TransactionFailed("fenced")
+
+
+class SteppedExchange(Exchange):
+    """Calls are made when the test says so; or at once, while `at_once`."""
+
+    def __init__(self, producer: FakeProducer) -> None:
+        super().__init__(producer)
+        self.waiting: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self.at_once = True
+
+    def _ask(self, call: Callable[[], T]) -> Future[T]:
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
+        self.waiting.append((call, future))
+        if self.at_once:
+            self.step()
+        return future
+
+    def step(self) -> bool:
+        """The next call; False: there is none."""
+        if not self.waiting:
+            return False
+        call, future = self.waiting.popleft()
+        try:
+            future.set_result(call())
+        except Exception as error:
+            future.set_exception(error)
+        return True
+
+
+class Line:
+    """One owner's way to etcd: what it sends waits until it is delivered, unless `at_once`."""
+
+    def __init__(self, store: FakeEtcd) -> None:
+        self._store = store
+        self.waiting: deque[tuple[Txn, Future[TxnResult]]] = deque()
+        self.at_once = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def transact_soon(self, txn: Txn) -> Future[TxnResult]:
+        promise: Future[TxnResult] = Future()
+        promise.set_running_or_notify_cancel()
+        self.waiting.append((txn, promise))
+        if self.at_once:
+            self.deliver()
+        return promise
+
+    def deliver(self, fate: str = "answered") -> bool:
+        if not self.waiting:
+            return False
+        txn, promise = self.waiting.popleft()
+        if fate == "lost before":
+            promise.set_exception(Unavailable(fate))
+            return True
+        try:
+            result = self._store.transact(txn)
+        except (LeaseGone, Refused, Unavailable) as error:
+            promise.set_exception(error)
+            return True
+        if fate == "lost after":
+            promise.set_exception(Unavailable(fate))
+        else:
+            promise.set_result(result)
+        return True
+
+
+def handle(record: FakeRecord, state: Any, context: Context) -> None:
+    """Every loss, repetition and change of order shows, in the state and in the outputs."""
+    state["next"] = record.offset() + 1
+    state["sum"] = (state.get("sum", 0) * 31 + record.offset()) % 1_000_003
+    if record.offset() % 4 == 3:
+        state.pop("odd", None)
+    else:
+        state["odd"] = [record.offset()]
+    if record.value() != b"silent":
+        context.produce(OUT, f"{record.offset()}", key=f"k{record.offset() % 3}")
+
+
+class Stage:
+    """One partition of so many records, one etcd, one broker, and owners one after the other."""
+
+    def __init__(self, records: list[FakeRecord], handler: Any = handle) -> None:
+        self.clock = FakeClock()
+        self.store, self.broker = FakeEtcd(self.clock), FakeBroker()
+        self.records, self.handler = records, handler
+        self.owners: list[Owner] = []
+        self.token: int | None = None
+
+    def owner(self, interval: float = 0.01, outputs: tuple[str, ...] = (OUT,), one_by_one: bool = True) -> Owner:
+        """The next one: it has the lock, whatever the one before thinks."""
+        made = Owner(self, f"owner-{len(self.owners)}", interval, outputs, one_by_one)
+        self.owners.append(made)
+        made.begin()
+        return made
+
+    def stored(self) -> tuple[int, dict[str, Any]]:
+        """The offset and the state in etcd."""
+        prefix = KEYS.state(P)
+        found = self.store.get(KEYS.offset(P))
+        state = State({e.key.removeprefix(prefix): e.value for e in self.store.list(prefix).items})
+        return (StoredOffset.decode(found.value).offset if found else 0), state.to_dict()
+
+    def expected(self) -> tuple[int, dict[str, Any], list[bytes]]:
+        """What there must be when everything is done."""
+        state: dict[str, Any] = {}
+        sent: list[bytes] = []
+
+        def produce(_topic: str, value: str, **_other: object) -> None:
+            sent.append(value.encode())
+
+        for record in self.records:
+            handle(record, state, cast(Context, type("C", (), {"produce": staticmethod(produce)})))
+        return len(self.records), state, sent
+
+    def seen(self) -> list[bytes]:
+        return [each.value or b"" for each in self.broker.visible]
+
+
+class Owner:
+    """The record loop of an owner that produces, and its commits. It goes on by `turn`, `line` and `exchange`."""
+
+    def __init__(self, stage: Stage, name: str, interval: float, outputs: tuple[str, ...], one_by_one: bool) -> None:
+        self.stage, self.name, self._interval = stage, name, interval
+        self._sizes = [1] * len(stage.records) if one_by_one else []
+        self.line = Line(stage.store)
+        self.exchange = SteppedExchange(stage.broker.producer())
+        self.outputs = outputs
+        self.interrupt = Stub(stage.clock)
+        self.me = Standby(name, "here", 1, f"{stage.store.grant(10_000_000).lease:x}", now())
+        self.loop: RecordLoop | None = None
+        self.commits: Commits | None = None
+
+    def begin(self) -> None:
+        stage = self.stage
+        named = Lock.naming(self.me, Cause.TAKEN_OVER)
+        if stage.token is None:
+            stage.token = stage.store.transact(transactions.acquire(KEYS, P, named)).revision
+        else:
+            stage.token = stage.store.transact(transactions.take_over(KEYS, P, stage.token, named)).revision
+        lock = PartitionLock(cast(Store, self.line), KEYS, P, self.me, lambda: False)
+        loaded = lock.confirm(stage.token)
+        assert loaded is not None
+        if self.outputs:
+            lifecycle = Lifecycle()
+            lifecycle.advance(LifecycleEvent.WARMED_UP)
+            lifecycle.advance(LifecycleEvent.LOCK_OFFERED)
+            settings = WorkerSettings(
+                P, self.name, "here", self.me.lease_id, "h:handle", KEYS, EtcdOptions(("etcd:2379",)), {}, "topic-id",
+                None, 5, self._interval, 60.0, 30.0, 0, "stop", None, 3, 0, 20,
+            )  # fmt: skip
+            loading = Loading(
+                settings, lock, cast(Store, self.line), cast(LeaseWatchdog, FakeLease()),
+                cast(SupervisorPipe, FakeSupervisorPipe()), InterruptFlag(), lifecycle, self.exchange,
+            )  # fmt: skip
+            loaded = loading.complete(loaded)
+            assert loaded is not None
+        start = loaded.offset.offset if loaded.offset else 0
+        self.commits = make_commits(
+            cast(Store, self.line), KEYS, P, loaded, "topic-id", start, stage.clock,
+            self.exchange if self.outputs else None, self.outputs,
+        )  # fmt: skip
+        self.commits.outputs.is_open = True
+        self.state = State(self.commits.beyond(loaded.state))
+        reader = FakeReader(stage.records, P, stage.clock.advance, sizes=self._sizes)
+        reader.assign(self.commits.offset)
+        handler = Handler(stage.handler)
+        handler.open(
+            Context(P, stage.token, "here", lambda: None, lambda: False, produce=self.commits.outputs.produce)
+        )
+        self.loop = RecordLoop(
+            reader, handler, self.state, self.commits, self.interrupt, self.commits.offset, self._interval, 0,
+            ErrorPolicy("stop", None, {}), PoisonGuard(0, 0, None, 3), KEYS.attempt(P), "here", stage.clock,
+        )  # fmt: skip
+
+    def turn(self) -> None:
+        """Once round. Raises what ends an owner."""
+        assert self.loop is not None
+        self.stage.clock.advance(0.02)
+        self.loop.turn()
+        self.interrupt.clear()
+
+    def by_steps(self) -> None:
+        """From now on nothing arrives anywhere unless it is told to."""
+        self.line.at_once = self.exchange.at_once = False
+
+    def at_once(self) -> None:
+        self.line.at_once = self.exchange.at_once = True
+        while self.line.deliver() or self.exchange.step():
+            pass
+
+    def run(self, turns: int = 2000) -> None:
+        """Until everything is read, committed and applied."""
+        assert self.commits is not None
+        self.at_once()
+        for _ in range(turns):
+            self.turn()
+            if self.commits.committed == len(self.stage.records) and self.commits.idle:
+                return
+        raise AssertionError(f"{self.name} is not done: {self.commits.committed} of {len(self.stage.records)}")

@@ -1,0 +1,157 @@
+"""What an owner may have to do before it can begin: read a state that is large, and learn from Kafka what became of
+the step with outputs that its predecessor had prepared.
+
+Everybody is told that somebody is here, and the lease is renewed by ourselves meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from concurrent.futures import Future, wait
+
+from partition_workers.clock import Clock
+from partition_workers.commits import Commits
+from partition_workers.errors import Bug, LeaseGone, Lost, Retry
+from partition_workers.etcd.store import Store
+from partition_workers.interrupt_flag import InterruptFlag
+from partition_workers.layout.documents import Cause, Ending, History, Lock, Prepared, Standby
+from partition_workers.layout.keys import Keys
+from partition_workers.lease_watchdog import LeaseWatchdog
+from partition_workers.lifecycle import Lifecycle, LifecycleEvent
+from partition_workers.model import Partition
+from partition_workers.output_commits import OutputCommits
+from partition_workers.outputs.buffer import Outputs
+from partition_workers.outputs.exchange import Exchange
+from partition_workers.outputs.steps import Known, Step, Verdict, decide, unknown_outcome
+from partition_workers.ownership.loaded import Loaded
+from partition_workers.ownership.lock import PartitionLock
+from partition_workers.protocol import HandedOver, KnowTopic, Leave, LoadsState, WorkerSettings
+from partition_workers.retry import delays, until_answered
+from partition_workers.supervisor_pipe import SupervisorPipe
+
+#: Seconds between two looks at what others want, while Kafka is waited for.
+LOOK = 0.05
+
+
+class Loading:
+    """For one ownership. `settings` may have changed when it is over."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        lock: PartitionLock,
+        store: Store,
+        lease: LeaseWatchdog,
+        pipe: SupervisorPipe,
+        interrupt: InterruptFlag,
+        lifecycle: Lifecycle,
+        exchange: Exchange | None,
+    ) -> None:
+        self.settings = settings
+        self._keys, self._partition = settings.keys, settings.partition
+        self._lock, self._store, self._lease, self._pipe = lock, store, lease, pipe
+        self._interrupt, self._lifecycle, self._exchange = interrupt, lifecycle, exchange
+        self._begun: History | None = None
+        self._leave: Leave | None = None
+
+    def complete(self, loaded: Loaded) -> Loaded | None:
+        """Everything an owner begins with. None: told to leave meanwhile, and has left.
+
+        Raises Lost; PartitionRefused when nobody can say what became of a step.
+        """
+        if not loaded.complete:
+            self._enter(loaded)
+            loaded = self._lock.read_rest(loaded, self._is_told_to_leave)
+        if loaded.complete and self._exchange is not None:
+            loaded = self._settle(loaded, self._exchange)
+        if self._begun is not None:
+            self._interrupt.set()  # whatever came meanwhile is looked at before the first record
+        if self._leave is not None and self._begun is not None:
+            self._leave_unread(self._leave.successors, self._begun)
+            return None
+        return loaded
+
+    def _enter(self, loaded: Loaded) -> None:
+        """It may take its time."""
+        if self._begun is None:
+            self._lifecycle.advance(LifecycleEvent.STATE_IS_LARGE, loaded.token)
+            self._lease.start()
+            self._pipe.tell(LoadsState(loaded.token, loaded.deaths))
+            lock, offset = loaded.lock, loaded.offset.offset if loaded.offset else None
+            self._begun = History(loaded.token, lock.worker, lock.host, lock.pid, lock.cause, lock.since, offset)
+            self._lock.enter(self._begun)
+
+    def _is_told_to_leave(self) -> bool:
+        order = self._pipe.next_order(0)
+        if isinstance(order, Leave):
+            self._leave = order
+        if isinstance(order, KnowTopic):
+            self.settings = dataclasses.replace(self.settings, topic_id=order.topic_id)
+        return self._leave is not None
+
+    # --- a step that was prepared
+
+    def _settle(self, loaded: Loaded, exchange: Exchange) -> Loaded:
+        """What is committed is so without our doing: that costs a look. Otherwise nobody else must be able to."""
+        number = loaded.offset.prepared if loaded.offset is not None else ""
+        if not number:
+            return dataclasses.replace(loaded, opening=exchange.open())
+        looked = exchange.look()
+        opening = exchange.open()
+        step = self._prepared(number)
+        with contextlib.suppress(Retry):
+            if decide(step.number, step.before, looked.result(), is_fenced=False) is Verdict.DONE:
+                return dataclasses.replace(loaded, left=step, opening=opening)
+        self._enter(loaded)
+        while not opening.done() and not self._is_told_to_leave():
+            wait([opening], timeout=LOOK)
+            if self._lease.is_over():
+                raise Lost(f"{self._partition}: Kafka did not answer")
+        return loaded if self._leave is not None else self._decided(loaded, step, opening)
+
+    def _decided(self, loaded: Loaded, step: Step, opening: Future[Known | None]) -> Loaded:
+        known = opening.result()
+        verdict = decide(step.number, step.before, known, is_fenced=True)
+        if verdict is Verdict.UNKNOWN:
+            raise unknown_outcome(self._partition, step, known)
+        return dataclasses.replace(loaded, left=step if verdict is Verdict.DONE else None, opening=opening)
+
+    def _prepared(self, number: str) -> Step:
+        found = until_answered(
+            lambda: self._store.get(self._keys.prepared(self._partition)), delays(0.02, 0.5), self._lease.is_over
+        )
+        prepared = Prepared.decode(found.value) if found is not None else None
+        if prepared is None or prepared.number != number:
+            raise Bug(f"{self._partition}: the offset names step {number}, and prepared is {prepared}")
+        return Step.of(prepared)
+
+    def _leave_unread(self, successors: tuple[Standby, ...], begun: History) -> None:
+        self._lifecycle.advance(LifecycleEvent.TOLD_TO_LEAVE)
+        for successor in successors:
+            named = Lock.naming(successor, Cause.HANDED_OVER, offset=begun.from_offset)
+            with contextlib.suppress(LeaseGone):
+                token = self._lock.leave_unread(begun.closed(Ending.HANDED_OVER, begun.from_offset), named)
+                if token is not None:
+                    self._pipe.tell(HandedOver(successor, token, begun.from_offset))
+                return
+        self._lock.leave_unread(begun.closed(Ending.STOPPED, begun.from_offset), None)
+
+
+def make_commits(
+    store: Store,
+    keys: Keys,
+    partition: Partition,
+    loaded: Loaded,
+    topic_id: str,
+    offset: int,
+    clock: Clock,
+    exchange: Exchange | None,
+    topics: tuple[str, ...],
+) -> Commits:
+    """Of an ownership that begins with what was `loaded`, or at `offset` if nothing was."""
+    plain = (store, keys, partition, loaded.token, topic_id, offset, loaded.offset_revision, clock, loaded.deaths)
+    if exchange is None or loaded.opening is None:
+        return Commits(*plain)
+    outputs = Outputs(topics, exchange.partitions_of)
+    return OutputCommits(*plain, outputs=outputs, exchange=exchange, opening=loaded.opening, left=loaded.left)

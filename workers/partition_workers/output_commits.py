@@ -1,0 +1,249 @@
+"""Commits of an owner that produces: each cut with outputs goes in a step of three parts, as `outputs/steps.py` has
+them. Cuts without outputs go as they always do. One step is under way at a time, until Kafka has decided it; the
+handler goes on. What is done in Kafka is applied with the next transaction in etcd, whatever else that is for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from concurrent.futures import Future
+
+from partition_workers.clock import Clock
+from partition_workers.commit_flight import Changes, Flight
+from partition_workers.commit_limits import size_of
+from partition_workers.commits import Commits
+from partition_workers.errors import OutputsTooLarge, PartitionRefused, RequestTooLarge, Retry
+from partition_workers.etcd.store import Delete, Operation, Put, Store
+from partition_workers.kafka.transaction_errors import TransactionFailed
+from partition_workers.layout.documents import now
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition, Token
+from partition_workers.outputs.attempt import Attempt
+from partition_workers.outputs.buffer import FULL_AT, Output, Outputs
+from partition_workers.outputs.exchange import Exchange
+from partition_workers.outputs.steps import Known, Step, Verdict, number_of, unknown_outcome
+from partition_workers.ownership import transactions
+from partition_workers.ownership.transactions import MAX_STATE_BYTES, MAX_STATE_KEYS
+from partition_workers.retry import delays
+
+
+class OutputCommits(Commits):
+    """One at a time is under way: a transaction in etcd, or a step that Kafka decides."""
+
+    def __init__(
+        self,
+        store: Store,
+        keys: Keys,
+        partition: Partition,
+        token: Token,
+        topic_id: str,
+        offset: int,
+        offset_revision: int,
+        clock: Clock,
+        deaths: int = 0,
+        *,
+        outputs: Outputs,
+        exchange: Exchange,
+        opening: Future[Known | None],
+        left: Step | None = None,
+    ) -> None:
+        """`opening`: the producer that is being initialised. `left`: what a predecessor prepared and Kafka has
+        committed; it is applied with our first commit."""
+        super().__init__(store, keys, partition, token, topic_id, offset, offset_revision, clock, deaths)
+        self.outputs = outputs
+        self._exchange = exchange
+        self._records: list[Output] = []
+        self._applied = offset
+        self._done = left
+        if left is not None:
+            self.offset = self.committed = self._begun_at = left.offset
+            self._dirty = True
+        self._step: Step | None = None
+        self._attempt: Attempt | None = None
+        self._known: Known | None = None
+        self._is_open = self._is_closed = False
+        self._opening = opening
+        self._failures = delays(0.05, 2.0)
+        self._not_before = 0.0
+
+    @property
+    def in_flight(self) -> bool:
+        return self._flight is not None or (self._step is not None and not self._is_closed)
+
+    @property
+    def idle(self) -> bool:
+        return not self._dirty and not self.in_flight and self._done is None
+
+    def add(self, offset: int, changes: Changes) -> bool:
+        if self._is_closed:
+            return True
+        if self._records and len(self._records) + len(self.outputs) > FULL_AT[0]:
+            return False
+        if not super().add(offset, changes):
+            return False
+        self._records += self.outputs.take()
+        return True
+
+    def abandon(self) -> None:
+        super().abandon()
+        self._records = []
+        if self._step is not None:
+            self.offset = self._step.offset
+
+    @property
+    def _is_ready(self) -> bool:
+        """For a step."""
+        return self._is_open and self._clock() >= self._not_before
+
+    def send(self) -> None:
+        if not self._records or self._extra or self._done is not None or self._is_ready:
+            super().send()
+
+    def pump(self) -> None:
+        """Raises PartitionRefused too, when Kafka does not let us; OutputsTooLarge when it did not take a record."""
+        try:
+            if not self._is_open and self._opening.done() and not self._is_closed:
+                self._known, self._is_open = self._opening.result(), True
+            if self._attempt is not None and not self._is_closed:
+                self._hear_of_step(self._attempt)
+            else:
+                super().pump()
+        except PartitionRefused:
+            self._close()
+            raise
+        if self._exchange.trouble is not None:
+            self.trouble.failed(self._exchange.trouble)
+
+    def beyond(self, stored: dict[str, bytes]) -> dict[str, bytes]:
+        state: Changes = {**stored, **self._redo}
+        return {key: value for key, value in state.items() if value is not None}
+
+    # --- to etcd
+
+    def _next(self, last_word: tuple[Operation, ...]) -> Flight:
+        if last_word or not self._records:
+            return self._plain(last_word)
+        if not self._is_ready or self._is_too_much():
+            return self._without_cut()
+        return self._prepare()
+
+    def _plain(self, last_word: tuple[Operation, ...]) -> Flight:
+        """State and offset, at once; what is prepared is over. But not if nobody knows what became of it."""
+        if self._is_closed and self._step is not None:
+            flight = self._make(self._applied, {}, last_word, bool(last_word), self._step.number)
+        else:
+            more = (*last_word, Delete(self._keys.prepared(self._partition)))
+            flight = self._make(self.offset, self._redo | self._changes, more, bool(last_word))
+        self._changes, self._extra, self._dirty = {}, {}, False
+        return flight
+
+    def _without_cut(self) -> Flight:
+        """What is done is applied, and whatever is attached; the cut waits."""
+        flight = self._make(self.committed, self._redo, (), is_last=False)
+        self._extra = {}
+        return flight
+
+    def _prepare(self) -> Flight:
+        number = number_of(self.token, self._sequence + 1)
+        if self._known is None or not self._known.is_fresh(now()):
+            step = Step(number, "", self.committed, {})
+        else:
+            step = Step(number, self._known.number, self.offset, self._changes, self._records)
+            self._changes, self._records, self._dirty = {}, [], False
+        put = Put(self._keys.prepared(self._partition), step.prepared(now()).encode())
+        flight = self._make(self.committed, self._redo, (put,), False, number)
+        self._extra, self._step = {}, step
+        return dataclasses.replace(flight, changes=flight.changes | step.changes)
+
+    @property
+    def _redo(self) -> Changes:
+        return self._done.changes if self._done is not None else {}
+
+    def _is_too_much(self) -> bool:
+        """To apply one step and prepare the next in one transaction."""
+        redo = self._redo
+        if not redo or not self._changes:
+            return False
+        prefix = self._keys.state(self._partition)
+        size = size_of(prefix, redo) + size_of(prefix, self._changes)
+        return size > MAX_STATE_BYTES or len(redo) + len(self._changes) > MAX_STATE_KEYS
+
+    def _stored(self, flight: Flight) -> None:
+        self._applied = flight.offset.offset
+        self.committed = max(self.committed, self._applied)
+        self._done = None
+        if self._step is not None and not self._is_closed:
+            question = transactions.still_mine(self._keys, self._partition, self.token)
+            self._attempt = Attempt(
+                self._step, self._exchange, lambda: self._store.transact_soon(question), self._clock
+            )
+
+    def _drop(self, flight: Flight, error: RequestTooLarge) -> None:
+        self._step = None
+        super()._drop(flight, error)
+        self._records = []
+        self._dirty = self._dirty or self._done is not None
+
+    def _drain(self, until: float, last_word: tuple[Operation, ...]) -> bool:
+        while self.settle(until) and self._records:
+            if self._is_ready:
+                self._launch(self._next(()))
+            elif self._clock() >= until:
+                return False
+            else:
+                time.sleep(0.01)  # until Kafka answers
+                self.pump()
+        return super()._drain(until, last_word)
+
+    # --- to Kafka, and back
+
+    def _hear_of_step(self, attempt: Attempt) -> None:
+        try:
+            verdict = attempt.pump()
+        except Retry as error:
+            self.trouble.failed(error)
+            return
+        if verdict is None:
+            return
+        step, self._known = attempt.step, attempt.known
+        if verdict is Verdict.UNKNOWN:
+            raise unknown_outcome(self._partition, step, self._known)
+        self._step = self._attempt = None
+        if verdict is Verdict.DONE:
+            self._finish(step)
+        elif attempt.failed is not None:
+            self._once_more(step, attempt.failed)
+
+    def _finish(self, step: Step) -> None:
+        """Kafka has committed it."""
+        self.trouble.over()
+        self.committed, self._failures = step.offset, delays(0.05, 2.0)
+        if step.before:
+            self._done, self._dirty = step, True
+
+    def _once_more(self, step: Step, failed: TransactionFailed) -> None:
+        """It never happened. The same goes with a new step, unless it would always fail."""
+        if failed.refusal is not None:
+            raise PartitionRefused(f"{self._partition}: its outputs cannot be sent: {failed.refusal}")
+        if failed.too_large is not None:
+            blamed = step.records[failed.too_large]
+            self.outputs.learn(blamed)
+            self.offset, self._changes, self._records = self.committed, {}, []
+            raise OutputsTooLarge(f"{blamed.topic} took no record of {blamed.size:,} bytes")
+        self._changes = step.changes | self._changes
+        self._records = step.records + self._records
+        self._dirty = True
+        self._not_before = self._clock() + next(self._failures)
+
+    def _wait(self, seconds: float) -> None:
+        if self._attempt is not None and self._flight is None:
+            self._attempt.wait(min(seconds, 0.5))
+        else:
+            super()._wait(seconds)
+
+    def _close(self) -> None:
+        """Nothing more is produced. A step that may have been committed is left for the next owner."""
+        self._is_closed = True
+        self._changes, self._records, self._dirty = {}, [], False
+        self.offset = self.committed

@@ -1,0 +1,138 @@
+"""What a handler has produced since the last cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from partition_workers.errors import OutputInvalid
+
+#: A cut is made when so many records, or bytes, have gathered.
+FULL_AT = (10_000, 8 * 1024 * 1024)
+#: One call of the handler may produce so many.
+MOST = (100_000, 64 * 1024 * 1024)
+#: Bytes that each record costs beside what is in it.
+EACH = 100
+
+Headers = Mapping[str, str | bytes | None] | Sequence[tuple[str, str | bytes | None]]
+
+
+class Output(NamedTuple):
+    """One record to be sent. `partition` -1: by its key; `timestamp` 0: when it is sent."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None
+    headers: list[tuple[str, bytes | None]] | None
+    partition: int
+    timestamp: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of its key and value, as Kafka's limits count them, about."""
+        return len(self.value or b"") + len(self.key or b"")
+
+
+class Outputs:
+    """`partitions_of(topic)`: how many it has, 0: not known."""
+
+    def __init__(self, topics: Collection[str], partitions_of: Callable[[str], int] = lambda _topic: 0) -> None:
+        self.topics, self._partitions_of = topics, partitions_of
+        self._records: list[Output] = []
+        self._bytes = 0
+        self._limits: dict[str, int] = {}
+        self.is_full = False
+        """Whether a cut should be made before the next record."""
+        self.is_open = False
+        """Whether a handler is at work on records."""
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def produce(
+        self,
+        topic: str,
+        value: str | bytes | None,
+        key: str | bytes | None = None,
+        headers: Headers | None = None,
+        partition: int | None = None,
+        timestamp: int | None = None,
+    ) -> None:
+        """Send a record with the commit of the records that are being handled.
+
+        `timestamp` in milliseconds. Raises OutputInvalid, which goes the way of a handler's error, when it cannot
+        be sent.
+        """
+        if not self.is_open:
+            raise OutputInvalid("produce() is for handle: what open() or close() sends belongs to no record")
+        if topic not in self.topics:
+            allowed = f"it has {', '.join(self.topics)}" if self.topics else "it has none"
+            raise OutputInvalid(f"{topic!r} is no --output of this program: {allowed}")
+        if partition is not None and not self._is_partition(topic, partition):
+            raise OutputInvalid(f"{topic} has no partition {partition!r}: it has {self._partitions_of(topic)}")
+        if timestamp is not None and (type(timestamp) is not int or timestamp < 0):
+            raise OutputInvalid(f"timestamp {timestamp!r}: milliseconds since 1970, a whole number")
+        record = Output(
+            topic, _bytes("value", value), _bytes("key", key), _headers(headers),
+            -1 if partition is None else partition, timestamp or 0,
+        )  # fmt: skip
+        if record.size >= self._limits.get(topic, record.size + 1):
+            raise OutputInvalid(f"a record of {record.size:,} bytes is larger than {topic} takes")
+        self._records.append(record)
+        self._bytes += record.size + EACH
+        if len(self._records) >= FULL_AT[0] or self._bytes >= FULL_AT[1]:
+            self.is_full = True
+            if len(self._records) > MOST[0] or self._bytes > MOST[1]:
+                raise OutputInvalid(
+                    f"one call of the handler produced more than {MOST[0]:,} records or {MOST[1]:,} bytes"
+                )
+
+    def take(self) -> list[Output]:
+        """Of a cut: they are somebody else's from now on."""
+        taken = self._records
+        self._forget()
+        return taken
+
+    def forget(self) -> None:
+        """The state goes back, and so do they."""
+        if self._records:
+            self._forget()
+
+    def learn(self, refused: Output) -> None:
+        """The broker did not take it for its size: nor will it take such a one again."""
+        self._limits[refused.topic] = min(self._limits.get(refused.topic, refused.size), refused.size)
+
+    def _forget(self) -> None:
+        self._records, self._bytes, self.is_full = [], 0, False
+
+    def _is_partition(self, topic: str, partition: object) -> bool:
+        count = self._partitions_of(topic)
+        return type(partition) is int and partition >= 0 and (not count or partition < count)
+
+
+def _bytes(what: str, value: object) -> bytes | None:
+    if value is None or type(value) is bytes:
+        return value
+    if isinstance(value, str):
+        try:
+            return value.encode()
+        except UnicodeEncodeError as error:
+            raise OutputInvalid(f"{what}: text that cannot be written as UTF-8: {error}") from error
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    raise OutputInvalid(
+        f"{what}: bytes, text or None, and this is {type(value).__name__}: json.dumps makes text of it"
+    )
+
+
+def _headers(headers: object) -> list[tuple[str, bytes | None]] | None:
+    if not headers:
+        return None
+    try:
+        pairs = list(headers.items() if isinstance(headers, Mapping) else headers)  # type: ignore[call-overload]
+        made = [(name, _bytes(f"header {name}", value)) for name, value in pairs]
+    except (TypeError, ValueError) as error:
+        raise OutputInvalid(f"headers: a dict, or pairs of text and bytes: {error}") from error
+    if not all(isinstance(name, str) for name, _ in made):
+        raise OutputInvalid("headers: their names are text")
+    return made
