@@ -42,6 +42,7 @@ from partition_supervisor.kafka.topic_discovery import TopicDiscovery
 from partition_supervisor.processes.children import Children
 from partition_supervisor.processes.descriptors import descriptors_for, most_workers, raise_descriptor_limit
 from partition_supervisor.processes.forkserver import ForkServer
+from partition_supervisor.service_manager import ServiceManager
 from partition_supervisor.termination import Termination
 from partition_supervisor.web.host_port import HostPort
 from partition_workers.errors import ExitCode, Misconfigured, PartitionSupervisorError, Unreachable
@@ -55,12 +56,14 @@ from partition_workers.layout.documents import Host, now
 log = logging.getLogger(__name__)
 
 
-def supervise(config: Config, fork_server: ForkServer, termination: Termination) -> NoReturn:
+def supervise(
+    config: Config, fork_server: ForkServer, termination: Termination, service_manager: ServiceManager
+) -> NoReturn:
     """Make everything that a supervisor consists of, and run it. Raises what is wrong with the configuration, or who
     cannot be reached; any other error ends the process at once."""
     setproctitle(f"partition-supervisor: supervisor {config.host_id}")
     try:
-        code = _supervise(config, fork_server, termination)
+        code = _supervise(config, fork_server, termination, service_manager)
     except PartitionSupervisorError as error:
         if not isinstance(error, Misconfigured | Unreachable):
             termination.fail(error)
@@ -70,7 +73,9 @@ def supervise(config: Config, fork_server: ForkServer, termination: Termination)
     termination.end(code)
 
 
-def _supervise(config: Config, fork_server: ForkServer, termination: Termination) -> ExitCode:
+def _supervise(
+    config: Config, fork_server: ForkServer, termination: Termination, service_manager: ServiceManager
+) -> ExitCode:
     inbox = Inbox()
     port = HostPort(config, inbox, lambda: way_to_etcd(config))
     store, where = Etcd(config.etcd), ",".join(config.etcd.endpoints)
@@ -142,7 +147,7 @@ def _supervise(config: Config, fork_server: ForkServer, termination: Termination
         children = Children(fork_server, inbox, listener.socket if listener else None)
         supervisor = Supervisor(
             config, fork_server, inbox, children, cluster, store, membership, peers, background, topic_ids,
-            mirror.copy, time.monotonic,
+            mirror.copy, time.monotonic, service_manager,
         )  # fmt: skip
         port.attach(supervisor.telemetry, store, mirror)
         termination.begin_loop(inbox, children.end_all, config.graceful_timeout)

@@ -23,6 +23,7 @@ from partition_supervisor.events import (
     SignalArrived,
 )
 from partition_supervisor.listing import Snapshot, prefixes, read_all
+from partition_supervisor.service_manager import ServiceManager
 from partition_workers.errors import ExitCode, PartitionSupervisorError
 from partition_workers.etcd.options import EtcdOptions
 from partition_workers.etcd.store import Change, Delete, Put
@@ -69,6 +70,7 @@ class FakeHost(FakeWorkers):
         self.background, self.fork_server = FakeBackgroundCalls(self.inbox), FakeForkServer()
         self.peers = FakePeerMonitor()
         self.watching = True
+        self.service_manager: ServiceManager | None = None
         self.mirrored: list[dict[Partition, int]] = []
         gone: Callable[[int], None] = lambda lease: self.inbox.post(LeaseGone(lease))  # noqa: E731
         taken: Callable[[str], None] = lambda why: self.inbox.post(BecameImpossible(ExitCode.MISCONFIGURED, why))  # noqa: E731
@@ -86,7 +88,7 @@ class FakeHost(FakeWorkers):
         self.supervisor = Supervisor(
             self.config, self.fork_server, self.inbox, self.children, self.cluster, self.store, self.membership,
             self.peers, self.background, dict.fromkeys(self.partitions, "id"), self.mirrored.append,
-            self.clock,
+            self.clock, self.service_manager,
         )  # fmt: skip
         try:
             self.supervisor.run()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import threading
 import urllib.request
+from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
@@ -52,10 +55,32 @@ def total(samples: dict[Sample, float], name: str, **labels: str) -> float:
     return sum(value for (found, its), value in samples.items() if found == name and wanted <= set(its))
 
 
-def test_counters_go_on_through_kills_and_probes_answer(make_cluster: MakeCluster) -> None:
-    """Those of both hosts; a wrong token is told so."""
-    cluster = make_cluster(options=(*OPTIONS, "--http-token", TOKEN), rate=400.0)
+class ServiceManager:
+    """A socket that stands in for systemd's, and the lines that came."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.heard: list[str] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(address)
+        threading.Thread(target=self._hear, daemon=True).start()
+
+    def _hear(self) -> None:
+        while True:
+            self.heard += self._socket.recv(4096).decode().splitlines()
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> ServiceManager:
+    return ServiceManager(str(tmp_path / "notify"))
+
+
+def test_counters_go_on_through_kills_and_probes_answer(make_cluster: MakeCluster, systemd: ServiceManager) -> None:
+    """Those of both hosts; a wrong token is told so. Their service manager hears of them."""
+    settings = {"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "2000000"}
+    cluster = make_cluster(options=(*OPTIONS, "--http-token", TOKEN), rate=400.0, environment=settings)
     cluster.start()
+    eventually("both are ready", lambda: systemd.heard.count("READY=1") == 2)
     cluster.load.start()
     where = {name: address(cluster, name) for name in cluster.hosts}
     for each in where.values():
@@ -91,7 +116,10 @@ def test_counters_go_on_through_kills_and_probes_answer(make_cluster: MakeCluste
     eventually("the gaps are told", lambda: of_both(f"{p}gap_seconds_count", phase="first_record") >= killed)
     eventually("lag is sampled", lambda: of_both(f"{p}kafka_read_seconds") > 0, deadline=20)
     assert of_both(f"{p}workers", state="owner") == 4
+    eventually("the loops are heard", lambda: systemd.heard.count("WATCHDOG=1") >= 8)
     assert_nothing_was_lost(cluster)
+    cluster.hosts["host-a"].stop()
+    eventually("it says that it stops", lambda: systemd.heard.count("STOPPING=1") == 1)
     assert of_both(f"{p}records_total") > 0
 
 

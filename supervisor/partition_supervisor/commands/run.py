@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from typing import Any
 
@@ -16,6 +17,7 @@ from partition_supervisor.config import Config
 from partition_supervisor.processes import log_receiver
 from partition_supervisor.processes.descriptors import raise_descriptor_limit
 from partition_supervisor.processes.forkserver import ForkServer
+from partition_supervisor.service_manager import ServiceManager
 from partition_supervisor.termination import Termination
 from partition_workers.errors import Misconfigured
 
@@ -205,6 +207,7 @@ def run(log_level: str, log_format: str, properties: tuple[str, ...], workers: i
     if workers is not None and workers < 1:
         raise Misconfigured(f"--workers {workers}: must be 1 or more; leave it out for one for each partition")
     termination = Termination()
+    service_manager = ServiceManager.from_environment(os.environ)
     config = Config(
         etcd=etcd_from(values), kafka=properties_from(properties), workers=workers or 0,
         log_level=logging.getLevelName(log_level.upper()), **values,
@@ -214,4 +217,4 @@ def run(log_level: str, log_format: str, properties: tuple[str, ...], workers: i
     fork_server = ForkServer(config.handler)
     termination.last_deeds.append(fork_server.kill)
     fork_server.start()
-    supervise(config, fork_server, termination)
+    supervise(config, fork_server, termination, service_manager)

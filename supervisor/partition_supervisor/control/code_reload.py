@@ -32,7 +32,13 @@ class CodeReload:
     ) -> None:
         self._fork_server, self._background, self._children = fork_server, background, children
         self._restarts, self._rolling_restart, self._stopping = restarts, rolling_restart, stopping
-        self._is_trying = self._once_more = False
+        self._is_trying = self._once_more = self._is_rolling = False
+
+    @property
+    def is_under_way(self) -> bool:
+        """Until all workers have the new code, or it was refused."""
+        self._is_rolling = self._is_rolling and self._rolling_restart.is_under_way
+        return self._is_trying or self._is_rolling
 
     def begin(self) -> None:
         """Asked for while it is under way, it is done once more: the code may have changed since."""
@@ -57,6 +63,7 @@ class CodeReload:
             log.info("the new code can be used: new workers, one after the other")
             self._fork_server.adopt(result)
             self._restarts.forget_crashes()
+            self._is_rolling = True
             for child in self._children:
                 self._rolling_restart.add(child, "its code is loaded anew")
         if self._once_more:

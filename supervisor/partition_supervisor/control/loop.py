@@ -36,6 +36,7 @@ from partition_supervisor.control.reconcile import Reconciler
 from partition_supervisor.control.reports import Reports
 from partition_supervisor.control.restarts import Restarts
 from partition_supervisor.control.rolling_restart import RollingRestart
+from partition_supervisor.control.service_status import ServiceStatus
 from partition_supervisor.control.signals import Signals
 from partition_supervisor.control.stopping import GIVE_UP_AFTER, Stopping
 from partition_supervisor.control.successors import Successors
@@ -62,6 +63,7 @@ from partition_supervisor.inbox import Inbox
 from partition_supervisor.processes.child import Child
 from partition_supervisor.processes.children import Children
 from partition_supervisor.processes.forkserver import ForkServer
+from partition_supervisor.service_manager import ServiceManager
 from partition_workers.clock import Clock
 from partition_workers.errors import ExitCode
 from partition_workers.etcd.store import Store
@@ -90,12 +92,12 @@ class Supervisor:
         topic_ids: dict[Partition, str],
         mirror: Callable[[dict[Partition, int]], None],
         clock: Clock,
+        service_manager: ServiceManager | None = None,
     ) -> None:
-        self._config, self._inbox = config, inbox
+        self._config, self._inbox, self._dirty = config, inbox, Dirty()
         self._children, self._cluster, self._membership = children, cluster, membership
         self._peers, self._background = peers, background
         self._timers = scheduler(clock, delayfunc=lambda _seconds: None)  # here only the inbox waits
-        self._dirty = Dirty()
         self._listings = Listings(config.host_id, cluster, membership)
         self._idle: float | None = 0.0
         stopping = self._stopping = Stopping(graceful := config.graceful_timeout)
@@ -131,6 +133,7 @@ class Supervisor:
         self._memory_limit = MemoryLimit(config.max_worker_memory, children, background, rolling.add)
         self._topic_changes = TopicChanges(children, planner, offers, self._dirty)
         reload = CodeReload(fork_server, background, children, restarts, rolling, stopping)
+        self._service = ServiceStatus(service_manager or ServiceManager(), children, stopping, reload, clock)
         self._signals = Signals(children, planner, membership, self._dirty, reload, self._stop, self._kill_all)
 
     def run(self) -> ExitCode:
@@ -174,6 +177,7 @@ class Supervisor:
     def _go_on(self) -> None:
         """Moves and replacements go on, a little at a time; and whoever has asked how it goes is answered."""
         self.telemetry.go_on()
+        self._service.go_on()
         if not self._stopping.begun:
             if self._reconciler.is_due:
                 self._dirty.mark_workers()
