@@ -52,6 +52,7 @@ from partition_workers.etcd.status import version_warning
 from partition_workers.etcd.store import ServerStatus
 from partition_workers.kafka.dead_letters import DeadLetters
 from partition_workers.layout.documents import Host, now
+from partition_workers.log_events import event
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +178,8 @@ def limit_workers(config: Config, partitions: int) -> Config:
     if places <= most:
         return config
     log.error("%d workers need %d descriptors, and the limit is %d: this host runs %d; raise it (ulimit -Hn,"
-              " LimitNOFILE=)", places, descriptors_for(places), limit, most)  # fmt: skip
+              " LimitNOFILE=)", places, descriptors_for(places), limit, most,
+              extra=event("too-few-descriptors"))  # fmt: skip
     return dataclasses.replace(config, workers=most)
 
 
@@ -221,4 +223,4 @@ def warn_of_old_servers(store: Any) -> None:
     """An etcd that is too old is no reason to refuse, but one to be told."""
     for server in store.status():
         if isinstance(server, ServerStatus) and (warning := version_warning(server.version)):
-            log.warning("%s: %s", server.endpoint, warning)
+            log.warning("%s: %s", server.endpoint, warning, extra=event("etcd-old"))

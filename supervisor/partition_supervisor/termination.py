@@ -28,6 +28,7 @@ from typing import NoReturn
 from partition_supervisor.events import SignalArrived
 from partition_supervisor.inbox import Inbox
 from partition_workers.errors import ExitCode
+from partition_workers.log_events import event
 from partition_workers.protocol import FOR_THE_SUPERVISOR
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,11 @@ class Termination:
         """An error that nobody expected, in any thread: it is the end."""
         if self._begin():
             self._end_after(END_WITHIN, ExitCode.UNEXPECTED)
-            log.critical("an error that should not happen ends this supervisor", exc_info=error)
+            log.critical(
+                "an error that should not happen ends this supervisor",
+                exc_info=error,
+                extra=event("supervisor-failed"),
+            )
             self._end(ExitCode.UNEXPECTED)
         _stay()
 
@@ -108,7 +113,7 @@ class Termination:
             elif self._is_done:
                 self._deadline = None
             elif self._begin():
-                log.critical("the stop has taken longer than it may; ending now")
+                log.critical("the stop has taken longer than it may; ending now", extra=event("stop-too-slow"))
                 self._end(ExitCode.UNEXPECTED, within=0.0)
 
     def _on_signal(self, number: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from partition_workers.errors import RequestTooLarge, StateTooLarge, TooManyOperations
+from partition_workers.log_events import event
 from partition_workers.ownership.transactions import MAX_STATE_BYTES, MAX_STATE_KEYS
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class CommitLimits:
         size = size_of(prefix, changes)
         self.learn(error, len(changes), size)
         log.warning("%s: a commit of %d state keys with %d bytes was refused: %s; going back, to make smaller ones",
-                    place, len(changes), size, error)  # fmt: skip
+                    place, len(changes), size, error, extra=event("commit-too-large"))  # fmt: skip
 
     def refusal(self, keys: int, size: int) -> StateTooLarge:
         most = f"a transaction holds {self.most_keys:,} keys and {self.most_bytes:,} bytes"

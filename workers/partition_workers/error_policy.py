@@ -13,6 +13,7 @@ from typing import Any
 from partition_workers.errors import HandlerFailed, PartitionSupervisorError
 from partition_workers.kafka.dead_letters import DeadLetters
 from partition_workers.kafka.reader import Record
+from partition_workers.log_events import event
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,9 @@ class ErrorPolicy:
             except Exception as error:
                 why = str(error) if isinstance(error, PartitionSupervisorError) else repr(error)
                 raise HandlerFailed(f"{reason} at {place}; and no dead letter could be sent: {why}") from error
-            log.error("%s was sent to %s: %s", place, self._dead_letters.topic, reason)
+            log.error(
+                "%s was sent to %s: %s", place, self._dead_letters.topic, reason, extra=event("record-dead-lettered")
+            )
             return True
-        log.error("%s was skipped: %s", place, reason)
+        log.error("%s was skipped: %s", place, reason, extra=event("record-skipped"))
         return False

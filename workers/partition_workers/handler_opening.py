@@ -9,6 +9,7 @@ from partition_workers import log_sender
 from partition_workers.errors import HandlerFailed
 from partition_workers.handler import Context, Handler
 from partition_workers.interrupt_flag import InterruptFlag
+from partition_workers.log_events import event
 from partition_workers.record_loop import RecordLoop
 from partition_workers.retry import delays
 
@@ -41,7 +42,9 @@ def open_handler(
             said = f"open() raised {type(error).__name__}: {error}"
             if attempt > max_retries:
                 raise HandlerFailed(f"{said} ({attempt} attempts)") from error
-            log.warning("%s: %s, attempt %d", context.partition, said, attempt, exc_info=error)
+            log.warning(
+                "%s: %s, attempt %d", context.partition, said, attempt, exc_info=error, extra=event("handler-failed")
+            )
         with loop.off_the_clock():
             interrupt.wait(pause)
         if interrupt.raised and not stays():

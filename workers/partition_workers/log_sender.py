@@ -18,6 +18,8 @@ from functools import lru_cache
 from logging.handlers import QueueHandler
 from typing import Any
 
+from partition_workers.log_events import event
+
 log = logging.getLogger(__name__)
 
 #: Loggers whose records always go to the supervisor, with everything below them.
@@ -116,7 +118,9 @@ class LogSender(QueueHandler):
             dropped, self.dropped = self.dropped, 0
             self.dropped_before += dropped
             log.warning(
-                "%d lines of the handler's log were dropped: it logs faster than they can be written", dropped
+                "%d lines of the handler's log were dropped: it logs faster than they can be written",
+                dropped,
+                extra=event("log-lines-dropped"),
             )
 
 

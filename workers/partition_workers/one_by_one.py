@@ -25,6 +25,7 @@ from partition_workers.etcd.store import Put
 from partition_workers.handler import Handler
 from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.kafka.reader import Record, next_offset
+from partition_workers.log_events import event
 from partition_workers.model import Offset
 from partition_workers.poison import PoisonGuard
 from partition_workers.progress import Interrupted, Progress
@@ -126,7 +127,7 @@ class OneByOne:
                 self._progress.offset = offset
                 log_sender.keep_installed()
                 log.warning("the handler failed at %s, attempt %d: %s", place, attempt, _said_by(error),
-                            exc_info=_of_the_handler(error))  # fmt: skip
+                            exc_info=_of_the_handler(error), extra=event("handler-failed"))  # fmt: skip
                 if attempt > self._max_retries:
                     self._give_up(record, error, attempt)
                     return

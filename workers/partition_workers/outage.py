@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from partition_workers.clock import Clock, boottime
+from partition_workers.log_events import EventName, event
 
 #: Seconds between two lines about one thing that goes on failing.
 EVERY = 30.0
@@ -13,8 +14,11 @@ EVERY = 30.0
 class Outage:
     """One thing that may fail for long, `what`: "the watch". For one thread."""
 
-    def __init__(self, log: logging.Logger, what: str, clock: Clock = boottime) -> None:
+    def __init__(
+        self, log: logging.Logger, what: str, clock: Clock = boottime, *, name: EventName | None = None
+    ) -> None:
         self._log, self._what, self._clock = log, what, clock
+        self._extra = event(name) if name is not None else None
         self._since: float | None = None
         self._said_at = 0.0
         self._unsaid = 0
@@ -27,7 +31,7 @@ class Outage:
             self._unsaid += 1
             return
         before = f" ({self._unsaid} times more since it was last said)" if self._unsaid else ""
-        self._log.log(level, "%s: %s%s", self._what, error, before)
+        self._log.log(level, "%s: %s%s", self._what, error, before, extra=self._extra)
         self._said_at, self._unsaid = now, 0
 
     def over(self) -> None:

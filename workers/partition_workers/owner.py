@@ -19,6 +19,7 @@ from partition_workers.layout.documents import Cause, Ending, History, Lock, Par
 from partition_workers.lease_watchdog import LeaseWatchdog
 from partition_workers.lifecycle import Lifecycle, LifecycleEvent, LifecycleState
 from partition_workers.loading import make_commits
+from partition_workers.log_events import event
 from partition_workers.outputs.exchange import Exchange
 from partition_workers.owner_reports import OwnerReports
 from partition_workers.ownership import transactions
@@ -158,7 +159,7 @@ class Owner:
             return False
         self._loop.turn()  # at once: what is said to the log, and to people, can wait
         log.info("%s: owner, token %d, %s, from offset %d", self._partition, self._token,
-                 self._lock.cause, self._history.record.from_offset)  # fmt: skip
+                 self._lock.cause, self._history.record.from_offset, extra=event("owner-began"))  # fmt: skip
         return True
 
     def _wait_for_entrance(self) -> None:
@@ -222,7 +223,7 @@ class Owner:
     def _park(self, error: Exception) -> ExitCode:
         reason = str(error)
         self._loop.end_attempt()
-        log.error("%s: parked: %s", self._partition, reason)
+        log.error("%s: parked: %s", self._partition, reason, extra=event("partition-parked"))
         offset = self._commits.offset
         parked = Parked(offset, reason, self._me.host, now())
         last_word = transactions.park(self._keys, self._partition, parked)
@@ -240,7 +241,7 @@ class Owner:
     def _gone(self, ending: Ending) -> ExitCode:
         if self._lifecycle.state is LifecycleState.LEAVING:
             self._lifecycle.advance(LifecycleEvent.LEFT)
-        log.info("%s: %s at offset %d", self._partition, ending, self._commits.committed)
+        log.info("%s: %s at offset %d", self._partition, ending, self._commits.committed, extra=event("owner-ended"))
         try:
             self._handler.close()
         except BaseException:

@@ -11,6 +11,7 @@ from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.layout.keys import Keys
 from partition_workers.lease_watchdog import LeaseWatchdog
 from partition_workers.lifecycle import Lifecycle, LifecycleEvent
+from partition_workers.log_events import event
 from partition_workers.model import Partition, Token
 from partition_workers.ownership import transactions
 from partition_workers.protocol import Resumed, Suspended
@@ -45,7 +46,11 @@ class Suspension:
         """Until the lock is known to be ours again. Raises Lost when it is not."""
         self._lifecycle.advance(LifecycleEvent.LEASE_LATE)
         self._pipe.tell(Suspended())
-        log.warning("%s: suspended: etcd has been silent for three quarters of the lease's time", self._partition)
+        log.warning(
+            "%s: suspended: etcd has been silent for three quarters of the lease's time",
+            self._partition,
+            extra=event("owner-suspended"),
+        )
         while not self._is_certain_again():
             self._interrupt.wait(LOOK)
             self._interrupt.clear()

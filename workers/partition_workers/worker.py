@@ -22,6 +22,7 @@ from partition_workers.layout.documents import Standby, now
 from partition_workers.lease_watchdog import LeaseWatchdog
 from partition_workers.lifecycle import Lifecycle, LifecycleEvent
 from partition_workers.loading import Loading
+from partition_workers.log_events import event
 from partition_workers.outputs.exchange import Exchange
 from partition_workers.owner import Owner
 from partition_workers.ownership.loaded import Loaded
@@ -92,7 +93,7 @@ class Worker:
         except (Lost, LeaseGone) as error:
             self._lifecycle.advance(LifecycleEvent.LOCK_LOST)
             self._pipe.tell(GaveUp(ExitCode.LOCK_LOST, str(error)))
-            log.warning("%s", error)
+            log.warning("%s", error, extra=event("lock-lost"))
             return ExitCode.LOCK_LOST
         finally:
             self._lease.stop()
@@ -142,12 +143,14 @@ class Worker:
                 delays(0.5, LONGEST_PAUSE),
                 given_up=lambda: self._interrupt.raised,
                 wait=self._interrupt.wait,
-                complain=lambda error: log.warning("%s: not ready yet: %s", self._partition, error),
+                complain=lambda error: log.warning(
+                    "%s: not ready yet: %s", self._partition, error, extra=event("worker-not-ready")
+                ),
             )
 
     def _park(self, reason: str) -> ExitCode:
         """Something of the partition's is none of ours: nobody can own it until a person has looked."""
-        log.error("%s: parked: %s", self._partition, reason)
+        log.error("%s: parked: %s", self._partition, reason, extra=event("partition-parked"))
         self._lock.park(reason)
         self._lifecycle.advance(LifecycleEvent.GAVE_UP)
         self._pipe.tell(WasParked(0, reason))

@@ -132,7 +132,7 @@ class Membership:
         return wanted == self._host
 
     def _keep_in_step(self) -> None:
-        outage = Outage(log, f"what etcd shows of this host, {self._host_id}")
+        outage = Outage(log, f"what etcd shows of this host, {self._host_id}", name="host-document-not-written")
         pauses = delays(FIRST_PAUSE, LONGEST_PAUSE)
         while not self._closed:
             try:

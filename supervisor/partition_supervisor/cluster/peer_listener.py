@@ -31,6 +31,7 @@ from partition_supervisor.cluster.peer_protocol import (
     hello,
     watch_over,
 )
+from partition_workers.log_events import event
 from partition_workers.retry import delays
 
 log = logging.getLogger(__name__)
@@ -177,7 +178,12 @@ class PeerListener:
         self._selector.unregister(self.socket)
         if now - self._complained >= COMPLAIN_EVERY:
             self._complained = now
-            log.warning("no other supervisor can connect at %s for now: %s", self.link, error)
+            log.warning(
+                "no other supervisor can connect at %s for now: %s",
+                self.link,
+                error,
+                extra=event("peers-cannot-connect"),
+            )
 
     def _read(self, guest: _Guest) -> None:
         try:

@@ -80,7 +80,7 @@ class EtcdWatcher:
                 self._replaced(str(error))
 
     def _watch(self, snapshot: Snapshot) -> None:
-        outage = Outage(log, "the watch of etcd")
+        outage = Outage(log, "the watch of etcd", name="etcd-watch-failed")
         while not self._stopped.is_set():
             try:
                 self._stream = self._store.watch(prefixes(self._keys), snapshot.revision + 1)
@@ -116,7 +116,7 @@ class EtcdWatcher:
         return None
 
     def _list(self) -> None:
-        outage = Outage(log, "the listing of etcd")
+        outage = Outage(log, "the listing of etcd", name="etcd-listing-failed")
         while not self._stopped.wait(self._every * random.uniform(0.8, 1.2)):
             try:
                 snapshot = self.look()

@@ -16,6 +16,7 @@ from partition_supervisor.processes.children import Children
 from partition_supervisor.processes.forkserver import ForkServer
 from partition_supervisor.processes.launch import Server
 from partition_workers.errors import PartitionSupervisorError
+from partition_workers.log_events import event
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class CodeReload:
     def _tried(self, result: Server | Exception) -> None:
         self._is_trying = False
         if isinstance(result, Exception):
-            log.error("the new code cannot be used, and the old goes on: %s", result)
+            log.error("the new code cannot be used, and the old goes on: %s", result, extra=event("code-refused"))
         else:
             log.info("the new code can be used: new workers, one after the other")
             self._fork_server.adopt(result)

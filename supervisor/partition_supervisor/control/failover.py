@@ -25,6 +25,7 @@ from partition_supervisor.processes.children import UNKNOWN, Children
 from partition_workers.errors import ExitCode
 from partition_workers.etcd.store import Store
 from partition_workers.layout.documents import Standby, now
+from partition_workers.log_events import event
 from partition_workers.model import Partition
 
 log = logging.getLogger(__name__)
@@ -179,7 +180,7 @@ class Failover:
     ) -> None:
         """A successor was named: tell it, if it is ours; and make sure that it is alive."""
         log.info("%s: the lock goes to %s on %s, token %d", partition, named.standby.worker[:8],
-                 named.standby.host, named.token)  # fmt: skip
+                 named.standby.host, named.token, extra=event("lock-passed-on"))  # fmt: skip
         if child := self._children.get(named.standby.worker):
             self._offers.name(child, named.token, named.offset)
         self._check_later(partition, named, death, patience)

@@ -34,6 +34,7 @@ from partition_supervisor.suspicion import Suspicion
 from partition_workers.clock import Clock
 from partition_workers.errors import PartitionSupervisorError
 from partition_workers.etcd.store import LeaseTime, Store
+from partition_workers.log_events import event
 from partition_workers.model import Partition, Token
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ class FailureDetector:
     def lives(self, host: str, link: str) -> None:
         """It says hello again."""
         if self._cluster.presume_alive(host, link):
-            log.warning("%s was taken for dead, and is not", host)
+            log.warning("%s was taken for dead, and is not", host, extra=event("host-was-alive"))
             if (host, link) in self._refused:
                 self._disbelieved.add((host, link))
             self._dirty.mark_workers()
@@ -173,7 +174,7 @@ class FailureDetector:
         why = "nobody is left there" if suspicion.witness.refused else "it is silent, and late with its leases"
         new = {partition: held for partition, held in locks.items() if (partition, held.token) not in self._passed_on}
         if new:
-            log.warning("%s: %s; passing on what it owned", suspicion.host, why)
+            log.warning("%s: %s; passing on what it owned", suspicion.host, why, extra=event("host-dead"))
             left = self._failover.take_over_from(new)
             self._left |= left
             self._passed_on |= {(partition, held.token) for partition, held in new.items() if partition not in left}
@@ -206,7 +207,8 @@ class FailureDetector:
             self._complained = self._clock()
             witness = suspicion.witness
             log.warning("only %d of %d other hosts answer: it may be this one that is cut off; what they own is left"
-                        " to their leases", witness.answering, witness.others)  # fmt: skip
+                        " to their leases", witness.answering, witness.others,
+                        extra=event("host-cut-off"))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.control.rebalance import Rebalancer
 from partition_supervisor.control.successors import Successors
 from partition_supervisor.processes.child import Child
+from partition_workers.log_events import event
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ class KafkaAccess:
     def hear(self, answers: bool) -> None:
         """Whether Kafka answers this host's own questions, by now."""
         if answers != self.answers:
-            log.warning("Kafka answers this host again" if answers else "Kafka does not answer this host")
+            said = "Kafka answers this host again" if answers else "Kafka does not answer this host"
+            log.warning(said, extra=event("kafka-answers" if answers else "kafka-silent"))
             self.answers = answers
             self._announce(answers)
 
@@ -52,7 +54,7 @@ class KafkaAccess:
         )
         if successors:
             log.warning("%s: nothing could be read here for %.0f s; it goes to a host that can read",
-                        child.partition, seconds)  # fmt: skip
+                        child.partition, seconds, extra=event("partition-handed-to-reader"))  # fmt: skip
             self._rebalancer.hand_over(child, successors)
 
     def _can_read(self, host: str) -> bool:

@@ -16,6 +16,7 @@ from partition_supervisor.inbox import Inbox
 from partition_supervisor.processes.child import Child
 from partition_supervisor.processes.child_state import HANDLING
 from partition_supervisor.processes.children import Children
+from partition_workers.log_events import event
 from partition_workers.ownership.lease_keeper import LeaseKeeper
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class LeaseMonitor:
                     "%s: pid %d is late with its lease and does not say so; ending it",
                     child.partition,
                     child.pid,
+                    extra=event("worker-late"),
                 )
                 child.signal(signal.SIGUSR1)  # its stack, from below the interpreter
                 child.kill()

@@ -8,6 +8,7 @@ from partition_supervisor.cluster.membership import Membership
 from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.listing import Snapshot
 from partition_workers.layout.foreign import ForeignKey
+from partition_workers.log_events import event
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class Listings:
                 "etcd went back from revision %d to %d: it lost what was written between them, as when it is restored"
                 " from a backup. Partitions go on from the offsets and states that it has now",
                 snapshot.went_back_from, snapshot.revision,
+                extra=event("etcd-went-back"),
             )  # fmt: skip
         if not self._cluster.list_anew(snapshot):
             return False
@@ -36,5 +38,5 @@ class Listings:
         """Each once, when it is found."""
         found = frozenset(self._cluster.foreign.values())
         for each in sorted(found - self._foreign, key=lambda foreign: foreign.key):
-            log.warning("in etcd: %s", each)
+            log.warning("in etcd: %s", each, extra=event("foreign-key"))
         self._foreign = found

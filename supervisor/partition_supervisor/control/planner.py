@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.config import Config
 from partition_supervisor.control.placement import Plan, plan
+from partition_workers.log_events import event
 from partition_workers.model import Partition
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,11 @@ class Planner:
         if new:
             log.info("new partitions: %s", ", ".join(map(str, sorted(new))))
         if gone:
-            log.warning("Kafka has %s no more: their workers end", ", ".join(map(str, sorted(gone))))
+            log.warning(
+                "Kafka has %s no more: their workers end",
+                ", ".join(map(str, sorted(gone))),
+                extra=event("partitions-gone"),
+            )
         anew = {each for each in topic_ids.keys() & before.keys() if topic_ids[each] != before[each]}
         return Learnt(new, gone, anew)
 
@@ -95,6 +100,7 @@ class Planner:
                 log.warning(
                     "%d places for %d partitions: nobody serves %s. Add %d with --workers, or another host",
                     places, partitions, ", ".join(map(str, self.plan.left_out)), partitions - places,
+                    extra=event("partitions-uncovered"),
                 )  # fmt: skip
         return self._wanted
 

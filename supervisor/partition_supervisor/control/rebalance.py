@@ -16,6 +16,7 @@ from partition_supervisor.processes.child import Child
 from partition_supervisor.processes.children import Children
 from partition_workers.clock import Clock
 from partition_workers.layout.documents import Standby
+from partition_workers.log_events import event
 from partition_workers.model import Partition
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,12 @@ class QuietTime:
         if not self._counts or self._counts[-1][1] != present:
             self._counts.append((now, present))
             if is_a_landslide(before, present):
-                log.warning("%d of %d hosts are gone: no balancing for a while", before - present, before)
+                log.warning(
+                    "%d of %d hosts are gone: no balancing for a while",
+                    before - present,
+                    before,
+                    extra=event("hosts-vanished"),
+                )
                 self._not_before = now + LANDSLIDE_REST
         return changed
 

@@ -21,6 +21,7 @@ from partition_supervisor.processes.child import Child
 from partition_supervisor.processes.child_state import ChildEvent
 from partition_supervisor.processes.children import Children
 from partition_workers import ending
+from partition_workers.log_events import event
 from partition_workers.outage import Outage
 from partition_workers.protocol import (
     AnsweredPing,
@@ -72,7 +73,9 @@ class Reports:
         self._failover, self._lease_monitor, self._rebalancer = failover, lease_monitor, rebalancer
         self._rolling_restart, self._restarts, self._kafka_access = rolling_restart, restarts, kafka_access
         self._tally = tally
-        self._no_commits = Outage(log, "cannot commit")  # one line for all partitions of the host
+        self._no_commits = Outage(
+            log, "cannot commit", name="cannot-commit"
+        )  # one line for all partitions of the host
 
     def hear(self, child: Child, report: Report) -> None:
         match report:
@@ -114,7 +117,7 @@ class Reports:
                 child.advance(ChildEvent.RESUMED)
             case GotStuck(seconds, stack):
                 log.error("%s: pid %d has been on one record, or in open(), for %.0f s; ending it. It is here:\n%s",
-                          child.partition, child.pid, seconds, stack)  # fmt: skip
+                          child.partition, child.pid, seconds, stack, extra=event("worker-stuck"))  # fmt: skip
                 child.signal(signal.SIGTERM)
                 self._timers.enter(KILL_AFTER, 0, lambda: self._children.kill(child))
             case Starved(seconds):
@@ -136,7 +139,13 @@ class Reports:
 
     def _tell_held_up(self, child: Child, by: str) -> None:
         if self._children.get(child.worker) is child:
-            log.warning("%s: worker %d is held up by %s; it ends now all the same", child.partition, child.pid, by)
+            log.warning(
+                "%s: worker %d is held up by %s; it ends now all the same",
+                child.partition,
+                child.pid,
+                by,
+                extra=event("worker-held-up"),
+            )
 
     def _has_committed(self, child: Child, offset: int, records: int) -> None:
         child.offset, child.has_committed = offset, True

@@ -13,6 +13,7 @@ from partition_supervisor.control.restart_policy import FIRST_DELAY, Crashes
 from partition_supervisor.processes.child import Child
 from partition_supervisor.processes.exit_reason import how_it_ended
 from partition_workers.errors import ExitCode
+from partition_workers.log_events import EventName, event
 from partition_workers.model import Partition
 from partition_workers.protocol import GaveUp
 from partition_workers.retry import backoff
@@ -54,7 +55,7 @@ class Restarts:
         self._failed_starts += 1
         self._nobody_before = self._timers.timefunc() + delay
         log.error("%s: no worker can be started: %s: %s; next try in %.1f s",
-                  partition, type(error).__name__, error, delay)  # fmt: skip
+                  partition, type(error).__name__, error, delay, extra=event("worker-cannot-start"))  # fmt: skip
         self._timers.enter(delay, 0, self._dirty.mark_workers)
 
     def is_ready(self, child: Child) -> None:
@@ -90,7 +91,7 @@ class Restarts:
             self._fail(ExitCode.MISCONFIGURED, child.last_word.reason)
             return
         if child.is_leaving or code in (ExitCode.HANDLER_GAVE_UP, ExitCode.LOCK_LOST):
-            log.info("%s: worker %d %s", partition, child.pid, words)
+            log.info("%s: worker %d %s", partition, child.pid, words, extra=event("worker-ended"))
             self._dirty.mark_workers()
             return
         moment = self._timers.timefunc()
@@ -103,7 +104,8 @@ class Restarts:
             else "starting another" if restart.delay == 0 else f"starting another in {restart.delay:.1f} s"
         )  # fmt: skip
         level = logging.ERROR if restart.resting else logging.WARNING
-        log.log(level, "%s: worker %d %s; %s", partition, child.pid, words, what_next)
+        name: EventName = "worker-crashes-often" if restart.resting else "worker-ended"
+        log.log(level, "%s: worker %d %s; %s", partition, child.pid, words, what_next, extra=event(name))
         if restart.resting:
             self._resting[partition] = f"its workers crash too often: the last one {words}"
             self._tell_resting(dict(self._resting))

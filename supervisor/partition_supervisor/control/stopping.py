@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from partition_workers.errors import ExitCode
+from partition_workers.log_events import event
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class Stopping:
         if code is ExitCode.OK:
             log.info("%s: stopping; every worker hands over, at most %g s", reason, self._graceful_timeout)
         else:
-            log.error("stopping: %s", reason)
+            log.error("stopping: %s", reason, extra=event("stopping"))
         return True
 
     def give_up(self) -> None:

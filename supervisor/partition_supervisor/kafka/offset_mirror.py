@@ -11,6 +11,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicP
 from confluent_kafka.admin import AdminClient
 
 from partition_workers.errors import Misconfigured
+from partition_workers.log_events import event
 from partition_workers.model import Partition
 
 log = logging.getLogger(__name__)
@@ -58,5 +59,10 @@ class OffsetMirror:
 
     def _tell(self, failure: str | None) -> bool:
         if failure is not None and not self._failed:
-            log.warning("offsets cannot be copied to the Kafka group %r: %s", self._group, failure)
+            log.warning(
+                "offsets cannot be copied to the Kafka group %r: %s",
+                self._group,
+                failure,
+                extra=event("offsets-not-copied"),
+            )
         return failure is not None

@@ -12,6 +12,7 @@ from typing import Any
 
 from multiprocessing_logging import MultiProcessingHandler
 
+from partition_workers.log_events import event
 from partition_workers.log_sender import quieten
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ class _Json(logging.Formatter):
             "pid": record.process,
             "message": record.getMessage(),
         }
+        if name := getattr(record, "event", None):
+            fields["event"] = name
         if record.exc_info or record.exc_text:
             fields["exception"] = record.exc_text or self.formatException(record.exc_info or (None, None, None))
         return json.dumps(fields, ensure_ascii=False)
@@ -95,7 +98,9 @@ class StandardError(logging.Handler):
                 dropped, self._dropped = self._dropped, 0
                 self.dropped_before += dropped
                 said = "%d lines of the log were dropped: standard error was not read fast enough"
-                self._write(logging.LogRecord(__name__, logging.WARNING, __file__, 0, said, (dropped,), None))
+                told = logging.LogRecord(__name__, logging.WARNING, __file__, 0, said, (dropped,), None)
+                told.__dict__.update(event("log-lines-dropped"))
+                self._write(told)
             self._write(record)
             self._lines.task_done()
 

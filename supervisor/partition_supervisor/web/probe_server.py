@@ -54,7 +54,7 @@ class ProbeServer(HTTPServer):
         self.content_type = content_type
         self._open: dict[socket.socket, float] = {}
         self._changing = threading.Lock()
-        self._outage = Outage(log, "the HTTP port")
+        self._outage = Outage(log, "the HTTP port", name="http-port-failed")
 
     def open(self) -> None:
         """Without a thread for it there is no port; the partitions matter more."""

@@ -21,6 +21,7 @@ from partition_workers.clock import Clock
 from partition_workers.errors import Compacted, Lost, Retry, Unavailable
 from partition_workers.etcd.store import Store
 from partition_workers.layout.keys import Keys
+from partition_workers.log_events import event
 from partition_workers.model import Partition
 from partition_workers.ownership.loaded import Loaded
 from partition_workers.retry import delays
@@ -88,7 +89,8 @@ class StatePages:
             if now - told >= TELL_EVERY:
                 told = now
                 log.warning("%s: %.1f MB of the state read in %.0f s, and more to come",
-                            self._partition, bytes_read / 1e6, now - begun)  # fmt: skip
+                            self._partition, bytes_read / 1e6, now - begun,
+                            extra=event("state-read-slowly"))  # fmt: skip
             try:
                 page = self._store.page(self._prefix, after, size.keys, revision, size.deadline)
                 if page.revision < loaded.revision:

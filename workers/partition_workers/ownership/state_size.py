@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from partition_workers.etcd.store import Delete, Operation, Put
 from partition_workers.layout.documents import Size, now
+from partition_workers.log_events import event
 from partition_workers.model import Partition
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class StateSize:
                 " record, which takes a second for 60 to 100 MB, and longer on a slow way to etcd: keep less state,"
                 " or spread it over more partitions",
                 self._partition, size / 1e6, keys,
+                extra=event("state-large"),
             )  # fmt: skip
         if size <= LARGE:
             if not self._noted or size > LARGE / 2:

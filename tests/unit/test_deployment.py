@@ -1,0 +1,216 @@
+"""What is deployed is what there is: manifests, unit, dashboard, rules and runbook name real things."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+
+from partition_supervisor.commands.run import run
+from partition_supervisor.web.catalogue import METRICS, PREFIX
+from partition_workers.errors import ExitCode
+from partition_workers.log_events import EventName
+
+ROOT = Path(__file__).parents[2]
+DOCKER = ROOT / "docker"
+RUNBOOK = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
+SAMPLES = {name for each in METRICS for name in each.samples}
+MANIFESTS = sorted((DOCKER / "kubernetes").rglob("*.yaml"))
+#: Seconds after --graceful-timeout in which a supervisor has ended.
+LAST_SECONDS = 2.0
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return [each for each in yaml.safe_load_all(path.read_text(encoding="utf-8")) if each]
+
+
+def rules() -> list[dict[str, Any]]:
+    (group,) = documents(DOCKER / "grafana/alerts.yaml")[0]["groups"]
+    found: list[dict[str, Any]] = group["rules"]
+    return found
+
+
+def queries() -> Iterator[tuple[str, str]]:
+    """Each with where it stands."""
+    dashboard = json.loads((DOCKER / "grafana/dashboard.json").read_text(encoding="utf-8"))
+    for panel in dashboard["panels"]:
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"]
+    for variable in dashboard["templating"]["list"]:
+        yield variable["name"], variable["query"]
+    for rule in rules():
+        yield rule["alert"], rule["expr"]
+
+
+def deployment() -> dict[str, Any]:
+    (found,) = documents(DOCKER / "kubernetes/base/deployment.yaml")
+    return found
+
+
+def container() -> dict[str, Any]:
+    (found,) = deployment()["spec"]["template"]["spec"]["containers"]
+    assert isinstance(found, dict)
+    return found
+
+
+def environment() -> dict[str, Any]:
+    return {each["name"]: each for each in container()["env"]}
+
+
+# --- metrics
+
+
+@pytest.mark.parametrize(("where", "query"), list(queries()))
+def test_every_metric_in_a_query_is_a_real_one(where: str, query: str) -> None:
+    """With labels that it has."""
+    for name in re.findall(rf"\b{PREFIX}\w+", query):
+        assert name in SAMPLES, f"{where}: {name}"
+    for name, matchers in re.findall(rf"\b({PREFIX}\w+){{([^}}]*)}}", query):
+        metric = next(each for each in METRICS if name in each.samples)
+        labels = set(re.findall(r"(\w+)\s*[=!]~?", matchers))
+        assert labels <= {*metric.labels, "instance", "le"}, f"{where}: {name}"
+
+
+def test_the_dashboard_and_the_rules_leave_no_counter_raw() -> None:
+    """A counter alone says when the supervisor began."""
+    counters = {name for each in METRICS if each.kind == "counter" for name in each.samples}
+    for where, query in queries():
+        for name in counters & set(re.findall(rf"\b{PREFIX}\w+", query)):
+            assert re.search(rf"(?:rate|increase)\({name}\b", query), f"{where}: {name}"
+
+
+def test_panels_do_not_lie_on_each_other() -> None:
+    panels = json.loads((DOCKER / "grafana/dashboard.json").read_text(encoding="utf-8"))["panels"]
+    cells = [
+        (x, y)
+        for at in (each["gridPos"] for each in panels)
+        for x in range(at["x"], at["x"] + at["w"])
+        for y in range(at["y"], at["y"] + at["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < 24
+    assert len({each["id"] for each in panels}) == len(panels)
+
+
+# --- the runbook
+
+
+def entries() -> list[str]:
+    return re.findall(r"^### (\S+)$", RUNBOOK, re.MULTILINE)
+
+
+def test_the_runbook_has_one_entry_for_each_event_and_each_alert() -> None:
+    assert sorted(entries()) == sorted([*get_args(EventName), *(rule["alert"] for rule in rules())])
+
+
+def test_every_event_name_is_said_somewhere() -> None:
+    """By a line of the log that has it."""
+    said = set()
+    for folder in ("supervisor", "workers"):
+        for path in (ROOT / folder).rglob("*.py"):
+            if path.name != "log_events.py":
+                nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+                said |= {each.value for each in nodes if isinstance(each, ast.Constant)}
+    assert set(get_args(EventName)) <= said
+
+
+def test_every_entry_says_something() -> None:
+    for entry in re.split(r"^### ", RUNBOOK, flags=re.MULTILINE)[1:]:
+        assert len(entry.split()) > 2, entry
+
+
+# --- Kubernetes
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.relative_to(DOCKER).as_posix())
+def test_manifests_are_lists_of_objects(path: Path) -> None:
+    """kustomize finds what it is told of."""
+    for each in documents(path):
+        assert {"apiVersion", "kind"} <= each.keys()
+        for named in (*each.get("resources", ()), *_files(each)) if each["kind"] == "Kustomization" else ():
+            assert (path.parent / named).exists(), named
+
+
+def _files(kustomization: dict[str, Any]) -> Iterator[str]:
+    for each in kustomization.get("configMapGenerator", ()):
+        for file in each["files"]:
+            yield file.rpartition("=")[2]
+
+
+def test_settings_in_the_manifests_are_options_of_run() -> None:
+    options = {name for each in run.params for name in each.opts}
+    settings = tomllib.loads((DOCKER / "kubernetes/base/settings.toml").read_text(encoding="utf-8"))
+    assert {f"--{name}" for name in settings if name != "handler"} <= options
+    named = {name for name in environment() if name.startswith("PARTITION_SUPERVISOR_")}
+    assert {f"--{each.removeprefix('PARTITION_SUPERVISOR_').lower().replace('_', '-')}" for each in named} <= options
+
+
+def test_the_handler_of_the_manifests_is_one() -> None:
+    compile((DOCKER / "kubernetes/base/app.py").read_text(encoding="utf-8"), "app.py", "exec")
+    assert container()["args"][0] == "run"
+
+
+def test_probes_ask_for_what_is_served_where_it_is_served() -> None:
+    ports = {each["name"]: each["containerPort"] for each in container()["ports"]}
+    assert container()["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "http"}
+    assert container()["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+    assert environment()["PARTITION_SUPERVISOR_HTTP"]["value"] == f"0.0.0.0:{ports['http']}"
+    assert environment()["PARTITION_SUPERVISOR_LISTEN"]["value"] == f"$(POD_IP):{ports['peers']}"
+    (policy,) = documents(DOCKER / "kubernetes/base/network-policy.yaml")
+    assert {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]} == set(ports.values())
+
+
+def test_the_grace_of_the_pod_is_longer_than_ours() -> None:
+    pod = deployment()["spec"]["template"]["spec"]
+    graceful = float(environment()["PARTITION_SUPERVISOR_GRACEFUL_TIMEOUT"]["value"])
+    assert pod["terminationGracePeriodSeconds"] > graceful + LAST_SECONDS
+
+
+def test_the_host_id_comes_from_the_downward_api() -> None:
+    reference = environment()["PARTITION_SUPERVISOR_HOST_ID"]["valueFrom"]["fieldRef"]
+    assert reference == {"fieldPath": "metadata.name"}
+
+
+def test_selectors_find_the_pods() -> None:
+    labels = deployment()["spec"]["template"]["metadata"]["labels"]
+    assert deployment()["spec"]["selector"]["matchLabels"] == labels
+    for name, path in (("disruption-budget", ("selector",)), ("network-policy", ("podSelector",))):
+        (found,) = documents(DOCKER / f"kubernetes/base/{name}.yaml")
+        assert found["spec"][path[0]]["matchLabels"] == labels
+
+
+def test_the_autoscaler_asks_for_the_group_that_offsets_are_copied_to() -> None:
+    settings = tomllib.loads((DOCKER / "kubernetes/base/settings.toml").read_text(encoding="utf-8"))
+    (scaled,) = documents(DOCKER / "kubernetes/keda/scaled-object.yaml")
+    (trigger,) = scaled["spec"]["triggers"]
+    assert trigger["metadata"]["consumerGroup"] == settings["group"]
+    assert [trigger["metadata"]["topic"]] == settings["topic"]
+    assert trigger["metadata"]["bootstrapServers"] == settings["bootstrap-servers"]
+    assert scaled["spec"]["scaleTargetRef"]["name"] == deployment()["metadata"]["name"]
+
+
+# --- systemd
+
+
+def test_the_unit_gives_the_supervisor_its_time() -> None:
+    unit = (DOCKER / "systemd/partition-supervisor.service").read_text(encoding="utf-8")
+    settings = dict(re.findall(r"^(\w+)=(.*)$", unit, re.MULTILINE))
+    graceful = next(each.default for each in run.params if each.name == "graceful_timeout")
+    assert float(settings["TimeoutStopSec"]) > float(str(graceful)) + LAST_SECONDS
+    assert settings["Type"] == "notify-reload"
+    assert settings["KillMode"] == "mixed"
+    assert settings["RestartPreventExitStatus"].split() == [
+        str(int(ExitCode.USAGE)),
+        str(int(ExitCode.MISCONFIGURED)),
+    ]
+    words = settings["ExecStart"].split()
+    assert words[1] == "run"
+    options = {name for each in run.params for name in each.opts}
+    assert {word for word in words if word.startswith("--")} <= options
