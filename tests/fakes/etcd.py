@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from partition_workers.errors import Compacted, LeaseGone, NoSpace, PartitionSupervisorError, Refused, Unavailable
@@ -155,8 +155,9 @@ class FakeEtcd:
 
     def _do(self, operation: Operation, changes: list[Change]) -> tuple[KeyValue, ...]:
         match operation:
-            case Get(key, prefix, limit):
-                return self._found(key, prefix)[: limit or None]
+            case Get(key, prefix, limit, names):
+                found = self._found(key, prefix)[: limit or None]
+                return tuple(replace(each, value=b"") for each in found) if names else found
             case Put(key, value, lease):
                 changes.append(self._put(key, value, lease))
             case Delete(key, prefix):

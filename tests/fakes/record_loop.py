@@ -20,6 +20,8 @@ from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
 from partition_workers.ownership import transactions
 from partition_workers.ownership.loaded import confirmed
+from partition_workers.ownership.state_pages import StatePages
+from partition_workers.ownership.stored_state import stored_state
 from partition_workers.poison import PoisonGuard
 from partition_workers.record_loop import RecordLoop
 from partition_workers.state.mapping import State
@@ -98,10 +100,15 @@ class Stage:
         """What an owner begins with is what etcd has."""
         loaded = confirmed(KEYS, P, token, self.store.transact(transactions.confirm(KEYS, P, token)))
         assert loaded is not None
+        if not loaded.complete:
+            loaded = StatePages(
+                self.store, KEYS, P, lambda _token: loaded, lambda: False, self.clock
+            ).read_rest(loaded, lambda: False)  # fmt: skip
         self.token, offset = loaded.token, loaded.offset.offset if loaded.offset else 0
         self.reader.assign(offset)
         self.commits = Commits(
-            self.store, KEYS, P, self.token, "topic-id", offset, loaded.offset_revision, self.clock
+            self.store, KEYS, P, self.token, "topic-id", offset, loaded.offset_revision, self.clock,
+            unfolded=loaded.changes,
         )  # fmt: skip
         self.commits.limits = self._limits or self.commits.limits
         self.mapping = State(loaded.state)
@@ -150,8 +157,7 @@ class Stage:
     def stored(self) -> tuple[int, dict[str, Any]]:
         """The offset and the state that etcd has."""
         found = self.store.get(KEYS.offset(P))
-        prefix = KEYS.state(P)
-        state = {each.key.removeprefix(prefix): json.loads(each.value) for each in self.store.list(prefix).items}
+        state = {key: json.loads(value) for key, value in stored_state(self.store, KEYS, P).items()}
         return (StoredOffset.decode(found.value).offset if found else 0), state
 
 

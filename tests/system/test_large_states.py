@@ -16,7 +16,7 @@ from partition_supervisor.dev.demo.cluster import DemoCluster
 from partition_supervisor.dev.services import Services
 from partition_workers.etcd.options import parse_endpoints
 from partition_workers.etcd.store import Put, Txn
-from partition_workers.layout.documents import Size, StoredOffset, now
+from partition_workers.layout.documents import History, Size, StoredOffset, now
 from partition_workers.model import Partition
 from tests.conftest import MakeCluster
 from tests.eventually import eventually
@@ -85,13 +85,16 @@ def test_all_fail_over_together_however_long_it_takes(
     for lock in owners.values():
         os.kill(lock.pid, signal.SIGKILL)
 
-    def all_go_on() -> bool:
-        return all(cluster.judge.offset(each).token > tokens[each] for each in tokens)
+    def since_then(partition: Partition) -> list[History]:
+        return [each for each in cluster.judge.history(partition) if each.token > tokens[partition]]
 
-    eventually("all have committed under another token", all_go_on, deadline=90.0)
+    def all_go_on() -> bool:
+        return all(any(each.gap for each in since_then(partition)) for partition in tokens)
+
+    eventually("all have handled records under another token, and noted their gap", all_go_on, deadline=90.0)
     way.set_rate(FAST)
     for partition in cluster.judge.partitions:
-        since = [each for each in cluster.judge.history(partition) if each.token > tokens[partition]]
+        since = since_then(partition)
         assert len(since) == 1, "nobody took it from who was loading"
         assert since[0].gap["state_loaded"] - since[0].gap["lock_taken"] > 500
     bad = [verdict for verdict in cluster.finish() if not verdict.is_good]

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from partition_workers.commit_flight import Changes
 from partition_workers.errors import Lost
 from partition_workers.etcd.store import Target, Txn
+from partition_workers.layout.changes import Changes
 from partition_workers.layout.documents import Cause, Lock, Parked, StoredOffset, now
 from partition_workers.ownership import transactions
 from tests.fakes.bad_line import FATES, KEYS, P, Stage, time_flies

@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import pytest
 
-from partition_workers.commit_flight import Changes
 from partition_workers.commits import Commits
 from partition_workers.errors import (
     Bug,
@@ -20,6 +19,7 @@ from partition_workers.errors import (
     Unavailable,
 )
 from partition_workers.etcd.store import Delete, Get, KeyValue, Put, Store, Txn
+from partition_workers.layout.changes import Changes
 from partition_workers.layout.documents import Cause, Lock, Standby, StoredOffset, now
 from partition_workers.ownership import transactions
 from tests.fakes.bad_line import KEYS, P, Stage, time_flies
@@ -119,8 +119,8 @@ class TestLimits:
         """The error says how many there were; what was cut before is still committed."""
         stage.commits.add(1, {"a": b"1"})
         assert stage.commits.drain(stage.until())
-        many: Changes = {f"k{n}": b"1" for n in range(transactions.MAX_STATE_KEYS + 1)}
-        with pytest.raises(StateTooLarge, match="4001 state keys"):
+        many: Changes = {f"k{n}": b"1" for n in range(transactions.MAX_CHANGED_KEYS + 1)}
+        with pytest.raises(StateTooLarge, match="40001 state keys"):
             stage.commits.add(2, many)
         assert stage.commits.drain(stage.until())
         assert (stage.commits.committed, stage.state()) == (1, {"a": b"1"})
@@ -133,8 +133,8 @@ class TestLimits:
     def test_a_cut_without_room_beside_those_that_wait_is_not_taken(self, stage: Stage) -> None:
         """Whoever cuts sends first what waits. Several records get half of what one may change."""
         stage.store.auto = False
-        some: Changes = {f"k{n}": b"1" for n in range(1200)}
-        more: Changes = {f"m{n}": b"1" for n in range(1200)}
+        some: Changes = {f"k{n}": b"1" for n in range(12_000)}
+        more: Changes = {f"m{n}": b"1" for n in range(12_000)}
         assert stage.commits.add(1, some)
         assert not stage.commits.add(2, more)
         assert stage.commits.offset == 1

@@ -8,7 +8,7 @@ import pytest
 
 from partition_workers import retry
 from partition_workers.errors import LeaseGone, Lost, Unavailable
-from partition_workers.etcd.store import Put, Txn, TxnResult
+from partition_workers.etcd.store import Get, Put, Txn, TxnResult
 from partition_workers.layout.documents import Cause, Ending, History, Lock, Size, Standby, now
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
@@ -32,7 +32,7 @@ class Behind(FakeEtcd):
     def transact(self, txn: Txn) -> TxnResult:
         if txn.serializable:
             self.alone += 1
-            return TxnResult(False, 1, ((), (), (), ()))
+            return TxnResult(False, 1, ((), (), (), (), ()))
         self.together += 1
         return super().transact(txn)
 
@@ -46,7 +46,7 @@ class Counting(FakeEtcd):
         self.slow = False
 
     def transact(self, txn: Txn) -> TxnResult:
-        whole = any(getattr(each, "limit", 0) for each in txn.success)
+        whole = any(isinstance(each, Get) and each.limit and not each.names for each in txn.success)
         self.asked.append("whole" if whole else "transaction")
         if whole and self.slow:
             raise Unavailable("it did not arrive in time")

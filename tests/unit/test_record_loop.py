@@ -190,7 +190,7 @@ class TestOnTheWay:
                         name = f"{record.offset()}-{number}"
                         state[name] = state.get(name, 0) + 1
 
-        stage = Stage(records_of([b""] * 1000), Wide)
+        stage = Stage(records_of([b""] * 1000), Wide, limits=CommitLimits(most_keys=4000, keys=2000))
         stage.run()
         offset, state = stage.stored()
         assert (offset, len(state), set(state.values())) == (1000, 40_000, {1})
@@ -209,7 +209,7 @@ class TestOnTheWay:
                     width = 5000 if record.offset() == 77 else 1
                     state.update({f"{record.offset()}-{number}": 1 for number in range(width)})
 
-        stage = Stage(records_of([b""] * 200), Wide)
+        stage = Stage(records_of([b""] * 200), Wide, limits=CommitLimits(most_keys=4000, keys=2000))
         with pytest.raises(HandlerFailed, match=r"StateTooLarge: one record changes 5000 state keys.*offset 77"):
             stage.run()
         stage.drain()

@@ -122,11 +122,11 @@ class TestErrors:
         def handle(record: FakeRecord, state: Any) -> None:
             count_in_lists(record, state)
             if record.offset() == 5:
-                state.update({f"key{n}": 1 for n in range(4001)})
+                state.update({f"key{n}": 1 for n in range(40_001)})
 
         records = records_of([b""] * 8)
         stage = Stage(records, handle, interval)
-        with pytest.raises(HandlerFailed, match=r"StateTooLarge: one record changes 400\d state keys.*offset 5"):
+        with pytest.raises(HandlerFailed, match=r"StateTooLarge: one record changes 4000\d state keys.*offset 5"):
             stage.run()
         stage.drain()
         assert stage.stored() == (5, fold(count_in_lists, records, 5))

@@ -12,13 +12,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from partition_workers import change_log
 from partition_workers.commit_limits import CommitLimits
 from partition_workers.errors import HandlerFailed
+from partition_workers.ownership.stored_state import stored_state
 from tests.fakes.kafka import FakeRecord
 from tests.fakes.record_loop import KEYS, P, Stage, records_of
 
@@ -151,7 +154,7 @@ def ending(stage: Stage, moves: Sequence[tuple[int, bool]] = (), moving: bool = 
     try:
         left = list(moves)
         for _ in range(1000):
-            if stage.commits.committed == stage.reader.end and stage.commits.idle:
+            if stage.commits.committed == stage.reader.end and not stage.commits.in_flight:
                 break
             stage.turn()
             if stage.commits.committed < stage.loop.offset == stage.reader.end and not stage.commits.in_flight:
@@ -170,9 +173,7 @@ def ending(stage: Stage, moves: Sequence[tuple[int, bool]] = (), moving: bool = 
         words = str(error)
         failed = words.partition(":")[0], words.rpartition(" at ")[2]
     stage.drain()
-    prefix = KEYS.state(P)
-    state = {each.key.removeprefix(prefix): each.value for each in stage.store.list(prefix).items}
-    return Ending(stage.stored()[0], state, failed)
+    return Ending(stage.stored()[0], dict(sorted(stored_state(stage.store, KEYS, P).items())), failed)
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
@@ -184,23 +185,33 @@ def ending(stage: Stage, moves: Sequence[tuple[int, bool]] = (), moving: bool = 
     raising=st.dictionaries(st.integers(0, 19), st.integers(1, 2), max_size=3),
     moves=st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=3),
     keys=st.sampled_from([20, 60, 4000]),
+    direct=st.sampled_from([0, 1, 3, 1000]),
 )
-@example([[("odd", "a", 0), ("compare", "a")]], 5, 0.1, [], {}, [], 4000)  # a tuple
-@example([[("odd", "a", 2)], [("append", "a")]], 5, 0.1, [], {}, [], 4000)  # a Counter
-@example([[("set", "a", 1)], [("share", "a", "b"), ("append", "b"), ("append", "a")]], 9, 3600, [], {}, [], 4000)
-@example([[("odd", "a", 7), ("set", "a", 1)], [("odd", "a", 7)]], 4, 3600, [], {}, [], 4000)  # no number, one call
-@example([[("odd", "a", 7)], [("set", "a", 1)]], 4, 3600, [], {}, [], 4000)  # no number, until the next call
-@example([[("odd", "a", 14)], [("set", "a", 1)]], 4, 3600, [], {}, [], 4000)  # a number that cannot be read back
-@example([[("odd", "a", 10)], [("set", "a", 1)]], 4, 3600, [], {}, [], 4000)  # text that cannot be written
-@example([[("set", "b", 1), ("set", "a", 2), ("all",)], [("first",)]], 6, 3600, [], {}, [(2, True)], 4000)
+@example([[("odd", "a", 0), ("compare", "a")]], 5, 0.1, [], {}, [], 4000, 9)  # a tuple
+@example([[("odd", "a", 2)], [("append", "a")]], 5, 0.1, [], {}, [], 4000, 9)  # a Counter
+@example(
+    [[("set", "a", 1)], [("share", "a", "b"), ("append", "b"), ("append", "a")]], 9, 3600, [], {}, [], 4000, 1000
+)
+@example(
+    [[("odd", "a", 7), ("set", "a", 1)], [("odd", "a", 7)]], 4, 3600, [], {}, [], 4000, 1000
+)  # no number, one call
+@example([[("odd", "a", 7)], [("set", "a", 1)]], 4, 3600, [], {}, [], 4000, 9)  # no number, until the next call
+@example(
+    [[("odd", "a", 14)], [("set", "a", 1)]], 4, 3600, [], {}, [], 4000, 1000
+)  # a number that cannot be read back
+@example([[("odd", "a", 10)], [("set", "a", 1)]], 4, 3600, [], {}, [], 4000, 9)  # text that cannot be written
+@example([[("set", "b", 1), ("set", "a", 2), ("all",)], [("first",)]], 6, 3600, [], {}, [(2, True)], 4000, 0)
 def test_the_result_is_that_of_a_commit_and_a_new_owner_after_each_record(
     programs: list[list[Step]], count: int, interval: float, sizes: list[int], raising: dict[int, int],
-    moves: list[tuple[int, bool]], keys: int,
+    moves: list[tuple[int, bool]], keys: int, direct: int,
 ) -> None:  # fmt: skip
-    """Or it is refused at the same record, for the same reason."""
+    """Or it is refused at the same record, for the same reason. `direct`: commits of more keys are stored as one
+    value, and folded later."""
     records = records_of([b""] * count)
     limits = CommitLimits(most_keys=keys, keys=max(1, keys // 2))
     plain = Stage(records, Play(programs).handle, 0, [1] * count, retries=4, limits=limits)
     other = Stage(records, Play(programs, dict(raising)).handle, interval, sizes, retries=4, limits=replace(limits))
-    expected, found = ending(plain, moving=True), ending(other, moves)
+    expected = ending(plain, moving=True)
+    with mock.patch.multiple(change_log, DIRECT=direct, LEAST=1, IDLE=2):
+        found = ending(other, moves)
     assert found == expected

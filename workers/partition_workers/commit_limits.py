@@ -6,9 +6,10 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from partition_workers.change_log import DIRECT
 from partition_workers.errors import RequestTooLarge, StateTooLarge, TooManyOperations
 from partition_workers.log_events import event
-from partition_workers.ownership.transactions import MAX_STATE_BYTES, MAX_STATE_KEYS
+from partition_workers.ownership.transactions import MAX_CHANGED_KEYS, MAX_STATE_BYTES, MAX_STATE_KEYS
 
 log = logging.getLogger(__name__)
 
@@ -23,16 +24,18 @@ _PLAIN = 100
 class CommitLimits:
     """In state keys, and in bytes as etcd counts them.
 
-    A transaction of several records stops at half of what one record may change. It takes etcd 20 us for each key,
-    and meanwhile it does nothing for the other partitions: a takeover waits for 40 ms then, and not for 80.
+    A transaction of several records stops at half of what one record may change: while etcd writes it, it does
+    nothing for the other partitions.
     """
 
-    most_keys: int = MAX_STATE_KEYS
+    most_keys: int = MAX_CHANGED_KEYS
     most_bytes: int = MAX_STATE_BYTES
     """What one record may change, or one list that is handled as a whole."""
-    keys: int = MAX_STATE_KEYS // 2
+    keys: int = MAX_CHANGED_KEYS // 2
     size: int = MAX_STATE_BYTES // 2
     """What several together may."""
+    direct: int = MAX_STATE_KEYS
+    """So many keys are written one by one; more are stored as one value, see `change_log.py`."""
     reason: str = ""
     """What etcd said when it refused."""
 
@@ -54,8 +57,7 @@ class CommitLimits:
         """etcd has refused so much. Less than that may be taken, from one record; several keep away from it."""
         self.reason = str(error)
         if isinstance(error, TooManyOperations):
-            self.most_keys = _PLAIN if keys > _PLAIN else keys - 1
-            self.keys = min(self.keys, max(1, self.most_keys // (1 if keys > _PLAIN else _STEP_BACK)))
+            self.direct = _PLAIN if keys > _PLAIN else max(1, keys // _STEP_BACK)
         else:
             self.most_bytes = size - 1
             self.size = min(self.size, max(1, size // _STEP_BACK))
@@ -77,7 +79,8 @@ class CommitLimits:
 
 
 def size_of(prefix: str, changes: Mapping[str, bytes | None]) -> int:
-    """Of changed state keys below `prefix`, in bytes as etcd counts them: keys whole, and something for each put."""
-    each_key = len(prefix.encode()) + 32
+    """Of changed state keys below `prefix`, in bytes as etcd counts them: keys whole, and something for each put; or
+    as one value."""
+    each_key = len(prefix.encode()) + 32 if len(changes) <= DIRECT else 4
     names = len("".join(changes).encode())
     return len(changes) * each_key + names + sum(map(len, filter(None, changes.values())))

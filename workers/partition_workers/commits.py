@@ -3,9 +3,8 @@
 A *cut* is what changed up to an offset. Cuts that are made while a transaction is under way are merged into the
 next one, so the handler never waits for etcd, unless a transaction would grow past its limits.
 
-What etcd refuses because it is too large was not done, and cannot be made smaller here: it holds all changes up to
-its offset. Everything since the last commit is dropped, the limits are lowered, and whoever made the changes goes
-back to that commit.
+What etcd refuses because it is too large was not done. Everything since the last commit is dropped, the limits are
+lowered, and whoever made the changes goes back to that commit.
 
 An unknown outcome is never "failed": the very same transaction is sent again, for as long as the lock may be ours
 (see `transactions.py`, rule 3). Only etcd's clear answer ends an ownership.
@@ -14,22 +13,25 @@ An unknown outcome is never "failed": the very same transaction is sent again, f
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
+from functools import partial
 
+from partition_workers.change_log import ChangeLog
 from partition_workers.clock import Clock
-from partition_workers.commit_flight import Changes, Flight
+from partition_workers.commit_flight import Flight
 from partition_workers.commit_limits import CommitLimits, size_of
 from partition_workers.commit_trouble import CommitTrouble
 from partition_workers.counts import CommitTimes
 from partition_workers.errors import LeaseGone, Lost, Refused, RequestTooLarge, Retry
 from partition_workers.etcd.store import Get, KeyValue, Operation, Store, TxnResult
+from partition_workers.layout.changes import Changes
 from partition_workers.layout.documents import StoredOffset, now
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Offset, Partition, Token
 from partition_workers.outputs.buffer import Outputs
 from partition_workers.ownership import transactions
-from partition_workers.ownership.loaded import stored_state
+from partition_workers.ownership.stored_state import stored_state
 from partition_workers.retry import delays
 
 
@@ -47,26 +49,24 @@ class Commits:
         offset_revision: int,
         clock: Clock,
         deaths: int = 0,
+        unfolded: Mapping[int, Changes] | None = None,
     ) -> None:
-        """`deaths`: how many owners before this one have died in a row without getting on."""
+        """`deaths`: how many owners before this one have died in a row without getting on. `unfolded`: changes that
+        are stored but not folded into the state's own keys, by number."""
         self.token = token
-        self._begun_at, self._deaths = offset, deaths
-        self.committed = offset
+        self._begun_at, self._deaths, self.committed = offset, deaths, offset
         self.times = CommitTimes(clock)
         self._store, self._keys, self._partition, self.topic_id = store, keys, partition, topic_id
-        self._clock = clock
-        self._seen = offset_revision
-        self._sequence = 0
-        self.offset = offset
+        self._clock, self._seen, self._sequence, self.offset = clock, offset_revision, 0, offset
         self.outputs = Outputs(())  # no topic that a handler could produce to
         self.limits = CommitLimits()
+        self._log = ChangeLog(partial(keys.change, partition), unfolded or {})
         self._changes: Changes = {}
         self._extra: dict[str, Operation] = {}
-        self._dirty = False
+        self._dirty = self._unsure = False
         self._flight: Flight | None = None
         self._answer: Future[TxnResult] | None = None
         self._again_at = 0.0
-        self._unsure = False
         self._delays: Iterator[float] = iter(())
         self.on_found: Callable[[tuple[KeyValue, ...]], None] = lambda _found: None
         #: Told, seldom, why nothing has been committed for some seconds.
@@ -82,8 +82,7 @@ class Commits:
         return self._flight is not None
 
     @property
-    def waiting(self) -> bool:
-        """Whether something is to be sent with the next transaction."""
+    def waiting(self) -> bool:  # for the next transaction
         return self._dirty
 
     @property
@@ -91,10 +90,8 @@ class Commits:
         return not self._dirty and self._flight is None
 
     def add(self, offset: int, changes: Changes) -> bool:
-        """A cut that goes with the next transaction; False: there is no room beside what waits for that.
-
-        Raises StateTooLarge when none could hold it.
-        """
+        """A cut that goes with the next transaction; False: there is no room beside what waits for that. Raises
+        StateTooLarge when none could hold it."""
         together = self._changes | changes if self._changes else changes
         keys, size = len(together), size_of(self._keys.state(self._partition), together)
         if not self.limits.allow(keys, size, alone=not self._changes):
@@ -125,10 +122,8 @@ class Commits:
             self._launch(self._next(()))
 
     def pump(self) -> None:
-        """Look after the transaction in flight. Raises Lost when the lock is not ours any more.
-
-        Raises RequestTooLarge when etcd does not take so much: nothing since `committed` is stored, or waits.
-        """
+        """Look after the transaction in flight. Raises Lost when the lock is not ours any more; RequestTooLarge when
+        etcd does not take so much: nothing since `committed` is stored, or waits."""
         if self._flight is None:
             return
         if self._answer is None:
@@ -183,9 +178,11 @@ class Commits:
         self._sequence += 1
         deaths = 0 if is_last else 1 if self.offset != self._begun_at else self._deaths + 1
         stored = StoredOffset(offset, self.token, self._sequence, self.topic_id, now(), deaths, prepared)
-        extra = self._extra | {each.key: each for each in more}
-        txn = transactions.commit(self._keys, self._partition, self._seen, stored, changes, tuple(extra.values()))
-        return Flight(txn, stored, changes, self._extra)
+        room = self.limits.size // 4 if self.times.count and not is_last else 0  # the first and the last are urgent
+        step = self._log.step(changes, self.limits.direct, room)
+        extra = tuple({each.key: each for each in (*self._extra.values(), *more, *step.operations)}.values())
+        txn = transactions.commit(self._keys, self._partition, self._seen, stored, step.direct, extra)
+        return Flight(txn, stored, changes, self._extra, step)
 
     def _launch(self, flight: Flight) -> None:
         self._flight, self._unsure = flight, False
@@ -222,6 +219,8 @@ class Commits:
             with self.times.refused_if_raised():
                 self._seen = transactions.revision_of(self._partition, result, flight.offset)
         self.times.stored()
+        self._log.done(flight.logged)
+        self._dirty |= self._log.is_live  # while nothing happens, it is folded
         self._flight = self._answer = None
         self._stored(flight)
 
@@ -232,10 +231,11 @@ class Commits:
         """Back to the last commit, with smaller limits."""
         if self._unsure:
             raise Lost(f"{self._partition}: a commit may have been done before it was refused: {error}") from error
-        if not flight.changes:
+        changes, direct = flight.changes or flight.logged.direct, len(flight.logged.direct)
+        if not changes:
             raise Refused(f"{self._partition}: {error}") from error
         place = f"{self._partition} offset {self.committed}"
-        self.limits.refused(error, place, self._keys.state(self._partition), flight.changes)
+        self.limits.refused(error, place, self._keys.state(self._partition), changes, direct)
         self.offset, self._changes = self.committed, {}
         self._extra = flight.extra | self._extra
         self._dirty = bool(self._extra)

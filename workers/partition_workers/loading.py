@@ -150,8 +150,11 @@ def make_commits(
     topics: tuple[str, ...],
 ) -> Commits:
     """Of an ownership that begins with what was `loaded`, or at `offset` if nothing was."""
-    plain = (store, keys, partition, loaded.token, topic_id, offset, loaded.offset_revision, clock, loaded.deaths)
+    plain = (store, keys, partition, loaded.token, topic_id, offset, loaded.offset_revision, clock)
     if exchange is None or loaded.opening is None:
-        return Commits(*plain)
+        return Commits(*plain, loaded.deaths, loaded.changes)
     outputs = Outputs(topics, exchange.partitions_of)
-    return OutputCommits(*plain, outputs=outputs, exchange=exchange, opening=loaded.opening, left=loaded.left)
+    return OutputCommits(
+        *plain, loaded.deaths, loaded.changes, outputs=outputs, exchange=exchange, opening=loaded.opening,
+        left=loaded.left,
+    )  # fmt: skip

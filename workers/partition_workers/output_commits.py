@@ -10,12 +10,13 @@ import time
 from concurrent.futures import Future
 
 from partition_workers.clock import Clock
-from partition_workers.commit_flight import Changes, Flight
+from partition_workers.commit_flight import Flight
 from partition_workers.commit_limits import size_of
 from partition_workers.commits import Commits
 from partition_workers.errors import OutputsTooLarge, PartitionRefused, RequestTooLarge, Retry
 from partition_workers.etcd.store import Delete, Operation, Put, Store
 from partition_workers.kafka.transaction_errors import TransactionFailed
+from partition_workers.layout.changes import Changes
 from partition_workers.layout.documents import now
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition, Token
@@ -42,6 +43,7 @@ class OutputCommits(Commits):
         offset_revision: int,
         clock: Clock,
         deaths: int = 0,
+        unfolded: dict[int, Changes] | None = None,
         *,
         outputs: Outputs,
         exchange: Exchange,
@@ -50,7 +52,7 @@ class OutputCommits(Commits):
     ) -> None:
         """`opening`: the producer that is being initialised. `left`: what a predecessor prepared and Kafka has
         committed; it is applied with our first commit."""
-        super().__init__(store, keys, partition, token, topic_id, offset, offset_revision, clock, deaths)
+        super().__init__(store, keys, partition, token, topic_id, offset, offset_revision, clock, deaths, unfolded)
         self.outputs = outputs
         self._exchange = exchange
         self._records: list[Output] = []
@@ -64,8 +66,7 @@ class OutputCommits(Commits):
         self._known: Known | None = None
         self._is_open = self._is_closed = False
         self._opening = opening
-        self._failures = delays(0.05, 2.0)
-        self._not_before = 0.0
+        self._failures, self._not_before = delays(0.05, 2.0), 0.0
 
     @property
     def in_flight(self) -> bool:

@@ -33,6 +33,7 @@ def forget_transaction(keys: Keys, standing: Standing, topic_is_gone: bool) -> T
         (
             Delete(offset),
             Delete(keys.state(partition), prefix=True),
+            Delete(keys.changes(partition), prefix=True),
             Delete(keys.histories(partition), prefix=True),
             Delete(keys.attempt(partition)),
             Delete(keys.size(partition)),

@@ -153,9 +153,8 @@ def reset_transaction(keys: Keys, step: Step, new: StoredOffset, drop_state: boo
     """Set it if nobody owns the partition and its offset is what was seen; else show why not."""
     partition = step.partition
     lock, offset = keys.lock(partition), keys.offset(partition)
-    also: tuple[Operation, ...] = (
-        (Delete(keys.state(partition), prefix=True), Delete(keys.size(partition))) if drop_state else ()
-    )
+    state = (Delete(keys.state(partition), prefix=True), Delete(keys.changes(partition), prefix=True))
+    also: tuple[Operation, ...] = (*state, Delete(keys.size(partition))) if drop_state else ()
     return Txn(
         (
             Compare(lock, Target.VERSION, 0),

@@ -96,7 +96,10 @@ class Server:
     def _send(self, popen: _Popen, document: bytes, within: float | None) -> Launched:
         if self._killed:
             raise EOFError("the fork server has ended")
-        status, write = self._server.connect_to_new_process(popen.fds)
+        try:
+            status, write = self._server.connect_to_new_process(popen.fds)
+        except FileNotFoundError:  # killed in this moment, and its socket with it
+            raise EOFError("the fork server has ended") from None
         with contextlib.ExitStack() as half_made:
             half_made.callback(os.close, status)
             try:
@@ -133,6 +136,7 @@ class Server:
         self._start_reaper()
 
     def _start_reaper(self) -> None:
+        self._remove_socket()  # here: at the interpreter's exit a thread's removal would meet multiprocessing's own
         with contextlib.suppress(RuntimeError):  # no thread is to be had: then it stays a zombie
             threading.Thread(target=self._reap, name="end of a fork server", daemon=True).start()
 
@@ -148,6 +152,8 @@ class Server:
         descriptor, self._fields["_forkserver_alive_fd"] = self._fields["_forkserver_alive_fd"], None
         if descriptor is not None:
             os.close(descriptor)
+
+    def _remove_socket(self) -> None:
         address = self._fields["_forkserver_address"]
         if address and not util.is_abstract_socket_namespace(address):
             with contextlib.suppress(OSError):

@@ -59,8 +59,9 @@ class GroupFeed:
         self._found: Mapping[Partition, int] = {}
         self._silent: set[str] = set()
 
-    def start(self) -> None:
-        threading.Thread(target=self._follow, name="group-watch", daemon=True).start()
+    def start(self, watched_from: int) -> None:
+        """The first listing was told already: a second one would be news to browsers that come at once."""
+        threading.Thread(target=self._follow, args=(watched_from,), name="group-watch", daemon=True).start()
         threading.Thread(target=self._measure, name="group-offsets", daemon=True).start()
 
     def close(self) -> None:
@@ -75,24 +76,36 @@ class GroupFeed:
         return snapshot, self._store.list(self._keys.every_history).items
 
     def begin_before(self, revision: int) -> int:
-        """From which revision on changes are asked for when the listing is of `revision`."""
-        return max(1, revision - REVISIONS_BEFORE)
+        """From which revision on changes are asked for when the listing is of `revision`: some that were before it,
+        but none that etcd has compacted. It does not tell how far it has: so this is searched for, by halves.
+        Raises Retry."""
+        unknown, known = max(1, revision - REVISIONS_BEFORE), revision
+        first = unknown
+        while unknown < known:
+            try:
+                self._store.page(self._keys.hosts, limit=1, revision=first)
+                known = first
+            except Compacted:
+                unknown = first + 1
+            first = (unknown + known) // 2
+        return known
 
-    def _follow(self) -> None:
+    def _follow(self, watched_from: int) -> None:
         pauses = delays(0.1, 5.0)
-        oldest = 0
+        is_listed = True
         while not self._stopped.is_set():
             try:
-                snapshot, history = self.list()
-                watched_from = max(oldest, self.begin_before(snapshot.revision))
+                if not is_listed:
+                    snapshot, history = self.list()
+                    watched_from = self.begin_before(snapshot.revision)
+                    self._loaded(snapshot, history, watched_from)
+                is_listed = False
                 self._stream = self._store.watch((changes.watched(self._keys),), watched_from)
-                self._loaded(snapshot, history, watched_from)
                 self._say("etcd", None)
                 for change in self._stream:
                     pauses = delays(0.1, 5.0)
                     self._changed(change)
-            except Compacted as error:
-                oldest = error.revision
+            except Compacted:
                 continue
             except PartitionSupervisorError as error:
                 self._say("etcd", str(error))

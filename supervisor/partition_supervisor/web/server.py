@@ -56,7 +56,8 @@ def serve(
         answers=answers,
     )  # fmt: skip
     snapshot, history = feed.list()
-    model.load(snapshot, history, feed.begin_before(snapshot.revision))
+    watched_from = feed.begin_before(snapshot.revision)
+    model.load(snapshot, history, watched_from)
     server: uvicorn.Server
 
     def ended() -> None:
@@ -69,7 +70,7 @@ def serve(
                 records.append(History.decode(item.value))
         return records
 
-    app = application(settings, broadcast, history_of, started=feed.start, ended=ended)
+    app = application(settings, broadcast, history_of, started=lambda: feed.start(watched_from), ended=ended)
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE)
     server = EndingStreams(config, broadcast)
     ready()

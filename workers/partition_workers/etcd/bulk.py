@@ -9,8 +9,7 @@ but are not one.
 Rejected: pages of many keys in one value. Where 1,000 keys change all the time, 16 pages of 64 take 2.5 ms instead of
 20, and a tenth of etcd's processor time; but 20 ms of each 100 hold up nobody. Where 1,000 of 100,000 change, chosen
 at random, some 640 of 1,024 pages change; 500 took 28 ms and 0.8 MB, against 20 ms and 70 KB. One value with just the
-changes, a log, took 6 ms for 4,000 of them instead of 80; somebody would have to fold it, and a state key would be no
-key any more that people can read with etcdctl.
+changes took 6 ms for 4,000 of them instead of 80: so larger commits are stored, see `change_log.py`.
 
 The operations are written by hand, because protobuf's objects cost a microsecond for each key, four times as much.
 protobuf reads them back before they are sent, so what leaves here is well formed.

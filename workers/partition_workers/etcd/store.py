@@ -61,11 +61,13 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Get:
-    """Read one key; or, with `prefix`, every key that begins with it, in key order: the first `limit`, 0 for all."""
+    """Read one key; or, with `prefix`, every key that begins with it, in key order: the first `limit`, 0 for all.
+    `names` alone: without their values."""
 
     key: str
     prefix: bool = False
     limit: int = 0
+    names: bool = False
 
 
 Operation = Put | Delete | Get

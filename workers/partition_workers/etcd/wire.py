@@ -138,9 +138,9 @@ def _fill_operation(message: Any, operation: Operation, serializable: bool) -> N
             put.key, put.value, put.lease = raw(key), value, lease
         case Delete(key, prefix):
             _fill_range(message.request_delete_range, key, prefix)
-        case Get(key, prefix, limit):
+        case Get(key, prefix, limit, names):
             _fill_range(message.request_range, key, prefix)
-            message.request_range.limit = limit
+            message.request_range.limit, message.request_range.keys_only = limit, names
             message.request_range.serializable = serializable
 
 

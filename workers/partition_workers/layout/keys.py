@@ -64,6 +64,13 @@ class Keys:
     def prepared(self, partition: Partition) -> str:
         return f"{self.root}/prepared/{_path(partition)}"
 
+    def changes(self, partition: Partition) -> str:
+        """The prefix of what is changed in the state beside its own keys, oldest first: see `change_log.py`."""
+        return f"{self.root}/changes/{_path(partition)}/"
+
+    def change(self, partition: Partition, number: int) -> str:
+        return f"{self.changes(partition)}{number:020d}"
+
     def size(self, partition: Partition) -> str:
         return f"{self.sizes}{_path(partition)}"
 

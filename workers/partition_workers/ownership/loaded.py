@@ -6,7 +6,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from partition_workers.etcd.store import KeyValue, Store, TxnResult
+from partition_workers.etcd.store import KeyValue, TxnResult
+from partition_workers.layout.changes import Changes
 from partition_workers.layout.documents import Attempt, Lock, Size, StoredOffset
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition, Token
@@ -30,6 +31,8 @@ class Loaded:
     offset: StoredOffset | None
     offset_revision: int
     state: dict[str, bytes]
+    changes: dict[int, Changes]
+    is_folded: bool
     attempt: Attempt | None
     size: Size | None
     revision: int
@@ -64,7 +67,7 @@ def _loaded(
     standing: tuple[tuple[KeyValue, ...], ...],
     state: tuple[KeyValue, ...] | None,
 ) -> Loaded:
-    (lock,), offsets, attempts, sizes = standing
+    (lock,), offsets, attempts, sizes, changes = standing
     prefix = len(keys.state(partition))
     return Loaded(
         token=lock.mod_revision,
@@ -72,14 +75,10 @@ def _loaded(
         offset=StoredOffset.decode(offsets[0].value) if offsets else None,
         offset_revision=offsets[0].mod_revision if offsets else 0,
         state={each.key[prefix:]: each.value for each in state or ()},
+        changes={},
+        is_folded=not changes,
         attempt=Attempt.decode(attempts[0].value) if attempts else None,
         size=Size.decode(sizes[0].value) if sizes else None,
         revision=revision,
-        complete=state is not None and len(state) < transactions.WHOLE,
+        complete=state is not None and len(state) < transactions.WHOLE and not changes,
     )
-
-
-def stored_state(store: Store, keys: Keys, partition: Partition) -> dict[str, bytes]:
-    """As it is now. Raises Retry."""
-    prefix = keys.state(partition)
-    return {each.key.removeprefix(prefix): each.value for each in store.list(prefix).items}

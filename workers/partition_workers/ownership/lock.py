@@ -142,7 +142,7 @@ class PartitionLock:
         except Retry:
             return found
         state = {key.removeprefix(prefix): value for key, value in page.items}
-        return dataclasses.replace(found, state=state, complete=not page.more)
+        return dataclasses.replace(found, state=state, complete=not page.more and found.is_folded)
 
     def _ask(self, make: Callable[[], Txn]) -> TxnResult:
         try:

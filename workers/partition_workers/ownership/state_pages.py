@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from partition_workers.clock import Clock
 from partition_workers.errors import Compacted, Lost, Retry, Unavailable
 from partition_workers.etcd.store import Store
+from partition_workers.layout.changes import apply, numbered
 from partition_workers.layout.keys import Keys
 from partition_workers.log_events import event
 from partition_workers.model import Partition
@@ -34,6 +35,8 @@ PAGE_BYTES, PAGE_SECONDS = 1 << 20, 0.5
 SHORTEST, AMPLE = 1.0, 4
 #: Keys in the first page; so many times more in the next, at most, as values may be of any size; and the very most.
 FIRST_KEYS, GROWTH, MOST_KEYS = 64, 4, 32_768
+#: Changes that are not folded yet have some 100 kB each.
+FIRST_ENTRIES = 4
 #: For a page: whatever revision the member that is asked has come to.
 NEWEST = 0
 #: Seconds between two lines in the log that say how far it is.
@@ -59,6 +62,16 @@ class PageSize:
         self.deadline *= 2
 
 
+@dataclass
+class _Reading:
+    """How far it is. `revision`: what all pages show, until etcd has compacted it away."""
+
+    revision: int
+    begun: float
+    told: float
+    bytes: int = 0
+
+
 class StatePages:
     """`hopeless()`: the lease is over. `confirm_again(token)`: the lock once more, by all members; None: not ours."""
 
@@ -72,31 +85,57 @@ class StatePages:
         clock: Clock = time.monotonic,
     ) -> None:
         self._store, self._partition = store, partition
-        self._prefix = keys.state(partition)
+        self._prefix, self._changes = keys.state(partition), keys.changes(partition)
         self._confirm_again, self._hopeless, self._clock = confirm_again, hopeless, clock
 
     def read_rest(self, loaded: Loaded, stop: Callable[[], bool]) -> Loaded:
-        """The whole of it; or less, not complete, once `stop()`. Raises Lost when the lease is over."""
-        state, revision = dict(loaded.state), loaded.revision
+        """The whole of it; or less, not complete, once `stop()`. Raises Lost when the lease is over, Unreadable when
+        somebody else wrote among the changes."""
+        reading = _Reading(loaded.revision, begun=self._clock(), told=self._clock())
+        reading.bytes = sum(map(len, loaded.state.values()))
+        state, entries = dict(loaded.state), dict[str, bytes]()
         after = self._prefix + next(reversed(state)) if state else ""
-        bytes_read, begun = sum(map(len, state.values())), self._clock()
-        told = begun
-        size, pauses = PageSize(), delays(0.02, 0.5)
+        is_whole = self._read(self._prefix, after, PageSize(), reading, state, loaded.revision, stop)
+        is_whole = is_whole and self._read(
+            self._changes, "", PageSize(FIRST_ENTRIES), reading, entries, loaded.revision, stop
+        )
+        if not is_whole:
+            return dataclasses.replace(loaded, state=state)
+        found = numbered(self._changes, entries)
+        apply(state, found.values())
+        log.info("%s: %.1f MB of state in %d keys read in %.2f s", self._partition, reading.bytes / 1e6, len(state),
+                 self._clock() - reading.begun)  # fmt: skip
+        if reading.revision == NEWEST and self._confirm_again(loaded.token) is None:
+            raise Lost(f"{self._partition} has another owner by now")
+        return dataclasses.replace(loaded, state=state, changes=found, complete=True)
+
+    def _read(
+        self,
+        prefix: str,
+        after: str,
+        size: PageSize,
+        reading: _Reading,
+        into: dict[str, bytes],
+        least: int,
+        stop: Callable[[], bool],
+    ) -> bool:
+        """All under `prefix` after the key `after`, from members that know revision `least`; False: stopped."""
+        pauses = delays(0.02, 0.5)
         while not stop():
             if self._hopeless():
                 raise Lost(f"{self._partition}: the lease ran out while the state was read")
             now = self._clock()
-            if now - told >= TELL_EVERY:
-                told = now
+            if now - reading.told >= TELL_EVERY:
+                reading.told = now
                 log.warning("%s: %.1f MB of the state read in %.0f s, and more to come",
-                            self._partition, bytes_read / 1e6, now - begun,
+                            self._partition, reading.bytes / 1e6, now - reading.begun,
                             extra=event("state-read-slowly"))  # fmt: skip
             try:
-                page = self._store.page(self._prefix, after, size.keys, revision, size.deadline)
-                if page.revision < loaded.revision:
+                page = self._store.page(prefix, after, size.keys, reading.revision, size.deadline)
+                if page.revision < least:
                     raise Unavailable("the member that answered has not heard of us yet")
             except Compacted:
-                revision = NEWEST
+                reading.revision = NEWEST
                 continue
             except Retry as error:
                 log.debug("%s: a page of the state did not arrive: %s", self._partition, error)
@@ -104,16 +143,12 @@ class StatePages:
                 time.sleep(next(pauses))
                 continue
             pauses = delays(0.02, 0.5)
-            found = {key[len(self._prefix) :]: value for key, value in page.items}
-            state |= found
+            found = {key[len(prefix) :]: value for key, value in page.items}
+            into |= found
             page_bytes = sum(map(len, found.values())) + sum(map(len, found))
-            bytes_read += page_bytes
+            reading.bytes += page_bytes
             if not page.more:
-                log.info("%s: %.1f MB of state in %d keys read in %.2f s", self._partition, bytes_read / 1e6,
-                         len(state), self._clock() - begun)  # fmt: skip
-                if revision == NEWEST and self._confirm_again(loaded.token) is None:
-                    raise Lost(f"{self._partition} has another owner by now")
-                return dataclasses.replace(loaded, state=state, complete=True)
+                return True
             size.has_arrived(len(page.items), page_bytes, self._clock() - now)
             after = page.items[-1][0]
-        return dataclasses.replace(loaded, state=state)
+        return False

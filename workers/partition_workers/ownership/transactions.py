@@ -52,6 +52,8 @@ from partition_workers.model import Partition, Token
 #: etcd's limits are 4,096 operations, as we write them, and 1.5 MiB; the rest is left for the lock, the offset and
 #: the history. An etcd that is set up to take less says so, and `commits.py` goes by that.
 MAX_STATE_KEYS = 4000
+#: Changed keys that are stored as one value. What limits them is their bytes; but somebody has to read them.
+MAX_CHANGED_KEYS = 40_000
 MAX_STATE_BYTES = 1024 * 1024
 #: A state of more keys than this is not read in one answer, even if nobody has noted that it is large.
 WHOLE = 10_000
@@ -111,7 +113,8 @@ def commit(
 ) -> Txn:
     """Store state changes (None: delete) and offset; `seen` is the mod_revision of O that we know (0: none).
 
-    `extra` goes into the same success branch: history, an attempt, or the last word on the lock.
+    `extra` goes into the same success branch: history, an attempt, changes that are stored as one value, or the last
+    word on the lock.
     """
     return Txn(
         compare=(
@@ -228,7 +231,7 @@ def is_written_at(lock: tuple[KeyValue, ...], token: Token) -> bool:
 
 
 #: How many answers `_standing` gets.
-STANDING = 4
+STANDING = 5
 
 
 def _standing(keys: Keys, partition: Partition) -> tuple[Operation, ...]:
@@ -238,4 +241,5 @@ def _standing(keys: Keys, partition: Partition) -> tuple[Operation, ...]:
         Get(keys.offset(partition)),
         Get(keys.attempt(partition)),
         Get(keys.size(partition)),
+        Get(keys.changes(partition), prefix=True, limit=1, names=True),
     )

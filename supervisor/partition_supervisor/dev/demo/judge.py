@@ -8,12 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import repeat
+from typing import TypeVar
 
 from partition_supervisor.dev.demo.checking import expected_sum
 from partition_workers.etcd.store import Listing, Store
 from partition_workers.layout.documents import History, Lock, Standby, StoredOffset
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
+from partition_workers.ownership.stored_state import stored_state
 from partition_workers.retry import time_is_up, until_answered
 
 PHASES = {
@@ -22,6 +24,8 @@ PHASES = {
     "state_loaded": "state loaded",
     "first_record": "first record",
 }
+
+_T = TypeVar("_T")
 
 #: Seconds that etcd may be silent.
 PATIENCE = 20.0
@@ -53,6 +57,11 @@ class Gap:
     phases: dict[str, float]
 
 
+def patiently(ask: Callable[[], _T]) -> _T:
+    """As soon as etcd answers: faults of etcd's own are among those that are judged."""
+    return until_answered(ask, repeat(0.05), time_is_up(PATIENCE))
+
+
 class Judge:
     """Reads etcd, and believes nothing else."""
 
@@ -61,8 +70,7 @@ class Judge:
         self.partitions = [Partition(topic, number) for number in range(partitions)]
 
     def _list(self, prefix: str) -> Listing:
-        """As soon as etcd answers: faults of etcd's own are among those that are judged."""
-        return until_answered(lambda: self._store.list(prefix), repeat(0.05), time_is_up(PATIENCE))
+        return patiently(lambda: self._store.list(prefix))
 
     def owners(self) -> dict[Partition, Lock]:
         items = self._list(self._keys.locks).items
@@ -95,8 +103,8 @@ class Judge:
         return all(offsets.get(p, 0) >= produced[p.number] for p in self.partitions)
 
     def state(self, partition: Partition) -> dict[str, int]:
-        prefix = self._keys.state(partition)
-        return {e.key.removeprefix(prefix): json.loads(e.value) for e in self._list(prefix).items}
+        found = patiently(lambda: stored_state(self._store, self._keys, partition))
+        return {key: json.loads(value) for key, value in found.items()}
 
     def verdicts(self, produced: list[int]) -> list[Verdict]:
         found = []
