@@ -21,6 +21,7 @@ from partition_workers.model import Partition
 from tests.conftest import MakeCluster
 from tests.eventually import eventually
 from tests.fakes.slow_line import Bottleneck, SlowLine
+from tests.handlers.wide import expected
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -99,3 +100,33 @@ def test_all_fail_over_together_however_long_it_takes(
         assert since[0].gap["state_loaded"] - since[0].gap["lock_taken"] > 500
     bad = [verdict for verdict in cluster.finish() if not verdict.is_good]
     assert not bad, bad
+
+
+def test_what_commits_changed_under_many_keys_survives_kills_and_stops(make_cluster: MakeCluster) -> None:
+    """Each commit is stored as one value, and folded later: killed with much of it not folded, and handed over."""
+    cluster = make_cluster(hosts=("a", "b"), handler="tests.handlers.wide:count", rate=400.0)
+    cluster.start()
+    cluster.load.start()
+    for kill in range(3):
+        tokens, before = cluster.judge.tokens(), offsets(cluster)
+        eventually("commits are stored as values", lambda: entries(cluster) > 0)
+        for lock in cluster.judge.owners().values():
+            os.kill(lock.pid, signal.SIGKILL if kill < 2 else signal.SIGTERM)
+        eventually("others go on", lambda seen=tokens, since=before: goes_on(cluster, seen, since))
+    produced = cluster.load.stop()
+    eventually("all is handled", lambda: cluster.judge.caught_up(produced), deadline=30.0)
+    eventually("all is folded", lambda: entries(cluster) == 0, deadline=30.0)
+    assert [verdict for verdict in cluster.judge.verdicts(produced) if not verdict.is_good] == []
+    for partition in cluster.judge.partitions:
+        state = cluster.judge.state(partition)
+        counted = {key: value for key, value in state.items() if key.startswith("key")}
+        assert counted == expected(produced[partition.number])
+
+
+def entries(cluster: DemoCluster) -> int:
+    return sum(len(cluster.store.list(cluster.keys.changes(each)).items) for each in cluster.judge.partitions)
+
+
+def goes_on(cluster: DemoCluster, tokens: dict[Partition, int], before: list[StoredOffset]) -> bool:
+    have_moved = all(token != tokens[partition] for partition, token in cluster.judge.tokens().items())
+    return have_moved and all(a.offset > b.offset + 5 for a, b in zip(offsets(cluster), before, strict=True))
