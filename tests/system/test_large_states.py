@@ -9,6 +9,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -112,7 +113,7 @@ def test_what_commits_changed_under_many_keys_survives_kills_and_stops(make_clus
         eventually("commits are stored as values", lambda: entries(cluster) > 0)
         for lock in cluster.judge.owners().values():
             os.kill(lock.pid, signal.SIGKILL if kill < 2 else signal.SIGTERM)
-        eventually("others go on", lambda seen=tokens, since=before: goes_on(cluster, seen, since))
+        eventually("others go on", partial(goes_on, cluster, tokens, before))
     produced = cluster.load.stop()
     eventually("all is handled", lambda: cluster.judge.caught_up(produced), deadline=30.0)
     eventually("all is folded", lambda: entries(cluster) == 0, deadline=30.0)
