@@ -62,10 +62,13 @@ class CommitLimits:
             self.most_bytes = size - 1
             self.size = min(self.size, max(1, size // _STEP_BACK))
 
-    def refused(self, error: RequestTooLarge, place: str, prefix: str, changes: Mapping[str, bytes | None]) -> None:
-        """The same, of changed state keys below `prefix`, and said. `place`: what is gone back to."""
+    def refused(
+        self, error: RequestTooLarge, place: str, prefix: str, changes: Mapping[str, bytes | None], direct: int
+    ) -> None:
+        """The same, of changed state keys below `prefix`, of which so many were to be written one by one, and said.
+        `place`: what is gone back to."""
         size = size_of(prefix, changes)
-        self.learn(error, len(changes), size)
+        self.learn(error, direct, size)
         log.warning("%s: a commit of %d state keys with %d bytes was refused: %s; going back, to make smaller ones",
                     place, len(changes), size, error, extra=event("commit-too-large"))  # fmt: skip
 
