@@ -116,11 +116,11 @@ def test_counters_go_on_through_kills_and_probes_answer(make_cluster: MakeCluste
     eventually("the gaps are told", lambda: of_both(f"{p}gap_seconds_count", phase="first_record") >= killed)
     eventually("lag is sampled", lambda: of_both(f"{p}kafka_read_seconds") > 0, deadline=20)
     assert of_both(f"{p}workers", state="owner") == 4
+    assert of_both(f"{p}records_total") > 0
     eventually("the loops are heard", lambda: systemd.heard.count("WATCHDOG=1") >= 8)
     assert_nothing_was_lost(cluster)
     cluster.hosts["host-a"].stop()
     eventually("it says that it stops", lambda: systemd.heard.count("STOPPING=1") == 1)
-    assert of_both(f"{p}records_total") > 0
 
 
 @pytest.mark.parametrize("written", ["127.0.0.1", "127.0.0.1:99999"])
