@@ -35,6 +35,7 @@ from partition_supervisor.events import (
     LeaseGone,
     PartitionsChanged,
 )
+from partition_supervisor.group_settings import count_partitions, settings_of
 from partition_supervisor.inbox import Inbox
 from partition_supervisor.kafka.end_offsets import EndOffsets
 from partition_supervisor.kafka.offset_mirror import OffsetMirror
@@ -121,7 +122,17 @@ def _supervise(
         )  # fmt: skip
         link, secret = (listener.link, listener.secret) if listener else ("", "")
         membership.enter(
-            Host(config.workers, __version__, os.getpid(), port.address, now(), link=link, secret=secret),
+            Host(
+                config.workers,
+                __version__,
+                os.getpid(),
+                port.address,
+                now(),
+                link=link,
+                secret=secret,
+                topics=count_partitions(topic_ids),
+                settings=settings_of(config),
+            ),
             config.connect_timeout,
             where,
         )

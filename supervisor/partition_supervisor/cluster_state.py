@@ -60,6 +60,8 @@ class ClusterState:
     parked: dict[Partition, Parked] = field(default_factory=dict)
     moves: dict[Partition, str] = field(default_factory=dict)
     drained: set[str] = field(default_factory=set)
+    #: Hosts that this one has not heard for a second, on its own connection.
+    silent: frozenset[str] = frozenset()
     #: What nobody of us can have written, by its key.
     foreign: dict[str, ForeignKey] = field(default_factory=dict)
     #: Hosts that died before their leases ended.
@@ -103,8 +105,13 @@ class ClusterState:
         return sorted(living, key=lambda each: each.since)
 
     def is_leaving(self, host: str) -> bool:
-        """Whether whatever goes there has to go on soon: its supervisor was told to stop, or cannot read Kafka."""
-        return host in self.hosts and (self.hosts[host].draining or self.cannot_read(host))
+        """Whether whatever goes there has to go on soon: its supervisor was told to stop, or it is drained."""
+        return host in self.drained or (host in self.hosts and self.hosts[host].draining)
+
+    def is_well(self, host: str) -> bool:
+        """Whether it may be given anything: it says that it is fit for it, and is heard."""
+        shown = self.hosts.get(host)
+        return (shown is None or shown.able) and host not in self.silent and not self.cannot_read(host)
 
     def cannot_read(self, host: str) -> bool:
         """Whether Kafka does not answer it, and answers others."""

@@ -71,6 +71,8 @@ class FakeHost(FakeWorkers):
         self.peers = FakePeerMonitor()
         self.watching = True
         self.service_manager: ServiceManager | None = None
+        #: Whether etcd renews the lease of this host.
+        self.is_reached = True
         self.mirrored: list[dict[Partition, int]] = []
         gone: Callable[[int], None] = lambda lease: self.inbox.post(LeaseGone(lease))  # noqa: E731
         taken: Callable[[str], None] = lambda why: self.inbox.post(BecameImpossible(ExitCode.MISCONFIGURED, why))  # noqa: E731
@@ -139,7 +141,9 @@ class FakeHost(FakeWorkers):
         self.boottime.advance(seconds)
 
     def tell_of_itself(self) -> None:
-        """What the thread of the membership does."""
+        """What the threads of the membership do."""
+        if self.is_reached:
+            self.keeper.renew(self.membership._lease)
         try:
             self.membership.go_on()
         except TakenByTwin as error:

@@ -86,6 +86,11 @@ class FakeKeeper(LeaseKeeper):
     def is_renewed(self, lease: int) -> bool:
         return lease in self.kept and self.kept[lease][1]()
 
+    def renew(self, lease: int) -> None:
+        """Etcd has just renewed it, if its holder is alive; in etcd itself it lasts anyhow."""
+        if self.is_renewed(lease):
+            self._deadlines[lease] = self._fake_clock() + self.kept[lease][0]
+
     def round(self, store: FakeEtcd) -> None:
         for lease in [each for each in self.kept if self.is_renewed(each)]:
             if store.renew(lease).ttl > 0:

@@ -98,7 +98,7 @@ def test_the_json_has_exactly_the_public_fields(group: Group) -> None:
 
     shown = group.shown()
 
-    assert list(shown) == ["schema_version", "partitions", "hosts", "foreign_keys", "alarms"]
+    assert list(shown) == ["schema_version", "partitions", "hosts", "foreign_keys", "alarms", "differences"]
     assert shown["schema_version"] == 1
     assert [each["partition"] for each in shown["partitions"]] == [0, 1, 2, 3]
     first = shown["partitions"][0]
@@ -112,7 +112,10 @@ def test_the_json_has_exactly_the_public_fields(group: Group) -> None:
     assert first["token"] > 0
     assert first["state_bytes"] is first["state_keys"] is None, "only of a state that is large"
     assert shown["partitions"][1]["offset"] is None
-    assert list(shown["hosts"][0]) == ["host", "pid", "workers", "version", "started", "draining", "address"]
+    assert list(shown["hosts"][0]) == [
+        "host", "pid", "workers", "version", "started", "draining", "address", "able",
+        "unable_because", "passed_over",
+    ]  # fmt: skip
 
 
 def test_the_lag_is_what_kafka_has_and_etcd_has_not(group: Group) -> None:
@@ -203,6 +206,7 @@ def test_an_empty_group_is_said_kindly_and_only_check_minds(group: Group) -> Non
         "hosts": [],
         "foreign_keys": [],
         "alarms": [],
+        "differences": [],
     }
 
 

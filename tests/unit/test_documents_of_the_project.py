@@ -166,7 +166,7 @@ def test_the_documented_json_of_status_has_every_field() -> None:
     worker = Worker("host-a", 1, "w")
     partition = PartitionView(Partition("events", 0), PartitionState.OWNED, owner=worker, standbys=(worker,))
     host = HostView("host-a", 1, 0, "0.1.0", "", False)
-    real = GroupView((partition,), (host,), (ForeignKey("", ""),), ("",)).as_json()
+    real = GroupView((partition,), (host,), (ForeignKey("", ""),), ("",), ("",)).as_json()
     (example,) = json_values(PAGES["docs/status-json.md"])
     assert shape(example) == shape(real)
 

@@ -10,7 +10,7 @@ import pytest
 
 from partition_supervisor.admin.group_documents import decode, draw, suspects
 from partition_supervisor.admin.group_view import GroupView
-from partition_supervisor.admin.render import complaints
+from partition_supervisor.admin.render import complaints, remarks
 from partition_supervisor.listing import Snapshot
 from partition_workers.etcd.store import KeyValue
 from partition_workers.layout.document import Document
@@ -81,15 +81,20 @@ def test_an_owned_partition_has_every_field() -> None:
                 "started": "2030-01-01T00:00:00.000000Z",
                 "draining": False,
                 "address": "",
+                "able": True,
+                "unable_because": None,
+                "passed_over": {},
             }
         ],
         "foreign_keys": [],
         "alarms": [],
+        "differences": [],
     }
 
 
 def test_nothing_in_etcd_is_an_empty_picture() -> None:
-    assert shown(picture()) == {"schema_version": 1, "partitions": [], "hosts": [], "foreign_keys": [], "alarms": []}
+    assert shown(picture()) == {"schema_version": 1, "partitions": [], "hosts": [], "foreign_keys": [], "alarms": [],
+                                "differences": []}  # fmt: skip
     assert picture().empty
 
 
@@ -209,3 +214,17 @@ def test_an_owned_partition_that_stands_still_is_a_complaint_until_it_advances()
     ]
     assert drawn.confirmed_by(stalled(7)).complaints
     assert not drawn.confirmed_by(stalled(8)).complaints
+
+
+def test_what_ails_hosts_is_told_and_is_no_complaint() -> None:
+    """Nothing is the matter with the partitions for that; --check looks at them."""
+    ill = dataclasses.replace(HOST, able=False, unable_because="Kafka does not answer it")
+    other = dataclasses.replace(HOST, passed_over={"host-a": "it did not take t[0]"}, settings={"--start": "latest"})
+    ill = dataclasses.replace(ill, settings={"--start": "earliest"})
+    found = picture(key_value(KEYS.host("host-a"), ill), key_value(KEYS.host("host-b"), other))
+    assert list(remarks(found)) == [
+        "host-a is given no partitions: Kafka does not answer it",
+        "host-a is offered nothing by host-b for a while: it did not take t[0]",
+        "hosts differ: --start is earliest on host-a, but latest on host-b",
+    ]
+    assert not list(complaints(found))

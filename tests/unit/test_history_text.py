@@ -127,3 +127,16 @@ def test_a_moment_of_today_needs_no_day_and_nonsense_is_passed_on() -> None:
     assert moment(SINCE, today) == f"{local(SINCE)}.214"
     assert moment(SINCE, ELSEWHERE).endswith(f" {local(SINCE)}.214")
     assert moment("yesterday", today) == "yesterday"
+
+
+def test_who_did_not_take_it_is_told_of_and_is_nobodys_neighbour() -> None:
+    """It was never an owner: the next one came by it from the one before."""
+    why = "its lease ended after 3.1 s"
+    offered = History(15, "w3", "host-c", 9, Cause.HANDED_OVER, SINCE, 1043).closed(
+        Ending.NOT_TAKEN, 1043, why, UNTIL
+    )
+    told = episodes({E3: [FIRST, offered, SECOND]}, {E3: 18})
+    assert [each.before for each in told] == [None, FIRST, FIRST]
+    assert [each.after for each in told] == [SECOND, SECOND, None]
+    assert beginning(told[1]) == "host-c (pid 9) was offered it by host-a at offset 1,043, token 15"
+    assert ending(told[1], ELSEWHERE).endswith(f"offset 1,043: did not take it: {why}")

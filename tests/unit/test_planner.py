@@ -15,10 +15,12 @@ from partition_supervisor.config import Config
 from partition_supervisor.control import planner as planner_module
 from partition_supervisor.control.placement import plan
 from partition_supervisor.control.planner import Planner
+from partition_supervisor.control.shares import Unfit
+from partition_supervisor.control.topic_placement import plan_by_topics
 from partition_supervisor.listing import Snapshot, prefixes, read_all
 from partition_workers.etcd.options import EtcdOptions
 from partition_workers.etcd.store import Delete, Operation, Put, Txn
-from partition_workers.layout.documents import Cause, Lock, Move, Standby, now
+from partition_workers.layout.documents import Cause, Drain, Host, Lock, Move, Standby, now
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
 from tests.fakes.etcd import FakeEtcd
@@ -68,7 +70,8 @@ def test_it_is_the_same_where_places_have_to_be_squeezed_out(seed: int) -> None:
         )
 
 
-CHANGES = st.tuples(st.sampled_from(["lock", "standby", "move", "end"]), st.integers(0, 5), st.sampled_from("abc"))
+KINDS = st.sampled_from(["lock", "standby", "move", "end", "ail", "drain"])
+CHANGES = st.tuples(KINDS, st.integers(0, 5), st.sampled_from("abc"))
 #: What happens in one round: changes in etcd, told by the watch or by a listing, and whether moves are held.
 ROUNDS = st.lists(st.tuples(st.lists(CHANGES, max_size=4), st.booleans(), st.booleans()), max_size=12)
 
@@ -97,12 +100,14 @@ def test_the_last_plan_stands_only_while_nothing_is_different(
         seen = store.revision
         owners = {partition: each.lock.host for partition, each in cluster.locks.items()}
         standbys = {p: [each.host for each in ready.values()] for p, ready in cluster.standbys.items() if ready}
-        with patch.object(planner_module, "plan", side_effect=plan) as made:
+        unable = frozenset(name for name, each in cluster.hosts.items() if not each.able)
+        unfit = Unfit(unable, frozenset(cluster.drained))
+        with patch.object(planner_module, "plan_by_topics", side_effect=plan_by_topics) as made:
             wanted = planner.make(dict(hosts), held)
-        from_scratch = plan(hosts, list(partitions), owners, standbys, cluster.moves, held)
+        from_scratch = plan(hosts, list(partitions), owners, standbys, cluster.moves, held, unfit)
         assert planner.plan == from_scratch
         assert wanted == from_scratch.workers_on("a")
-        question = owners, standbys, dict(cluster.moves), held
+        question = owners, standbys, dict(cluster.moves), held, unfit
         assert made.call_count == (question != asked)
         asked = question
 
@@ -116,6 +121,10 @@ def operations(kind: str, partition: Partition, host: str) -> list[Operation]:
             return [Put(KEYS.standby(partition, there.worker), there.encode())]
         case "move":
             return [Put(KEYS.move(partition), Move(host, now()).encode())]
+        case "ail":
+            return [Put(KEYS.host(host), Host(0, "1", 1, "", now(), able=partition.number % 2 == 0).encode())]
+        case "drain":
+            return [Put(KEYS.drain(host), Drain(now()).encode())]
         case _:
             return [Delete(key) for key in (KEYS.lock(partition), KEYS.standby(partition, there.worker))]
 

@@ -59,6 +59,19 @@ def is_file(where: str) -> bool:
     return where.endswith(".py") or "/" in where
 
 
+def source_of(where: str) -> Path | None:
+    """The file of `package.module` or `path/to/file.py`, found without an import; None where there is none."""
+    if is_file(where):
+        return Path(where) if Path(where).is_file() else None
+    parts = where.split(".")
+    for folder in (os.getcwd(), *sys.path):
+        module = Path(folder, *parts)
+        for candidate in (module / "__init__.py", module.with_name(f"{parts[-1]}.py")):
+            if candidate.is_file():
+                return candidate
+    return None
+
+
 def what_hides(where: str, module: str) -> str:
     """What to tell the author of the handler in `where` if he has a `module` that is not the one of that name."""
     top = module.partition(".")[0]

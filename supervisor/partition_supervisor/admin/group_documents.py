@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from partition_supervisor.admin.group_view import GroupView, HostView, PartitionState, PartitionView, Worker
 from partition_supervisor.cluster_state import ClusterState
+from partition_supervisor.group_settings import differences
 from partition_supervisor.listing import Snapshot
 from partition_workers.etcd.store import KeyValue
 from partition_workers.layout.document import Document
@@ -68,6 +69,7 @@ def draw(
         tuple(HostView.of(name, cluster.hosts[name], name in cluster.drained) for name in sorted(cluster.hosts)),
         tuple(sorted((*cluster.foreign.values(), *documents.foreign), key=lambda each: each.key)),
         alarms,
+        differences(cluster.hosts),
     )
 
 

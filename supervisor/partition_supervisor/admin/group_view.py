@@ -7,7 +7,8 @@ machines as JSON, whose form is public.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
@@ -87,7 +88,8 @@ class PartitionView:
 
 @dataclass(frozen=True, slots=True)
 class HostView:
-    """One running supervisor. `workers`: how many it may run; 0: one for each partition."""
+    """One running supervisor. `workers`: how many it may run; 0: one for each partition. `able`: whether it may be
+    given partitions; `passed_over`: hosts that did not take what this one had offered them, and why."""
 
     host: str
     pid: int
@@ -97,14 +99,18 @@ class HostView:
     draining: bool
     #: Of its HTTP port; empty: it has none.
     address: str = ""
+    able: bool = True
+    unable_because: str = ""
+    passed_over: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, host: str, document: Host, drained: bool) -> HostView:
         """`drained`: somebody ordered it; the host's own word is that it stops."""
         draining = document.draining or drained
         return cls(
-            host, document.pid, document.workers, document.version, document.started, draining, document.address
-        )
+            host, document.pid, document.workers, document.version, document.started, draining, document.address,
+            document.able, document.unable_because, document.passed_over,
+        )  # fmt: skip
 
     def as_json(self) -> JSON:
         return {
@@ -115,6 +121,9 @@ class HostView:
             "started": self.started,
             "draining": self.draining,
             "address": self.address,
+            "able": self.able,
+            "unable_because": self.unable_because or None,
+            "passed_over": {**self.passed_over},
         }
 
 
@@ -125,6 +134,8 @@ class GroupView:
     foreign: tuple[ForeignKey, ...] = ()
     #: Of etcd: NOSPACE, CORRUPT.
     alarms: tuple[str, ...] = ()
+    #: Of how hosts were started.
+    differences: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -155,4 +166,5 @@ class GroupView:
             "hosts": [each.as_json() for each in self.hosts],
             "foreign_keys": [{"key": e.key, "why": e.why, "command": e.command} for e in self.foreign],
             "alarms": [*self.alarms],
+            "differences": [*self.differences],
         }

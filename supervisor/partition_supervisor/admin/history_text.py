@@ -35,7 +35,10 @@ def episodes(found: Mapping[Partition, Sequence[History]], tokens: Mapping[Parti
     told = []
     for partition, unsorted in found.items():
         records = sorted(unsorted, key=lambda record: record.token)
-        for before, record, after in zip([None, *records], records, [*records[1:], None], strict=False):
+        owners = [record for record in records if record.ending != Ending.NOT_TAKEN]
+        for record in records:
+            before = next((each for each in reversed(owners) if each.token < record.token), None)
+            after = next((each for each in owners if each.token > record.token), None)
             told.append(Episode(partition, record, before, after, tokens.get(partition) == record.token))
     return sorted(told, key=lambda episode: episode.record.token)
 
@@ -58,7 +61,10 @@ def in_words(told: Sequence[Episode], today: date) -> list[str]:
 def beginning(episode: Episode) -> str:
     record, before = episode.record, episode.before
     offset = "" if record.from_offset is None else f" at offset {record.from_offset:,}"
-    words = f"{record.host} (pid {record.pid}) {_came_by(record.cause, before)}{offset}, token {record.token}"
+    came_by = (
+        _was_given(record.cause, before) if record.ending == Ending.NOT_TAKEN else _came_by(record.cause, before)
+    )
+    words = f"{record.host} (pid {record.pid}) {came_by}{offset}, token {record.token}"
     gap = told_gap(record.gap)
     return f"{words}: {gap}" if gap else words
 
@@ -74,6 +80,12 @@ def _came_by(cause: str, before: History | None) -> str:
             return f"acquired it, after {other}," if other else "acquired it"
         case _:
             return f"got it ({cause})"
+
+
+def _was_given(cause: str, before: History | None) -> str:
+    other = f" by {before.host}" if before and cause == Cause.HANDED_OVER else ""
+    dead = f", after {before.host} died," if before and cause == Cause.TAKEN_OVER else ""
+    return f"was offered it{other}{dead}"
 
 
 def told_gap(gap: Mapping[str, float]) -> str:
@@ -101,6 +113,8 @@ def _went(episode: Episode) -> str:
             words = f"handed over to {after.host}" if after else "handed over"
         case Ending.STOPPED:
             words = "released"
+        case Ending.NOT_TAKEN:
+            words = "did not take it"
         case _:
             words = record.ending or "ended"
     return f"{words}: {record.reason}" if record.reason else words

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 #: From this width on, headings stand in one line, with more space between.
 WIDE = 100
 STYLES = {"owned": "", "unowned": "red", "parked": "yellow"}
+REMARK = "yellow"
 ALARMS = {
     "NOSPACE": "nothing can be committed, locks are kept. Compact and defrag, or raise --quota-backend-bytes; then"
     " `etcdctl alarm disarm`",
@@ -64,6 +65,17 @@ def complaints(picture: GroupView) -> Iterator[tuple[str, str]]:
         yield f"in etcd: {foreign}", STYLES["unowned"]
 
 
+def remarks(picture: GroupView) -> Iterator[str]:
+    """What people should know of the hosts, and --check does not complain about."""
+    for host in picture.hosts:
+        if not host.able:
+            yield f"{host.host} is given no partitions: {host.unable_because}"
+        for other, words in sorted(host.passed_over.items()):
+            yield f"{other} is offered nothing by {host.host} for a while: {words}"
+    for each in picture.differences:
+        yield f"hosts differ: {each}"
+
+
 def why(each: PartitionView) -> str:
     return each.reason or ""
 
@@ -77,6 +89,7 @@ def pretty(picture: GroupView, width: int) -> RenderableType:
     for host in picture.hosts:
         hosts.add_row(*map(Text, host_row(host)), style="yellow" if host.draining else "")
     notes = [Text(line, style=style) for line, style in complaints(picture)]
+    notes += [Text(line, style=REMARK) for line in remarks(picture)]
     return Group(
         partitions if picture.partitions else Text("no partitions yet"),
         *([Text(""), *notes] if notes else []),

@@ -71,6 +71,11 @@ class Membership:
     def is_mine(self, lease: int) -> bool:
         return lease == self._lease
 
+    def lease_age(self, now: float) -> float | None:
+        """Seconds, at `now` (CLOCK_BOOTTIME), since the last renewal that etcd acknowledged; None: it has ended."""
+        deadline = self.keeper.deadline(self._lease)
+        return now - (deadline - self._ttl) if deadline else None
+
     def enter(self, host: Host, timeout: float, where: str) -> None:
         """Take the place. Raises Misconfigured when another supervisor has it, Unreachable when etcd, which is at
         `where`, is silent for `timeout` seconds.

@@ -14,9 +14,9 @@ from functools import partial
 from itertools import islice
 
 from partition_workers.errors import LeaseGone, Retry
-from partition_workers.etcd.store import Store, TxnResult
+from partition_workers.etcd.store import Compare, Put, Store, Target, Txn, TxnResult
 from partition_workers.layout import documents
-from partition_workers.layout.documents import Cause, Lock, Standby, holder_of
+from partition_workers.layout.documents import Cause, History, Lock, Standby, holder_of
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Offset, Partition, Token
 from partition_workers.ownership import transactions
@@ -138,6 +138,15 @@ def pass_on(
             continue
         return Named(candidate, result.revision) if result.succeeded else None
     return Waiting()
+
+
+def note_not_taken(store: Store, keys: Keys, partition: Partition, record: History) -> None:
+    """In history, for people: who had the lock under that token, which is over, has never entered."""
+    key = keys.history(partition, record.token)
+    absent = Compare(key, Target.VERSION, 0)
+    with contextlib.suppress(Retry):
+        note = Txn((absent,), (Put(key, record.encode()),))
+        until_answered(lambda: store.transact(note), islice(delays(*PAUSES), 5))
 
 
 def deaths_in_a_row(store: Store, keys: Keys, partition: Partition, token: Token, before: int) -> int:

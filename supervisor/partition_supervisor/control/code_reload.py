@@ -7,6 +7,7 @@ ends the process, one error says so, and everything goes on with the code that r
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from partition_supervisor.cluster.background import BackgroundCalls
 from partition_supervisor.control.restarts import Restarts
@@ -30,9 +31,12 @@ class CodeReload:
         restarts: Restarts,
         rolling_restart: RollingRestart,
         stopping: Stopping,
+        adopted: Callable[[], None],
     ) -> None:
+        """`adopted()` is called when there is new code."""
         self._fork_server, self._background, self._children = fork_server, background, children
         self._restarts, self._rolling_restart, self._stopping = restarts, rolling_restart, stopping
+        self._adopted = adopted
         self._is_trying = self._once_more = self._is_rolling = False
 
     @property
@@ -63,6 +67,7 @@ class CodeReload:
         else:
             log.info("the new code can be used: new workers, one after the other")
             self._fork_server.adopt(result)
+            self._adopted()
             self._restarts.forget_crashes()
             self._is_rolling = True
             for child in self._children:

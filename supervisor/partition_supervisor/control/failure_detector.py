@@ -84,7 +84,9 @@ class FailureDetector:
     def tick(self) -> None:
         """Who is silent? And is anybody ready by now for what a dead host has left?"""
         self._pass_on_rest()
-        silent = [each for each in self._peers.silent() if self._is_open(each)]
+        unheard = self._peers.silent()
+        self._cluster.silent = frozenset(each.host for each in unheard)
+        silent = [each for each in unheard if self._is_open(each)]
         for name in self._ages.keys() - {each.host for each in silent}:
             del self._ages[name]
         if not silent:

@@ -50,7 +50,7 @@ class KafkaAccess:
         successors = tuple(
             each
             for each in self._successors.of(child.partition, child.worker)
-            if each.host != self._host_id and self._can_read(each.host)
+            if each.host != self._host_id and self._can_read(each.host) and self._cluster.is_well(each.host)
         )
         if successors:
             log.warning("%s: nothing could be read here for %.0f s; it goes to a host that can read",

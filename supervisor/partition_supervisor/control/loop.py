@@ -18,11 +18,14 @@ from partition_supervisor.cluster.membership import Membership
 from partition_supervisor.cluster.peer_monitor import PeerMonitor
 from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.config import Config
+from partition_supervisor.control.ability import Ability
 from partition_supervisor.control.code_reload import CodeReload
 from partition_supervisor.control.dirty import Dirty
 from partition_supervisor.control.failover import Failover
 from partition_supervisor.control.failure_detector import FailureDetector
 from partition_supervisor.control.graceful_shutdown import GracefulShutdown
+from partition_supervisor.control.handovers import Handovers
+from partition_supervisor.control.host_document import HostDocument
 from partition_supervisor.control.kafka_access import KafkaAccess
 from partition_supervisor.control.lease_monitor import LeaseMonitor
 from partition_supervisor.control.listings import Listings
@@ -38,7 +41,7 @@ from partition_supervisor.control.restarts import Restarts
 from partition_supervisor.control.rolling_restart import RollingRestart
 from partition_supervisor.control.service_status import ServiceStatus
 from partition_supervisor.control.signals import Signals
-from partition_supervisor.control.stopping import GIVE_UP_AFTER, Stopping
+from partition_supervisor.control.stopping import Stopping
 from partition_supervisor.control.successors import Successors
 from partition_supervisor.control.telemetry import Telemetry
 from partition_supervisor.control.timers import every
@@ -94,22 +97,24 @@ class Supervisor:
         clock: Clock,
         service_manager: ServiceManager | None = None,
     ) -> None:
-        self._config, self._inbox, self._dirty = config, inbox, Dirty()
-        self._children, self._cluster, self._membership = children, cluster, membership
+        self._inbox, self._dirty, self._children, self._cluster = inbox, Dirty(), children, cluster
         self._peers, self._background = peers, background
-        self._timers = scheduler(clock, delayfunc=lambda _seconds: None)  # here only the inbox waits
+        document = self._host_document = HostDocument(config, membership, background)
+        timers = self._timers = scheduler(clock, delayfunc=lambda _seconds: None)  # here only the inbox waits
         self._listings = Listings(config.host_id, cluster, membership)
         self._idle: float | None = 0.0
         stopping = self._stopping = Stopping(graceful := config.graceful_timeout)
         leases = self._lease_monitor = LeaseMonitor(children, membership.keeper, config.lease_ttl, inbox)
         planner = self._planner = Planner(config, cluster, topic_ids)
         telemetry = self.telemetry = Telemetry(config, children, cluster, planner, stopping, inbox, clock)
-        successors = Successors(config.host_id, children, cluster, planner, stopping)
+        handovers = Handovers(config.host_id, cluster, store, background, timers, document.passed_over)
+        self._handovers = handovers
+        successors = Successors(config.host_id, children, cluster, planner, handovers, stopping)
         offers = self._offers = LockOffers(children, cluster, successors, leases, self._timers, stopping, graceful)
         self._lost_leases = LostLeases(children, membership, offers, stopping)
-        restarts = self._restarts = Restarts(self._timers, self._dirty, self._stop, self._tell_resting)
+        restarts = self._restarts = Restarts(self._timers, self._dirty, self._stop, document.resting)
         rebalancer = self._rebalancer = Rebalancer(
-            config, children, cluster, planner, successors, offers, restarts, clock
+            config, children, cluster, planner, handovers, successors, offers, restarts, clock
         )
         rolling = self._rolling_restart = RollingRestart(children, successors, offers, self._dirty, clock)
         self._reconciler = Reconciler(
@@ -122,19 +127,20 @@ class Supervisor:
             config.lease_ttl, cluster, peers, store, background, self._timers, failover, self._dirty, clock
         )
         access = self._kafka_access = telemetry.kafka_access = KafkaAccess(
-            config.host_id, cluster, lambda reads: membership.change(reads_kafka=reads), successors, rebalancer
+            config.host_id, cluster, document.reads_kafka, successors, rebalancer
         )
+        self._ability = Ability(config.lease_ttl, inbox, membership, access, document, clock)
         self._copies = OffsetCopies(config.mirror_offsets, mirror, children, background, access, stopping)
         self._reports = Reports(
             children, self._timers, self._dirty, offers, failover, leases, rebalancer, rolling, restarts, access,
             telemetry.tally,
         )  # fmt: skip
-        self._graceful_shutdown = GracefulShutdown(children, offers, self._timers, graceful)
+        shutdown = self._graceful_shutdown = GracefulShutdown(children, offers, self._timers, stopping, graceful)
         self._memory_limit = MemoryLimit(config.max_worker_memory, children, background, rolling.add)
-        self._topic_changes = TopicChanges(children, planner, offers, self._dirty)
-        reload = CodeReload(fork_server, background, children, restarts, rolling, stopping)
+        self._topic_changes = TopicChanges(children, planner, offers, document, self._dirty)
+        reload = CodeReload(fork_server, background, children, restarts, rolling, stopping, document.new_code)
         self._service = ServiceStatus(service_manager or ServiceManager(), children, stopping, reload, clock)
-        self._signals = Signals(children, planner, membership, self._dirty, reload, self._stop, self._kill_all)
+        self._signals = Signals(children, planner, membership, self._dirty, reload, self._stop, shutdown.kill_all)
 
     def run(self) -> ExitCode:
         """Until everything has ended. The exit code says why."""
@@ -144,6 +150,7 @@ class Supervisor:
         every(self._timers, MIRROR_EVERY, self._copies.make)
         every(self._timers, TICK, self._go_on)
         every(self._timers, TICK, self._failure_detector.tick)
+        every(self._timers, TICK, self._ability.tick)
         self._dirty.mark_workers()
         while not self._is_done:
             self._turn()
@@ -225,26 +232,19 @@ class Supervisor:
         """The cluster has changed. Who was named is told at once: somebody waits for the next record."""
         self._offers.tell_named(*concerned)
         self.telemetry.look(concerned)
+        self._handovers.look(concerned)
         self._dirty.mark_locks(*concerned)
         self._dirty.mark_workers()
 
     def _on_end(self, child: Child, code: int) -> None:
         self.telemetry.tally.ended(child, code)
+        self._ability.on_end(child, code)
         self._restarts.on_end(child, code)
 
     def _stop(self, code: ExitCode, reason: str) -> bool:
         """False when that had begun already."""
         if not self._stopping.begin(code, reason):
             return False
-        self._membership.change(draining=True)
+        self._host_document.draining()
         self._graceful_shutdown.begin()
-        self._timers.enter(self._config.graceful_timeout, 0, self._kill_all)
         return True
-
-    def _tell_resting(self, why: dict[Partition, str]) -> None:
-        self._membership.change(resting={str(partition): words for partition, words in why.items()})
-
-    def _kill_all(self) -> None:
-        for child in self._children:
-            child.kill()
-        self._timers.enter(GIVE_UP_AFTER, 0, self._stopping.give_up)

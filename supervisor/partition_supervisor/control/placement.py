@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from partition_supervisor.control.owner_placement import NOBODY, choose_owners
+from partition_supervisor.control.shares import ALL_FIT, Unfit, shares_of_fit
 from partition_supervisor.control.standby_placement import place_standbys
 from partition_workers.model import Partition
 
@@ -43,9 +44,11 @@ def plan(
     standbys: Mapping[Partition, Sequence[str]],
     moves: Mapping[Partition, str] | None = None,
     held: bool = False,
+    unfit: Unfit = ALL_FIT,
 ) -> Plan:
     """`hosts`: how many workers each may run; `owners` and `standbys`: where things are today; `moves`: where
-    somebody wants a partition to be, whatever the balance says; `held`: nothing may move at this time."""
+    somebody wants a partition to be, whatever the balance says, unless that host is `unfit`; `held`: nothing may
+    move at this time."""
     places = {host: count for host, count in sorted(hosts.items()) if count > 0}
     names = tuple(places)
     covered, left_out = _cover(sorted(partitions), owners, places)
@@ -56,13 +59,16 @@ def plan(
     warm = _sets(map(standbys.get, covered), {host: 1 << number for host, number in numbers.items()})
     holding = Counter(today)
     owned = {host: holding[number] for host, number in numbers.items()}
-    shares = _shares(places, len(covered), owned)
+    shares = shares_of_fit(places, len(covered), owned, unfit)
     if held:
-        moves, shares = None, {host: max(shares[host], min(owned[host], places[host])) for host in places}
-    wanted = _wanted(moves, covered, places) if moves else {}
+        staying = {host: min(owned[host], places[host]) for host in places if host not in unfit.drained}
+        moves, shares = None, {host: max(shares[host], staying.get(host, 0)) for host in places}
+    wanted = _wanted(moves, covered, places, owners, unfit) if moves else {}
     left = list(_make_room(shares, wanted, places).values())
     chosen = choose_owners(today, left, warm, {p: numbers[host] for p, host in wanted.items()})
     free = list(map(int.__sub__, places.values(), map(Counter(chosen).__getitem__, range(len(names)))))
+    for host in unfit.drained & places.keys():
+        free[numbers[host]] = 0
     for number, owner in enumerate(chosen):
         if (
             today[number] == NOBODY
@@ -103,29 +109,20 @@ def _sets(standbys: Iterable[Sequence[str] | None], bits: Mapping[str, int]) -> 
 
 
 def _wanted(
-    moves: Mapping[Partition, str], covered: Sequence[Partition], places: Mapping[str, int]
+    moves: Mapping[Partition, str],
+    covered: Sequence[Partition],
+    places: Mapping[str, int],
+    owners: Mapping[Partition, str],
+    unfit: Unfit,
 ) -> dict[int, str]:
-    """The moves that can be, by number."""
+    """The moves that can be, by number; and what is where it was moved to stays on a host that is unable by now."""
     numbers = {partition: number for number, partition in enumerate(covered)}
-    return {numbers[p]: host for p, host in sorted(moves.items()) if host in places and p in numbers}
-
-
-def _shares(places: Mapping[str, int], total: int, owned: Mapping[str, int]) -> dict[str, int]:
-    """`total` spread over the hosts in proportion to their places; the remainders go to the largest fractions, and
-    among equal ones to who owns more than its share already."""
-    all_places = sum(places.values())
-    if not all_places:
-        return {}
-    shares, rest = {}, {}
-    for host, count in places.items():
-        shares[host], rest[host] = divmod(total * count, all_places)
-
-    def claim(host: str) -> tuple[int, int, str]:
-        return -rest[host], shares[host] - owned.get(host, 0), host
-
-    for host in sorted(places, key=claim)[: total - sum(shares.values())]:
-        shares[host] += 1
-    return shares
+    able, keeping = places.keys() - unfit.unable - unfit.drained, places.keys() - unfit.drained
+    return {
+        numbers[p]: host
+        for p, host in sorted(moves.items())
+        if p in numbers and (host in able or (host in keeping and owners.get(p) == host))
+    }
 
 
 def _make_room(shares: Mapping[str, int], wanted: Mapping[int, str], places: Mapping[str, int]) -> dict[str, int]:

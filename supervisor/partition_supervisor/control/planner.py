@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.config import Config
-from partition_supervisor.control.placement import Plan, plan
+from partition_supervisor.control.placement import Plan
+from partition_supervisor.control.shares import Unfit
+from partition_supervisor.control.topic_placement import plan_by_topics
+from partition_supervisor.group_settings import count_partitions
 from partition_workers.log_events import event
 from partition_workers.model import Partition
 
@@ -31,11 +34,15 @@ class Planner:
         self.plan = Plan({}, {}, ())
         self.topic_ids = topic_ids
         self._host_id, self._workers, self._cluster = config.host_id, config.workers, cluster
+        self._own_topics, self._counts = frozenset(config.topics), count_partitions(topic_ids)
+        self._others: dict[str, int] = {}
+        self._kept_by_drained: dict[Partition, str] = {}
         self._forget()
 
     def _forget(self) -> None:
         """What the plan depends on, as of the last look: nothing yet."""
-        in_order = sorted(self.topic_ids)
+        others = (Partition(topic, number) for topic, count in self._others.items() for number in range(count))
+        in_order = sorted([*self.topic_ids, *others])
         self._owners = dict.fromkeys(in_order, "")
         self._standbys: dict[Partition, list[str]] = {partition: [] for partition in in_order}
         self._unseen: set[Partition] = set(in_order)
@@ -59,6 +66,7 @@ class Planner:
     def learn(self, topic_ids: dict[Partition, str]) -> Learnt:
         """All partitions that there are now, each with its topic's id."""
         before, self.topic_ids = self.topic_ids, topic_ids
+        self._counts = count_partitions(topic_ids)
         self._forget()
         new, gone = topic_ids.keys() - before.keys(), before.keys() - topic_ids.keys()
         if new:
@@ -73,15 +81,18 @@ class Planner:
         return Learnt(new, gone, anew)
 
     def hosts(self) -> dict[str, int]:
-        """The places of each host that may own something."""
+        """The places of each host that may own something; those that are drained only what nobody else can take."""
         hosts = {
-            host: each.workers or len(self.topic_ids)
+            host: each.workers or sum(self._count(topic, count) for topic, count in each.topics.items())
+            or len(self.topic_ids)
             for host, each in self._cluster.living_hosts.items()
-            if not each.draining and host not in self._cluster.drained
-        }
-        if not self.is_drained:
-            hosts[self._host_id] = self.places
-        return hosts
+            if not each.draining
+        }  # fmt: skip
+        return hosts | {self._host_id: self.places}
+
+    def taking(self, hosts: Mapping[str, int]) -> dict[str, int]:
+        """Those of them that are not drained."""
+        return {host: places for host, places in hosts.items() if host not in self._cluster.drained}
 
     def count_present(self) -> int:
         """How many hosts are there, drained or not."""
@@ -90,18 +101,20 @@ class Planner:
     def make(self, hosts: dict[str, int], held: bool) -> dict[Partition, int]:
         """Plan for `hosts`, where nothing moves if `held`; the last plan stands if nothing that it depends on is
         different. How many workers are wanted here, by partition."""
-        rest = (hosts, held, dict(self._cluster.moves))
+        others, unfit = self._topics_of_others(), self._unfit()
+        if others != self._others:
+            self._others = others
+            self._forget()
+        moves, topics = dict(self._cluster.moves), self._topics()
+        rest = (hosts, held, moves, topics, unfit)
         if self._are_elsewhere() or rest != self._rest:
             self._rest, before = rest, self.plan.left_out
-            self.plan = plan(hosts, list(self._owners), self._owners, self._standbys, self._cluster.moves, held)
+            partitions = list(self._owners)
+            self.plan = plan_by_topics(hosts, topics, partitions, self._owners, self._standbys, moves, held, unfit)
             self._wanted = self.plan.workers_on(self._host_id)
             if self.plan.left_out and self.plan.left_out != before:
-                partitions, places = len(self.topic_ids), sum(hosts.values())
-                log.warning(
-                    "%d places for %d partitions: nobody serves %s. Add %d with --workers, or another host",
-                    places, partitions, ", ".join(map(str, self.plan.left_out)), partitions - places,
-                    extra=event("partitions-uncovered"),
-                )  # fmt: skip
+                self._name_left_out(len(self._owners), sum(hosts.values()))
+            self._name_kept_by_drained(unfit.drained)
         return self._wanted
 
     def _are_elsewhere(self) -> bool:
@@ -115,3 +128,49 @@ class Planner:
                 self._owners[partition], self._standbys[partition] = there
         self._unseen = set()
         return changed
+
+    def _name_left_out(self, partitions: int, places: int) -> None:
+        names = ", ".join(map(str, self.plan.left_out))
+        if places < partitions:
+            log.warning(
+                "%d places for %d partitions: nobody serves %s. Add %d with --workers, or another host",
+                places, partitions, names, partitions - places, extra=event("partitions-uncovered"),
+            )  # fmt: skip
+        else:
+            log.warning(
+                "nobody serves %s: the hosts that have their topic have no places left. Give these more with"
+                " --workers, or start others with that --topic",
+                names, extra=event("partitions-uncovered"),
+            )  # fmt: skip
+
+    def _topics(self) -> dict[str, frozenset[str]]:
+        """Of each host that says which it has."""
+        said = {host: frozenset(each.topics) for host, each in self._cluster.living_hosts.items() if each.topics}
+        return said | {self._host_id: self._own_topics}
+
+    def _topics_of_others(self) -> dict[str, int]:
+        """Topics that this host does not have, with their partitions: all hosts plan for all, and so alike."""
+        others: dict[str, int] = {}
+        for host in self._cluster.living_hosts.values():
+            for topic in host.topics.keys() - self._own_topics:
+                others[topic] = max(host.topics[topic], others.get(topic, 0))
+        return others
+
+    def _count(self, topic: str, said: int) -> int:
+        """How many partitions a topic has: of its own ones this host knows better than what another one said."""
+        return self._counts.get(topic, said)
+
+    def _unfit(self) -> Unfit:
+        unable = {host for host, each in self._cluster.hosts.items() if not each.able}
+        return Unfit(frozenset(unable), frozenset(self._cluster.drained))
+
+    def _name_kept_by_drained(self, drained: frozenset[str]) -> None:
+        """Once, what drained hosts have to serve because the others have too few places."""
+        kept = {p: host for p, host in self.plan.owners.items() if host in drained} if drained else {}
+        if kept and kept != self._kept_by_drained:
+            told = ", ".join(f"{partition} ({host})" for partition, host in kept.items())
+            log.warning(
+                "drained hosts keep what the others have no places for: %s. Add %d with --workers, or another host",
+                told, len(kept), extra=event("drained-host-keeps"),
+            )  # fmt: skip
+        self._kept_by_drained = kept

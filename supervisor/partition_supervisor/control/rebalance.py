@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.config import Config
+from partition_supervisor.control.handovers import Handovers
 from partition_supervisor.control.lock_offers import LockOffers
 from partition_supervisor.control.placement import is_a_landslide
 from partition_supervisor.control.planner import Planner
@@ -77,14 +78,15 @@ class Rebalancer:
         children: Children,
         cluster: ClusterState,
         planner: Planner,
+        handovers: Handovers,
         successors: Successors,
         offers: LockOffers,
         restarts: Restarts,
         clock: Clock,
     ) -> None:
         self._host_id, self._children, self._cluster = config.host_id, children, cluster
-        self._planner, self._successors, self._offers, self._restarts = planner, successors, offers, restarts
-        self._clock = clock
+        self._planner, self._handovers, self._successors = planner, handovers, successors
+        self._offers, self._restarts, self._clock = offers, restarts, clock
         self._quiet = QuietTime(config.rebalance_delay, clock())
         self._waiting_since = clock()
 
@@ -102,7 +104,9 @@ class Rebalancer:
         if not self.may_move or any(child.is_leaving for child in self._children):
             return
         for partition, host in self._planner.plan.owners.items():
-            if host == self._host_id or self._cluster.cannot_read(host):
+            if host == self._host_id or not self._cluster.is_well(host):
+                continue
+            if not self._handovers.may_be_offered(partition, host):
                 continue
             for child in self._children.of(partition):
                 if not child.is_owner:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.config import Config
+from partition_supervisor.control.last_resort import LastResort
 from partition_supervisor.control.lock_offers import LockOffers
 from partition_supervisor.control.planner import Planner
 from partition_supervisor.control.rebalance import Rebalancer
@@ -99,6 +100,7 @@ class Reconciler:
         self._planner, self._successors, self._offers = planner, successors, offers
         self._rebalancer, self._rolling_restart, self._restarts = rebalancer, rolling_restart, restarts
         self._clock = clock
+        self._last_resort = LastResort(config.host_id, cluster, clock)
         self._wanted: dict[Partition, int] = {}
         self._wanted_since = clock()
         self._moves_are_held = True
@@ -110,7 +112,9 @@ class Reconciler:
         start take so long that others need not wait for them."""
         surplus_may_end = self._surplus_waits and self._is_settled
         may_start = self._starts_wait and self._count_starting() < STARTING_AT_ONCE
-        return surplus_may_end or may_start or (self._moves_are_held and self._rebalancer.may_move)
+        moves_may_begin = self._moves_are_held and self._rebalancer.may_move
+        is_needed = self._planner.is_drained and self._last_resort.has_changed(self._planner.topic_ids)
+        return surplus_may_end or may_start or moves_may_begin or is_needed
 
     def reconcile(self) -> None:
         """Make a new plan; start what is missing here, end what is too much."""
@@ -140,9 +144,13 @@ class Reconciler:
 
     def _plan_anew(self) -> None:
         hosts = self._planner.hosts()
-        self._rebalancer.see(hosts, self._planner.count_present())
+        self._rebalancer.see(self._planner.taking(hosts), self._planner.count_present())
         self._moves_are_held = not self._rebalancer.may_move
         wanted = self._planner.make(hosts, self._moves_are_held)
+        if self._planner.is_drained:
+            wanted = dict.fromkeys(self._last_resort.look(self._planner.topic_ids), 1) | wanted
+        else:
+            self._last_resort.forget()
         if wanted != self._wanted:
             self._wanted, self._wanted_since = wanted, self._clock()
 

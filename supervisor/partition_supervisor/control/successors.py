@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from partition_supervisor.cluster_state import ClusterState, Held, Locks
+from partition_supervisor.control.handovers import Handovers
 from partition_supervisor.control.planner import Planner
 from partition_supervisor.control.stopping import Stopping
 from partition_supervisor.processes.children import Children
@@ -15,19 +16,27 @@ from partition_workers.model import Partition
 
 class Successors:
     def __init__(
-        self, host_id: str, children: Children, cluster: ClusterState, planner: Planner, stopping: Stopping
+        self,
+        host_id: str,
+        children: Children,
+        cluster: ClusterState,
+        planner: Planner,
+        handovers: Handovers,
+        stopping: Stopping,
     ) -> None:
         self._host_id, self._children, self._cluster = host_id, children, cluster
-        self._planner, self._stopping = planner, stopping
+        self._planner, self._handovers, self._stopping = planner, handovers, stopping
 
     def of(self, partition: Partition, besides: str) -> list[Standby]:
-        """Ready standbys, those on the least burdened host first; none while the partition is parked."""
+        """Ready standbys, those on the least burdened host first, and on hosts that may not take it last; none while
+        the partition is parked."""
         return self._by_burden(partition, besides, self._burdens())
 
     def of_lock(self, partition: Partition, held: Held) -> list[Standby]:
         """The same for another host's lock: those on the host that is planned to have it first."""
-        planned = self._planner.plan.owners.get(partition)
-        return sorted(self.of(partition, held.lock.worker), key=lambda each: each.host != planned)
+        planned, doubts = self._planner.plan.owners.get(partition), self._doubts(partition)
+        found = self.of(partition, held.lock.worker)
+        return sorted(found, key=lambda each: (doubts(each.host), each.host != planned))
 
     def of_locks(self, locks: Locks) -> list[tuple[Partition, Held, list[Standby]]]:
         """For each of these, of a host that died: spread over the others, in the same way on each of them."""
@@ -48,11 +57,12 @@ class Successors:
         return child is not None and child.is_ready and not self._stopping.begun
 
     def place_in_queue(self, partition: Partition, me: Standby) -> int:
-        """How many go before `me` when the lock is free: the planned host, then all by name."""
-        planned = self._planner.plan.owners.get(partition)
+        """How many go before `me` when the lock is free: the planned host, then all by name; hosts that may not take
+        it last."""
+        planned, doubts = self._planner.plan.owners.get(partition), self._doubts(partition)
         queue = sorted(
             ({me.worker: me} | {each.worker: each for each in self._cluster.ready_standbys(partition)}).values(),
-            key=lambda each: (each.host != planned, each.host, each.worker),
+            key=lambda each: (doubts(each.host), each.host != planned, each.host, each.worker),
         )
         return [each.worker for each in queue].index(me.worker)
 
@@ -60,7 +70,21 @@ class Successors:
         if partition in self._cluster.parked:
             return []
         ready = [each for each in self._cluster.ready_standbys(partition, (besides,)) if self.is_staying(each)]
-        return sorted(ready, key=lambda each: (self._cluster.is_leaving(each.host), burdens[each.host]))
+        doubts = self._doubts(partition)
+        return sorted(ready, key=lambda each: (doubts(each.host), burdens[each.host]))
+
+    def _doubts(self, partition: Partition) -> Callable[[str], int]:
+        """How little a host is to be trusted with the partition: it was offered it, or something else, in vain; or
+        it is not well; or it has to give everything away."""
+
+        def of(host: str) -> int:
+            if self._cluster.is_leaving(host):
+                return 3
+            if not self._cluster.is_well(host):
+                return 2
+            return int(not self._handovers.may_be_offered(partition, host))
+
+        return of
 
     def _burdens(self) -> dict[str, int]:
         burdens: dict[str, int] = defaultdict(int)

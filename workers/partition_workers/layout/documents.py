@@ -42,6 +42,8 @@ class Ending(StrEnum):
     HANDED_OVER = "handed-over"
     PARKED = "parked"
     DIED = "died"
+    #: It was given the lock, and never came to own the partition.
+    NOT_TAKEN = "not-taken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,10 @@ class Host(Document):
     """`hosts/<id>`: a running supervisor. `workers`: how many it may run; 0: one for each partition. `link`: where
     the others connect to, to notice its death; empty: nowhere. `resting`: why this host does not start a worker of a
     partition for a while, by the partition's name. `secret`: what the others say first at `link`. `lease`: the host's
-    own, in hexadecimal. `reads_kafka`: false while Kafka is silent to it."""
+    own, in hexadecimal. `reads_kafka`: false while Kafka is silent to it. `passed_over`: hosts that did not take what
+    this one had offered them, each with the reason, for as long as they are offered nothing more. `able`: whether it
+    may be given partitions; if not, why. `topics`: those that it was started with, and how many partitions each has;
+    `settings`: what should be alike on all hosts, by its name."""
 
     workers: int
     version: str
@@ -199,6 +204,11 @@ class Host(Document):
     secret: str = ""
     lease: str = ""
     reads_kafka: bool = True
+    passed_over: dict[str, str] = field(default_factory=dict)
+    able: bool = True
+    unable_because: str = ""
+    topics: dict[str, int] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def lease_id(self) -> int:

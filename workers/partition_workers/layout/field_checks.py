@@ -48,6 +48,7 @@ CHECKS: Mapping[str, Callable[[object], bool]] = {
     "list[int]": lambda value: isinstance(value, list) and all(map(_is_number, value)),
     "list[str]": lambda value: isinstance(value, list) and all(map(_is_text, value)),
     "dict[str, str]": lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
+    "dict[str, int]": lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
     "dict[str, float]": lambda value: isinstance(value, dict) and all(map(_is_finite, value.values())),
     "lease": _is_lease,
 }

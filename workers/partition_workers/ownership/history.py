@@ -29,8 +29,8 @@ def tidy(found: Sequence[KeyValue], own: Token, own_record: History) -> list[Ope
     for each in reversed(found[-KEPT:]):
         with contextlib.suppress(ValueError):  # a foreign value is left alone
             record = History.decode(each.value)
-            if record.token >= own:
-                continue
+            if record.token >= own or record.ending == Ending.NOT_TAKEN:
+                continue  # who never owned the partition neither began nor ended anything
             if record.until is None:
                 closed = record.closed(Ending.DIED, following.from_offset, at=following.since)
                 operations.insert(0, Put(each.key, closed.encode()))

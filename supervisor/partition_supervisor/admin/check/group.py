@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from partition_supervisor.admin.check.findings import Finding, not_ok, ok, warning
 from partition_supervisor.admin.group_documents import Documents
+from partition_supervisor.group_settings import differences
 from partition_workers.layout.documents import Host
 
 #: Seconds that a document may be newer than our own clock.
@@ -46,6 +47,12 @@ def _hosts(hosts: Mapping[str, Host], partitions: int) -> Iterator[Finding]:
                       f"add {2 * partitions - places} with --workers, or another host")  # fmt: skip
     else:
         yield ok("group.places", f"{len(hosts)} hosts with {places} places for {partitions} partitions")
+    for each in differences(hosts):
+        yield warning("group.settings", f"hosts differ: {each}", "start all hosts of a group alike")
+    for name, host in sorted(hosts.items()):
+        if not host.able:
+            yield warning("group.able", f"{name} is given no partitions: {host.unable_because}",
+                          "look at its log, and at its way to etcd and to Kafka")  # fmt: skip
     if len(hosts) == 1:
         yield warning("group.hosts", "one host: nobody goes on when it dies", "start a supervisor on another one")
 

@@ -119,6 +119,7 @@ function hostTitle(host) {
   made.scope = "row";
   if (!known) made.append(element("small", "gone"));
   else if (known.draining || model.drained.has(host)) made.append(element("small", "draining"));
+  else if (known.able === false) made.append(element("small", "given nothing"));
   return made;
 }
 
@@ -151,6 +152,7 @@ function strip() {
     line.append(element("time", clock(each.at)), element("b", each.partition || ""), element("span", each.words));
     if (each.gap !== null && each.gap !== undefined) line.append(element("em", `first record after ${duration(each.gap)}`));
     if (each.ending === "died") line.append(element("i", "died later"));
+    if (each.ending === "not-taken") line.append(element("i", "did not take it"));
     return line;
   });
   $("strip").replaceChildren(...lines);
