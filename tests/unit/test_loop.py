@@ -8,6 +8,7 @@ import pytest
 
 from partition_supervisor.control.failover import CONFIRM_WITHIN
 from partition_supervisor.control.planner import Planner
+from partition_supervisor.control.reconcile import LONGEST_REST
 from partition_supervisor.events import BackgroundCallDone
 from partition_supervisor.inbox import MOST_POSTED
 from partition_workers.errors import Refused
@@ -127,6 +128,32 @@ def test_plans_are_made_once_a_round_and_after_who_was_named_is_told(
         host.put(Put(host.keys.lock(partition), lock.encode(), child.settings.lease))
     host.turn()
     assert told == [20]
+
+
+def test_changes_that_keep_coming_leave_most_of_the_time_to_exits_and_reports(
+    make_host: MakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where plans take long there is none in most rounds, but one soon after the last change."""
+    host = running(make_host(4))
+    make, planned = Planner.make, []
+
+    def slow(self: Planner, hosts: dict[str, int], held: bool) -> dict[Partition, int]:
+        planned.append(host.clock())
+        host.jump(0.004)
+        return make(self, hosts, held)
+
+    monkeypatch.setattr(Planner, "make", slow)
+    begun = host.clock()
+    while host.clock() < begun + 1.0:
+        host.standby_on("b", P)
+        host.jump(0.001)
+        host.turn()
+    assert 0.1 < 0.004 * len(planned) < 0.3
+    last = host.clock()
+    host.standby_on("b", P)
+    host.turn()
+    host.advance(LONGEST_REST)
+    assert planned[-1] >= last
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,7 @@
 
 It never waits on the network (background calls do) and never touches a record (workers do). Every fact arrives as an
 event and goes to whoever it concerns. In a round, deaths and whoever was named in a lock come first, for somebody
-waits for the next record; then whatever is due by the clock; and when all of that is done, once, wanted and present
-are compared.
+waits for the next record; then whatever is due by the clock; and then, once, wanted and present are compared.
 """
 
 from __future__ import annotations
@@ -168,11 +167,12 @@ class Supervisor:
         self._idle = self._timers.run(blocking=False)
         if self._dirty:
             self._look_at_changes()
-            self._idle = 0.0  # what was put off by that is seen in the next round, which looks at the pipes first
+            # What was put off by that is seen in the next round, which looks at the pipes first.
+            self._idle = min(self._idle or 0.0, self._reconciler.rest) if self._dirty else 0.0
 
     def _look_at_changes(self) -> None:
         """Hosts to be followed, workers to be started or ended, and who competes for a lock, as planned now."""
-        if self._dirty.take_workers():
+        if self._reconciler.rest <= 0 and self._dirty.take_workers():
             try:
                 self._peers.know(self._cluster.hosts)
             except RuntimeError as error:  # there is no thread to be had; the next change asks for it again

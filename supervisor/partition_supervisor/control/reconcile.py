@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,9 @@ STARTING_AT_ONCE = 8 * (os.cpu_count() or 1)
 #: Seconds after which a worker that is not ready is not starting any more: it waits, for Kafka or in `open()`, and
 #: needs no processor that others could use.
 STARTS_FOR = 10.0
+#: Comparing rests so many times as long as it took, and so many seconds at the most. While hundreds of workers come
+#: or go there is a change in every round, and exits and reports want the time.
+REST, LONGEST_REST = 3.0, 0.05
 #: Seconds for which the plan must want the same here before standbys that are too many are ended. While hosts and
 #: workers come, what is too much now may be right in a moment, and would be started again.
 SURPLUS_AFTER = 1.0
@@ -105,6 +109,12 @@ class Reconciler:
         self._wanted_since = clock()
         self._moves_are_held = True
         self._surplus_waits = self._starts_wait = False
+        self._rests_until = -math.inf
+
+    @property
+    def rest(self) -> float:
+        """Seconds until it is time to compare again; less than 0: it is."""
+        return self._rests_until - self._clock()
 
     @property
     def is_due(self) -> bool:
@@ -118,6 +128,12 @@ class Reconciler:
 
     def reconcile(self) -> None:
         """Make a new plan; start what is missing here, end what is too much."""
+        begun = self._clock()
+        self._compare()
+        took = self._clock() - begun
+        self._rests_until = begun + took + min(REST * took, LONGEST_REST)
+
+    def _compare(self) -> None:
         self._plan_anew()
         staying: dict[Partition, list[Child]] = defaultdict(list)
         for child in self._children:
