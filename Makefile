@@ -1,7 +1,7 @@
 # Everything a newcomer needs: "make demo" shows it, "make test" proves it. "make help" lists the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help stale setup demo test test-busy storm versions bench bench-compare timeline lint clean
+.PHONY: help stale setup demo test test-busy storm storm-network versions bench bench-compare timeline lint clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -57,6 +57,9 @@ storm: setup  ## many faults under load: a hundred kills, moves, rolling restart
 	$(BIN)/python -m tests.faults.storm kills
 	$(BIN)/python -m tests.faults.storm moves
 	$(BIN)/python -m tests.faults.storm rolling
+
+storm-network: setup  ## network faults at random between three hosts, Kafka and etcd, as root (20 minutes)
+	$(BIN)/python -m tests.faults.network $(ARGS)
 
 versions: setup  ## unit and contract tests and a demo with each Python found, and with the lowest versions declared
 	@PARTITION_SUPERVISOR_TEST_SERVICES=$(SERVICES) $(BIN)/tox run -- --kind $(subst given,auto,$(SERVICES))

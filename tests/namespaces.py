@@ -16,7 +16,7 @@ import socket
 import struct
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 
 CLONE_NEWNET = 0x40000000
@@ -122,7 +122,11 @@ class Forwarders:
         self._thread = threading.Thread(target=self._loop.run_forever, name="forwarders", daemon=True)
         self._thread.start()
 
-    def add(self, listening: socket.socket, host: str, port: int) -> None:
+    def add(
+        self, listening: socket.socket, host: str, port: int, change: Callable[[bytes], bytes] | None = None
+    ) -> None:
+        """`change`: what is done to that which comes back."""
+
         async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
                 there_reader, there_writer = await asyncio.open_connection(host, port)
@@ -130,7 +134,8 @@ class Forwarders:
                 writer.transport.abort()
                 return
             self._open |= {writer, there_writer}
-            await asyncio.gather(copy(reader, there_writer), copy(there_reader, writer), return_exceptions=True)
+            both = copy(reader, there_writer), copy(there_reader, writer, change)
+            await asyncio.gather(*both, return_exceptions=True)
             self._open -= {writer, there_writer}
 
         self._do(asyncio.start_server(forward, sock=listening))
@@ -156,10 +161,12 @@ class Forwarders:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10.0)  # type: ignore[arg-type]
 
 
-async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def copy(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, change: Callable[[bytes], bytes] | None = None
+) -> None:
     try:
         while data := await reader.read(65536):
-            writer.write(data)
+            writer.write(change(data) if change else data)
             await writer.drain()
     finally:
         writer.close()
