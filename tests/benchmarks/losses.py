@@ -35,7 +35,7 @@ SLOW_RATE, RATE = 50.0, 500.0
 
 HOST_KILLED, MACHINE_LOST, OWNER_PAUSED, HOST_PAUSED = "host killed", "machine lost", "owner paused", "host paused"
 #: Each alone.
-QUICK_FAULTS: dict[str, Callable[[Host], object]] = {
+QUICK_FAULTS: dict[str, Callable[[Host], float]] = {
     "supervisor killed": Host.kill_supervisor,
     HOST_KILLED: Host.kill,
 }
@@ -54,7 +54,7 @@ class Struck:
     partition: int
     before: int
     at: int
-    wake: Callable[[], None] | None = None
+    wake: Callable[[], object] | None = None
     end: Callable[[], object] | None = None
     woken_at: int = 0
     more: Callable[[], Facts] = dict
@@ -103,8 +103,8 @@ def _kill(cluster: Ours, fault: str) -> Iterator[Trial]:
     host = cluster.cluster.hosts[name]
     time.sleep(random.uniform(0.3, 0.8))
     cluster.probe.forget()
-    wall, at = time.time(), time.monotonic_ns()
-    QUICK_FAULTS[fault](host)
+    wall = QUICK_FAULTS[fault](host)
+    at = time.monotonic_ns() - int((time.time() - wall) * 1e9)
     time.sleep(0.4)
     found = {
         number: cluster.probe.await_takeover(cluster.name, number, at, pid, 30.0)
@@ -207,7 +207,7 @@ def _strike(cluster: Ours, fault: str) -> list[Struck]:
 
     cluster.probe.forget()
     at = time.monotonic_ns()
-    wake: Callable[[], None] | None = None
+    wake: Callable[[], object] | None = None
     end: Callable[[], object] | None = None
     if fault == MACHINE_LOST:
         host.signal_all(signal.SIGSTOP)
