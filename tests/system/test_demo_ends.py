@@ -115,5 +115,5 @@ def test_nothing_outlives_it_when_it_is_killed(start: Callable[[str], Started], 
 def test_nothing_outlives_its_terminal(start: Callable[[str], Started], program: str) -> None:
     started = start(program)
     started.close_terminal()
-    eventually("no process is left", started.is_gone, deadline=20.0)
+    eventually("no process is left", started.is_gone, deadline=60.0)
     eventually("no folder is left", lambda: not started.folders())
