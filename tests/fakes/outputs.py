@@ -212,10 +212,18 @@ class Stage:
         self.owners: list[Owner] = []
         self.token: int | None = None
 
-    def owner(self, interval: float = 0.01, outputs: tuple[str, ...] = (OUT,), one_by_one: bool = True) -> Owner:
+    def owner(
+        self,
+        interval: float = 0.01,
+        outputs: tuple[str, ...] = (OUT,),
+        one_by_one: bool = True,
+        by_steps: bool = False,
+    ) -> Owner:
         """The next one: it has the lock, whatever the one before thinks."""
         made = Owner(self, f"owner-{len(self.owners)}", interval, outputs, one_by_one)
         self.owners.append(made)
+        if by_steps:
+            made.by_steps()
         made.begin()
         return made
 

@@ -36,6 +36,7 @@ def forget_transaction(keys: Keys, standing: Standing, topic_is_gone: bool) -> T
             Delete(keys.changes(partition), prefix=True),
             Delete(keys.histories(partition), prefix=True),
             Delete(keys.attempt(partition)),
+            Delete(keys.prepared(partition)),
             Delete(keys.size(partition)),
             Delete(keys.parked(partition)),
             Delete(keys.move(partition)),

@@ -160,7 +160,7 @@ def reset_transaction(keys: Keys, step: Step, new: StoredOffset, drop_state: boo
             Compare(lock, Target.VERSION, 0),
             Compare(offset, Target.MOD_REVISION, step.standing.stored.revision),
         ),
-        (Put(offset, new.encode()), Delete(keys.attempt(partition)), *also),
+        (Put(offset, new.encode()), Delete(keys.attempt(partition)), Delete(keys.prepared(partition)), *also),
         (Get(lock), Get(offset)),
     )
 
