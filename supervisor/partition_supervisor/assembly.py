@@ -51,7 +51,7 @@ from partition_workers.etcd.client import Etcd
 from partition_workers.etcd.options import address
 from partition_workers.etcd.status import version_warning
 from partition_workers.etcd.store import ServerStatus
-from partition_workers.kafka.dead_letters import DeadLetters
+from partition_workers.kafka.destination import check_destination
 from partition_workers.layout.documents import Host, now
 from partition_workers.log_events import event
 
@@ -108,7 +108,7 @@ def _supervise(
                 store, config.keys, topic_ids, lambda topic: ends.of([topic], 2.0).offsets, config.connect_timeout
             )
             config = dataclasses.replace(config, start_at=begin)
-        check_dead_letters(config)
+        check_destinations(config)
         config = limit_workers(config, len(topic_ids))
         places = config.workers or len(topic_ids)
         if places > most_reasonable_workers():
@@ -222,11 +222,13 @@ def way_to_etcd(config: Config) -> str | None:
     return min(found, key=is_loopback, default=None)
 
 
-def check_dead_letters(config: Config) -> None:
-    """Now, and not in the night when the first one is to be sent."""
+def check_destinations(config: Config) -> None:
+    """Dead letters and outputs: now, and not in the night when the first one is to be sent."""
+    destinations = [("--output", topic) for topic in config.outputs]
     if config.dlq_topic is not None:
-        dead_letters = DeadLetters(config.kafka_client(), config.dlq_topic)
-        if warning := dead_letters.check(config.connect_timeout):
+        destinations.append(("--dlq-topic", config.dlq_topic))
+    for option, topic in destinations:
+        if warning := check_destination(config.kafka_client(), option, topic, config.connect_timeout):
             log.warning("%s", warning)
 
 

@@ -140,6 +140,9 @@ class SteppedExchange(Exchange):
             self.step()
         return future
 
+    def beside(self, call: Callable[[], T]) -> Future[T]:
+        return self._ask(call)
+
     def step(self) -> bool:
         """The next call; False: there is none."""
         if not self.waiting:

@@ -15,7 +15,7 @@ import click
 
 from partition_supervisor.dev import services
 from partition_supervisor.dev.demo.cluster import DemoCluster
-from partition_supervisor.dev.demo.judge import wait_for
+from partition_supervisor.dev.demo.judge import Gap, wait_for
 from partition_supervisor.dev.demo.load import create_topic
 from partition_supervisor.dev.demo.script import report
 from partition_workers.model import Partition
@@ -41,26 +41,27 @@ def run(count: int, rate: float) -> bool:
             cluster.start()
             cluster.load.start()
             time.sleep(10.0)  # a broker that has just started compiles
-            gaps: dict[str, list[float]] = {}
+            gaps: dict[str, list[float]] = {}  # by fault and phase
             for number in range(count):
                 cluster.wait_until_complete(60.0)
                 time.sleep(random.uniform(0.2, 0.8))  # the random moment
                 fault = FAULTS[number % len(FAULTS)]
                 for gap in _one(cluster, fault):
-                    gaps.setdefault(fault, []).append(gap)
+                    for phase, value in gap.phases.items():
+                        gaps.setdefault(f"{fault} -> {phase}", []).append(value)
             verdicts = cluster.finish(60.0)
             report(verdicts, click.echo)
             numbers = read_committed(running.bootstrap_servers, out, PARTITIONS, 120.0)
     found = [seen(each, verdict.produced) for each, verdict in zip(numbers, verdicts, strict=True)]
     for partition, each in enumerate(found):
         click.echo(f"{out}[{partition}]: {each}")
-    for fault, values in gaps.items():
-        _show(f"{fault}: fault -> first record", values)
+    for name, values in gaps.items():
+        _show(name, values)
     return all(each.is_good for each in verdicts) and all(each.is_good for each in found)
 
 
-def _one(cluster: DemoCluster, fault: str) -> list[float]:
-    """Do it, and wait until everything goes on. Milliseconds until the first record, of each partition concerned."""
+def _one(cluster: DemoCluster, fault: str) -> list[Gap]:
+    """Do it, and wait until everything goes on: the gap of each partition concerned."""
     owners, tokens = cluster.judge.owners(), cluster.judge.tokens()
     partition, owner = random.choice(sorted(owners.items()))
     host = cluster.hosts[owner.host]
@@ -83,17 +84,17 @@ def _one(cluster: DemoCluster, fault: str) -> list[float]:
     return gaps
 
 
-def _gap(cluster: DemoCluster, partition: Partition, token: int, at: float) -> float:
-    found: list[float] = []
+def _gap(cluster: DemoCluster, partition: Partition, token: int, at: float) -> Gap:
+    found: list[Gap | None] = []
 
     def goes_on() -> bool:
-        gap = cluster.judge.gap(partition, token, at)
-        if gap is not None:
-            found.append(gap.phases["first record"])
-        return gap is not None
+        found.append(cluster.judge.gap(partition, token, at))
+        return found[-1] is not None
 
     wait_for(f"{partition} goes on", goes_on, 60.0)
-    return found[0]
+    gap = found[-1]
+    assert gap is not None
+    return gap
 
 
 def _continue(pid: int) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from partition_workers.error_policy import ErrorPolicy
 from partition_workers.errors import HandlerFailed, Misconfigured, Unavailable
-from partition_workers.kafka.dead_letters import CONSUMER_ONLY, DeadLetters
+from partition_workers.kafka.dead_letters import DeadLetters
+from partition_workers.kafka.destination import CONSUMER_ONLY
 from partition_workers.model import Partition
 from tests.fakes.kafka import FakeRecord
 

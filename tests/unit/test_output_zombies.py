@@ -65,7 +65,7 @@ class Zombies:
             self.dead.add(owner.name)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_whatever_happens_between_two_requests_each_output_is_seen_once(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 12), label="records")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from concurrent.futures import Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import NamedTuple
 
 from partition_workers.clock import Clock
 from partition_workers.commits import Commits
 from partition_workers.errors import Bug, LeaseGone, Lost, Retry
-from partition_workers.etcd.store import Store
+from partition_workers.etcd.store import KeyValue, Store
 from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.layout.documents import Cause, Ending, History, Lock, Prepared, Standby
 from partition_workers.layout.keys import Keys
@@ -34,6 +35,18 @@ from partition_workers.supervisor_pipe import SupervisorPipe
 LOOK = 0.05
 
 
+class Glance(NamedTuple):
+    """At what Kafka and etcd have of a step, taken while the lock is still being confirmed. It may be too early: only
+    what belongs together, and to the offset that comes with the lock, counts."""
+
+    known: Future[Known | None]
+    prepared: Future[KeyValue | None]
+
+    @classmethod
+    def take(cls, exchange: Exchange, store: Store, key: str) -> Glance:
+        return cls(exchange.look(), exchange.beside(lambda: store.get(key)))
+
+
 class Loading:
     """For one ownership. `settings` may have changed when it is over."""
 
@@ -47,8 +60,10 @@ class Loading:
         interrupt: InterruptFlag,
         lifecycle: Lifecycle,
         exchange: Exchange | None,
+        glance: Glance | None = None,
     ) -> None:
         self.settings = settings
+        self._glance = glance
         self._keys, self._partition = settings.keys, settings.partition
         self._lock, self._store, self._lease, self._pipe = lock, store, lease, pipe
         self._interrupt, self._lifecycle, self._exchange = interrupt, lifecycle, exchange
@@ -97,11 +112,13 @@ class Loading:
         number = loaded.offset.prepared if loaded.offset is not None else ""
         if not number:
             return dataclasses.replace(loaded, opening=exchange.open())
-        looked = exchange.look()
         opening = exchange.open()
-        step = self._prepared(number)
+        key = self._keys.prepared(self._partition)
+        looked, found = self._glance or Glance.take(exchange, self._store, key)
+        step = self._prepared(number, found)
+        wait([looked, opening], return_when=FIRST_COMPLETED)
         with contextlib.suppress(Retry):
-            if decide(step.number, step.before, looked.result(), is_fenced=False) is Verdict.DONE:
+            if looked.done() and decide(step.number, step.before, looked.result(), is_fenced=False) is Verdict.DONE:
                 return dataclasses.replace(loaded, left=step, opening=opening)
         self._enter(loaded)
         while not opening.done() and not self._is_told_to_leave():
@@ -117,10 +134,13 @@ class Loading:
             raise unknown_outcome(self._partition, step, known)
         return dataclasses.replace(loaded, left=step if verdict is Verdict.DONE else None, opening=opening)
 
-    def _prepared(self, number: str) -> Step:
-        found = until_answered(
-            lambda: self._store.get(self._keys.prepared(self._partition)), delays(0.02, 0.5), self._lease.is_over
-        )
+    def _prepared(self, number: str, glanced: Future[KeyValue | None]) -> Step:
+        with contextlib.suppress(Retry, ValueError):
+            found = glanced.result()
+            if found is not None and (early := Prepared.decode(found.value)).number == number:
+                return Step.of(early)
+        key = self._keys.prepared(self._partition)
+        found = until_answered(lambda: self._store.get(key), delays(0.02, 0.5), self._lease.is_over)
         prepared = Prepared.decode(found.value) if found is not None else None
         if prepared is None or prepared.number != number:
             raise Bug(f"{self._partition}: the offset names step {number}, and prepared is {prepared}")

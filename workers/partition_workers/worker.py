@@ -21,7 +21,7 @@ from partition_workers.layout.document import Unreadable
 from partition_workers.layout.documents import Standby, now
 from partition_workers.lease_watchdog import LeaseWatchdog
 from partition_workers.lifecycle import Lifecycle, LifecycleEvent
-from partition_workers.loading import Loading
+from partition_workers.loading import Glance, Loading
 from partition_workers.log_events import event
 from partition_workers.outputs.exchange import Exchange
 from partition_workers.owner import Owner
@@ -78,6 +78,7 @@ class Worker:
         self._is_named = False
         self.owner: Owner | None = None
         self._exchange = exchange
+        self._glance: Glance | None = None
 
     def live(self) -> ExitCode:
         """From the cradle to the grave. The exit code says why it ended."""
@@ -173,7 +174,7 @@ class Worker:
         if loaded is not None and (not loaded.complete or self._exchange is not None):
             loading = Loading(
                 self._settings, self._lock, self._store, self._lease, self._pipe, self._interrupt, self._lifecycle,
-                self._exchange,
+                self._exchange, self._glance,
             )  # fmt: skip
             loaded = loading.complete(loaded)
             self._settings = loading.settings
@@ -207,6 +208,8 @@ class Worker:
                         self._reader.assign(offset)  # Kafka answers while etcd does
                     self._lifecycle.advance(LifecycleEvent.LOCK_OFFERED)
                     self._is_named = True
+                    if self._exchange is not None:
+                        self._glance = Glance.take(self._exchange, self._store, self._keys.prepared(self._partition))
                     loaded = self._lock.confirm(token)
                     self._is_named = False
                 case KnowTopic(topic_id):
@@ -214,13 +217,15 @@ class Worker:
                     continue
                 case None if compete_at is None or self._clock() < compete_at:
                     self._reader.stay_warm()
+                    if self._exchange is not None:
+                        self._exchange.stay_warm()
                     continue
                 case None:
                     self._lifecycle.advance(LifecycleEvent.LOCK_OFFERED)
                     loaded = self._lock.acquire(deaths)
             if loaded:
                 return taken_at, loaded
-            compete_at = None
+            compete_at = self._glance = None
             self._reader.unassign()
             self._lifecycle.advance(LifecycleEvent.LOCK_MISSED)
             self._pipe.tell(MissedLock())

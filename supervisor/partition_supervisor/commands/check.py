@@ -32,8 +32,9 @@ PATIENCE = 5.0
 def check(output: str, **values: Any) -> None:
     """Look at etcd, Kafka, this host and the group, and say what is wrong and how to mend it.
 
-    It takes the arguments of `run`, or its settings from the same file. HANDLER and topics may be left out. It writes
-    one small key to etcd and takes it away again; nothing else is changed.
+    It takes the arguments of `run`, or its settings from the same file; run's --output TOPIC is --output-topic here.
+    HANDLER and topics may be left out. It writes one small key to etcd and takes it away again; nothing else is
+    changed.
 
     \b
     Examples:
@@ -60,6 +61,8 @@ for parameter in run.params:
     if parameter.name not in {each.name for each in check.params}:
         optional = copy.copy(parameter)
         optional.required = False
+        if optional.name == "outputs":  # --output is the form of what is printed here, as for all commands
+            optional.opts = ["--output-topic"]
         check.params.append(optional)
 
 
@@ -75,7 +78,7 @@ def findings(values: dict[str, Any]) -> Iterator[Finding]:
     keys = Keys.of(values["etcd_prefix"], values["group"])
     if values["handler"]:
         yield host.handler(values["handler"])
-    facts = inspect(properties, topics, dead_letters, PATIENCE)
+    facts = inspect(properties, topics, dead_letters, PATIENCE, tuple(values["outputs"] or ()))
     yield from kafka.kafka(facts)
     partitions = sum(topic.partitions for topic in facts.topics)
     workers = values["workers"] or partitions

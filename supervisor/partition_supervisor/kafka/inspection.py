@@ -34,9 +34,16 @@ class KafkaFacts:
     topics: tuple[TopicFacts, ...] = ()
     dead_letters: TopicFacts | None = None
     error: str = ""
+    outputs: tuple[TopicFacts, ...] = ()
 
 
-def inspect(config: Mapping[str, Any], names: Sequence[str], dead_letters: str | None, timeout: float) -> KafkaFacts:
+def inspect(
+    config: Mapping[str, Any],
+    names: Sequence[str],
+    dead_letters: str | None,
+    timeout: float,
+    outputs: Sequence[str] = (),
+) -> KafkaFacts:
     """Raises Misconfigured for properties that the client refuses. A Kafka that is silent is a fact, too."""
     address = str(config["bootstrap.servers"])
     try:
@@ -47,10 +54,14 @@ def inspect(config: Mapping[str, Any], names: Sequence[str], dead_letters: str |
         brokers = len(admin.describe_cluster(request_timeout=timeout).result().nodes)
     except KafkaException as error:
         return KafkaFacts(address, error=error.args[0].str())
-    asked = [*names, *([dead_letters] if dead_letters else [])]
+    asked = [*names, *outputs, *([dead_letters] if dead_letters else [])]
     found = {name: _topic(admin, name, timeout) for name in asked}
     return KafkaFacts(
-        address, brokers, tuple(found[name] for name in names), found[dead_letters] if dead_letters else None
+        address,
+        brokers,
+        tuple(found[name] for name in names),
+        found[dead_letters] if dead_letters else None,
+        outputs=tuple(found[name] for name in outputs),
     )
 
 

@@ -26,16 +26,18 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from partition_workers.errors import Misconfigured, PartitionRefused, Unavailable
-from partition_workers.kafka.dead_letters import CONSUMER_ONLY, LARGEST_RECORD
+from partition_workers.kafka.destination import LARGEST_RECORD, for_sending
 from partition_workers.kafka.transaction_errors import REFUSED, TransactionFailed, failure
 from partition_workers.model import Offset, Partition
 
-log = logging.getLogger(__name__)
+#: A producer that was fenced says so at the highest level. It is an old one's, or its owner says what follows.
+_LOG = logging.getLogger("librdkafka.outputs")
+_LOG.addFilter(lambda line: "fenced" not in line.getMessage())
 
-#: Seconds for a client to be initialised, before the next is tried; and for any call in the end.
+#: Seconds for a client to be initialised, before it is asked what it has heard; and for any call in the end.
 SOON, LONG = 0.02, 5.0
-#: Clients that are tried so, one after the other; two of them are warm.
-TRIED = 8
+#: Clients that are tried, one after the other, while the broker is at another transaction; two of them are warm.
+TRIED = 25
 #: Milliseconds before librdkafka asks again. Its order of records does not depend on it, being idempotent.
 BACKOFF = {"retry.backoff.ms": 5}
 #: Seconds for one attempt to end a transaction; then it is looked whether anybody still wants it.
@@ -53,8 +55,7 @@ class TransactionalProducer:
     ) -> None:
         """`name`: the transactional.id."""
         own = {"transactional.id": name, "message.max.bytes": LARGEST_RECORD, "linger.ms": 0}
-        sending = {key: value for key, value in config.items() if key not in CONSUMER_ONLY}
-        self._config = BACKOFF | sending | own
+        self._config = BACKOFF | for_sending(config) | own
         self._asking = BACKOFF | dict(config) | {"group.id": group, "enable.auto.commit": False}
         self._partition, self._topics = partition, topics
         self._warm: list[Producer] = []
@@ -87,11 +88,9 @@ class TransactionalProducer:
         """
         self._throw_away(self._at_work)
         error: KafkaError | None = None
-        for left in reversed(range(TRIED)):
+        for _ in range(TRIED):
             tried = [self._warm.pop(0) if self._warm else self._make()]
-            error = _initialise(tried[0], SOON)
-            if error is not None and (error.code() == KafkaError._TIMED_OUT or not left):
-                error = _initialise(tried[0], LONG)  # it is the broker that takes its time
+            error = _initialise(tried[0])
             if error is None:
                 self._at_work = tried
                 return
@@ -206,7 +205,7 @@ class TransactionalProducer:
 
     def _made(self, kind: Any, config: Mapping[str, Any]) -> Any:
         try:
-            return kind(dict(config), logger=logging.getLogger("librdkafka"))
+            return kind(dict(config), logger=_LOG)
         except KafkaException as error:
             raise Misconfigured(f"--output: Kafka: {error.args[0].str()}") from error
 
@@ -222,13 +221,19 @@ class TransactionalProducer:
             raise PartitionRefused(f"{self._partition}: its outputs cannot be sent: {error.str()}")
 
 
-def _initialise(producer: Producer, patience: float) -> KafkaError | None:
-    try:
-        producer.init_transactions(patience)
-    except KafkaException as failed:
-        error: KafkaError = failed.args[0]
-        return error
-    return None
+def _initialise(producer: Producer) -> KafkaError | None:
+    """As soon as the broker has said that it is still at another transaction, that is the error."""
+    patience = SOON
+    while True:
+        try:
+            producer.init_transactions(patience)
+        except KafkaException as failed:
+            error: KafkaError = failed.args[0]
+            if error.code() != KafkaError._TIMED_OUT or patience > LONG:
+                return error
+            patience *= 2  # it has not answered at all
+        else:
+            return None
 
 
 def _forget(producers: list[Producer]) -> None:

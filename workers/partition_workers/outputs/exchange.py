@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import queue
 import threading
 import time
@@ -14,8 +14,6 @@ from partition_workers.errors import Unavailable
 from partition_workers.layout.documents import now
 from partition_workers.model import Offset
 from partition_workers.outputs.steps import Known, Step
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -55,8 +53,24 @@ class Exchange:
         return self._producer.partitions_of(topic)
 
     def look(self) -> Future[Known | None]:
-        """K as it is, while somebody else may still commit. Its future raises Unavailable and PartitionRefused."""
-        return self._ask(lambda: _known(self._producer.look(0.1)))
+        """K as it is, while somebody else may still commit; beside whatever else is asked for. While a transaction is
+        open there is no answer. Its future raises Unavailable and PartitionRefused."""
+        return self.beside(lambda: _known(self._producer.look(0.2)))
+
+    def beside(self, call: Callable[[], T]) -> Future[T]:
+        """By a thread that ends with it."""
+        future, run = _promise(call)
+        threading.Thread(target=run, name="beside outputs", daemon=True).start()
+        return future
+
+    def stay_warm(self) -> None:
+        """To be called now and then while nothing is asked for: brokers close what is idle for ten minutes."""
+
+        def ask_something() -> None:
+            with contextlib.suppress(Unavailable):
+                self._producer.warm_up(1.0)
+
+        self._ask(ask_something)
 
     def open(self) -> Future[Known | None]:
         """Initialise, then K: nobody else commits after that. Asked until Kafka answers; raises PartitionRefused."""
@@ -95,15 +109,7 @@ class Exchange:
                 return result
 
     def _ask(self, call: Callable[[], T]) -> Future[T]:
-        future: Future[T] = Future()
-        future.set_running_or_notify_cancel()
-
-        def run() -> None:
-            try:
-                future.set_result(call())
-            except BaseException as error:
-                future.set_exception(error)
-
+        future, run = _promise(call)
         self._calls.put(run)
         self._start()
         return future
@@ -116,6 +122,19 @@ class Exchange:
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             call()
+
+
+def _promise(call: Callable[[], T]) -> tuple[Future[T], Callable[[], None]]:
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    return future, run
 
 
 def _known(found: tuple[Offset, str] | None) -> Known | None:

@@ -19,6 +19,8 @@ def kafka(found: KafkaFacts) -> Iterator[Finding]:
     yield ok("kafka.reachable", f"{found.brokers} brokers answer at {found.address}")
     for topic in found.topics:
         yield from _topic(topic, "READ", found.brokers)
+    for topic in found.outputs:
+        yield from _topic(topic, "WRITE", found.brokers)
     if found.dead_letters is not None:
         yield from _topic(found.dead_letters, "WRITE", found.brokers)
         yield from _sizes(found.topics, found.dead_letters)
