@@ -81,6 +81,10 @@ class LeaseGone(Lost):
     """Raised when etcd does not know a lease (any more)."""
 
 
+class Stale(Lost):
+    """Raised when a target outside shows that a newer owner has been there. For handlers to raise too."""
+
+
 class ClusterReplaced(Lost):
     """Raised when every endpoint is of another etcd cluster than at our start: what we know of locks, leases and
     revisions is of no worth there. Ends the process; the next one begins with that cluster."""

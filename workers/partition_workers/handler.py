@@ -6,7 +6,8 @@
         state["count"] = state.get("count", 0) + 1
 
 A function may take the context as a third parameter. A class has `handle(record, state)` or
-`handle_batch(records, state)`, and, if it likes, `open(context)` and `close()`. Named as `package.module:attribute`
+`handle_batch(records, state)`, and, if it likes, `open(context)` and `close()`. `open` may return the next offset,
+where a target that keeps its own position stands. Named as `package.module:attribute`
 or `path/to/file.py:attribute`.
 
 What is promised: for every partition, the stored state is the fold of the handler over the records in order, each
@@ -26,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from partition_workers.errors import Misconfigured
-from partition_workers.handler_form import refuse_result, refuse_what_never_ran, refuse_wrong_form
+from partition_workers.handler_form import position_from, refuse_result, refuse_wrong_form
 from partition_workers.handler_import import import_handler_module, what_hides
 from partition_workers.model import Partition, Token
 from partition_workers.outputs.buffer import Headers, Outputs
@@ -86,6 +87,8 @@ class Handler:
         self._instance: Any = None
         self.one: HandleOne | None = None
         self.batch: HandleBatch | None = None
+        #: Where its target stands, if `open` said so: the next offset.
+        self.position: int | None = None
 
     @property
     def takes_time_to_open(self) -> bool:
@@ -96,7 +99,7 @@ class Handler:
         if isinstance(self._target, type):
             self._instance = self._target()
             if hasattr(self._instance, "open"):
-                refuse_what_never_ran(self._instance.open(context))
+                self.position = position_from(self._instance.open(context))
             self.batch = getattr(self._instance, "handle_batch", None)
             self.one = None if self.batch else self._instance.handle
         else:

@@ -45,10 +45,14 @@ def refuse_result(result: object) -> None:
     )
 
 
-def refuse_what_never_ran(result: object) -> None:
-    """Raises ResultThrownAway for a coroutine or a generator: its code did not run and never would."""
+def position_from(result: object) -> int | None:
+    """What open() returned: an offset, or nothing. Raises ResultThrownAway for a coroutine or a generator, whose code
+    did not run and never would, and for whatever else it may be."""
     if unrun := _never_run(result):
         raise ResultThrownAway(unrun)
+    if result is None or (type(result) is int and result >= 0):
+        return result
+    raise ResultThrownAway(f"open() returned {_a(type(result).__name__)}: an offset from which to go on, or nothing")
 
 
 def _never_run(result: object) -> str | None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from partition_workers import log_sender
-from partition_workers.errors import HandlerFailed
+from partition_workers.errors import HandlerFailed, Lost
 from partition_workers.handler import Context, Handler
 from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.log_events import event
@@ -29,7 +29,7 @@ def open_handler(
 ) -> bool:
     """Call open() until it succeeds. False: told to leave meanwhile, as `stays` says once the flag was raised.
 
-    Raises HandlerFailed after `max_retries` more attempts than the first.
+    Raises HandlerFailed after `max_retries` more attempts than the first; and Lost, when open() does.
     """
     for attempt, pause in enumerate(delays(SOON, LONGEST_PAUSE), 1):
         loop.heartbeat()  # each attempt has the time limit for itself
@@ -37,6 +37,8 @@ def open_handler(
             handler.open(context)
             log_sender.keep_installed()
             return True
+        except Lost:
+            raise
         except BaseException as error:
             log_sender.keep_installed()
             said = f"open() raised {type(error).__name__}: {error}"

@@ -37,7 +37,7 @@ from partition_workers.protocol import (
     WorkerSettings,
 )
 from partition_workers.record_loop import LOOK_UP, RecordLoop
-from partition_workers.start_offset import first_start_offset, refuse_what_is_not_ours
+from partition_workers.start_offset import checked_position, first_start_offset, refuse_what_is_not_ours
 from partition_workers.state.mapping import State
 from partition_workers.supervisor_pipe import LAST_SECONDS, SupervisorPipe
 from partition_workers.suspension import Suspension
@@ -144,16 +144,14 @@ class Owner:
         if self._handler.takes_time_to_open:
             time.sleep(SENDING)
         context = Context(
-            self._partition,
-            self._token,
-            self._me.host,
-            self._loop.heartbeat,
-            lambda: self._pipe.told_to_leave,
+            self._partition, self._token, self._me.host, self._loop.heartbeat, lambda: self._pipe.told_to_leave,
             produce=self._commits.outputs.produce,
-        )
+        )  # fmt: skip
         retries = self._settings.max_retries
         if not open_handler(self._handler, context, retries, self._loop, self._interrupt, self._look_around):
             return False
+        if self._handler.position is not None:
+            self._loop.start_at(checked_position(self._reader, self._handler.position, self._loop.offset))
         self._commits.outputs.is_open = True
         if self._interrupt.raised and not self._look_around():
             return False

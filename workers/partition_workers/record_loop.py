@@ -129,6 +129,11 @@ class RecordLoop:
                 self._handle(records)
             self._commit_if_due()
 
+    def start_at(self, offset: int) -> None:
+        """Before the first record: the target of the handler stands there."""
+        self._progress.offset = self._commits.offset = offset
+        self._reader.assign(offset)
+
     def finish(self) -> None:
         """Make everything that was handled part of the next commit, which will be the last: it is not sent yet."""
         with self._going_back_if_refused():

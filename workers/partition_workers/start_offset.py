@@ -9,7 +9,7 @@ from partition_workers.errors import Lost, PartitionRefused, Retry
 from partition_workers.kafka.reader import Reader
 from partition_workers.layout.documents import StoredOffset
 from partition_workers.lease_watchdog import LeaseWatchdog
-from partition_workers.model import Token
+from partition_workers.model import Offset, Token
 from partition_workers.protocol import WorkerSettings
 from partition_workers.supervisor_pipe import SupervisorPipe
 
@@ -46,3 +46,22 @@ def first_start_offset(settings: WorkerSettings, reader: Reader, lease: LeaseWat
             if lease.is_over() or pipe.told_to_leave:
                 raise Lost(f"{settings.partition}: Kafka did not answer") from error
             time.sleep(AGAIN)  # nothing to wait upon but Kafka itself
+
+
+def checked_position(reader: Reader, position: Offset, offset: Offset) -> Offset:
+    """Where the target of a handler stands, which counts more than the stored `offset`.
+
+    Raises PartitionRefused when Kafka does not have the records from there on; Unavailable.
+    """
+    if position == offset:
+        return position
+    first, end = reader.warm_up(timeout=5.0)
+    if not first <= position <= end:
+        raise PartitionRefused(
+            f"{reader.partition}: open() says that its target stands at offset {position}, and Kafka has {first} to"
+            f" {end}; nothing was skipped. Correct the target's position, or have open() return nothing"
+        )
+    log.info(
+        "%s: from offset %d on, where the handler's target stands; stored is %d", reader.partition, position, offset
+    )
+    return position
