@@ -30,7 +30,13 @@ def seen(numbers: list[int], produced: int) -> Seen:
 
 
 def read_committed(bootstrap_servers: str, topic: str, partitions: int, within: float = 60.0) -> list[list[int]]:
-    """The numbers in each partition up to its end. Raises TimeoutError, as when a transaction was left open."""
+    """The numbers in each partition; see `committed_values`."""
+    found = committed_values(bootstrap_servers, topic, partitions, within)
+    return [[int(value.split(b" ", 1)[0]) for value in values] for values in found]
+
+
+def committed_values(bootstrap_servers: str, topic: str, partitions: int, within: float = 60.0) -> list[list[bytes]]:
+    """What is in each partition, up to its end. Raises TimeoutError, as when a transaction was left open."""
     consumer = Consumer({
         "bootstrap.servers": bootstrap_servers, "group.id": "oracle", "enable.auto.commit": False,
         "isolation.level": "read_committed", "auto.offset.reset": "earliest", "enable.partition.eof": True,
@@ -38,7 +44,7 @@ def read_committed(bootstrap_servers: str, topic: str, partitions: int, within: 
     places = [TopicPartition(topic, number, 0) for number in range(partitions)]
     consumer.assign(places)
     until = time.monotonic() + within
-    found: list[list[int]] = [[] for _ in places]
+    found: list[list[bytes]] = [[] for _ in places]
     ends: dict[int, int] = {}
     try:
         while len(ends) < partitions:
@@ -48,7 +54,7 @@ def read_committed(bootstrap_servers: str, topic: str, partitions: int, within: 
                 number, error = each.partition(), each.error()
                 assert number is not None
                 if error is None:
-                    found[number].append(int((each.value() or b"").split(b" ", 1)[0]))
+                    found[number].append(each.value() or b"")
                 elif error.code() == KafkaError._PARTITION_EOF:
                     ends[number] = each.offset() or 0
         for place in places:  # a reader stops at an open transaction, and calls that the end
