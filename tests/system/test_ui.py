@@ -141,7 +141,7 @@ def test_a_name_that_somebody_bound_to_our_address_is_refused(group: Group) -> N
 
 def test_a_browser_that_loses_a_server_goes_on_at_another(group: Group) -> None:
     """Changes made before, between and after: each once, in order, on both servers together."""
-    with page(group) as first, page(group, "--other", f"http://127.0.0.1:{first.port}") as second:
+    with page(group) as first, page(group, "--other", f"http://127.0.0.1:{first.port}/") as second:
         assert json.loads(second.get("/api/v1/about")[2])["others"] == [f"http://127.0.0.1:{first.port}"]
         got: list[tuple[int, str]] = []
         with first.events() as events:

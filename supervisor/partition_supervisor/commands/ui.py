@@ -57,6 +57,7 @@ def ui(
     from partition_supervisor.kafka.end_offsets import EndOffsets
     from partition_workers.etcd.client import Etcd
 
+    others = tuple(each.removesuffix("/") for each in others)  # as another server says its own
     for other in others:
         if not re.fullmatch(r"https?://[^/\s]+", other):
             raise Misconfigured(f"--other {other}: write it as http://host:port, without a path")
