@@ -150,9 +150,25 @@ class Config:
     def keys(self) -> Keys:
         return Keys.of(self.etcd_prefix, self.group)
 
+    @property
+    def _kafka_connection(self) -> dict[str, str | int | float | bool]:
+        """For all clients. librdkafka waits for up to 10 s before it connects again, and up to 30 s for a connection
+        that does not come about: so long after the network is whole again."""
+        return {
+            "bootstrap.servers": self.bootstrap_servers,
+            "log.connection.close": False,
+            "reconnect.backoff.max.ms": 1_000,
+            "socket.connection.setup.timeout.ms": 5_000,
+        }
+
     def kafka_client(self) -> dict[str, str | int | float | bool]:
-        """For clients that only ask, like the one that looks for new partitions."""
-        return {"bootstrap.servers": self.bootstrap_servers, "log.connection.close": False, **self.kafka}
+        """For clients that only ask, like the one that looks for new partitions.
+
+        What they ask for is small. An answer that does not come within some seconds is lost, and the kernel sends a
+        question again ever more rarely: 13 s after it could have arrived. So they connect anew. A reader cannot be as
+        impatient: on a slow line a list of records takes its time.
+        """
+        return {**self._kafka_connection, "socket.timeout.ms": 5_000, **self.kafka}
 
     def kafka_reader(self, readers: int) -> dict[str, str | int | float | bool]:
         """For a worker's consumer. What is fetched ahead is bounded by the number of `readers` on this host."""
@@ -161,7 +177,8 @@ class Config:
             "queued.min.messages": max(2_000, 100_000 // max(1, readers)),
             "queued.max.messages.kbytes": max(4_096, 131_072 // max(1, readers)),
             "fetch.wait.max.ms": 100,
-            **self.kafka_client(),
+            **self._kafka_connection,
+            **self.kafka,
             "group.id": self.group,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,

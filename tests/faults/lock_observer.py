@@ -70,6 +70,10 @@ class LockObserver:
         for each in self._threads:
             each.start()
 
+    def count(self, host: str) -> int:
+        """How many partitions it owns."""
+        return sum(lock.host == host for lock in list(self._owners.values()))
+
     def close(self) -> None:
         self._stopped.set()
         self._stream.cancel()

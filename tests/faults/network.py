@@ -35,7 +35,7 @@ PARTITIONS, PORT, LEASE_TTL = 6, 7400, 5.0
 OPTIONS = ("--read-timeout", "8", "--lease-ttl", f"{LEASE_TTL:g}")
 #: Within so many seconds of the network's healing every host must be whole; and after so many the next fault comes.
 WHOLE_WITHIN, PATIENCE = 10.0, 60.0
-#: Without a move for so long, the cluster is at rest.
+#: Without a move for so long, and balanced, the cluster is at rest.
 REST = 5.0
 SLOW, CUT = Way(delay=0.2, loss=0.2), Way(loss=1.0)
 
@@ -218,7 +218,8 @@ class Storm:
         begun = time.monotonic()
         while time.monotonic() < begun + PATIENCE:
             last = max([begun, *(each.at for each in self._observer.moves[-1:])])
-            if time.monotonic() - last > REST:
+            counts = [self._observer.count(name) for name in HOSTS]
+            if time.monotonic() - last > REST and max(counts) - min(counts) <= 1:
                 return
             time.sleep(0.1)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient
 
 from partition_supervisor.config import OWNED, Config, most_reasonable_workers
 from partition_workers.errors import Misconfigured
@@ -103,6 +105,21 @@ def test_a_worker_gets_everything_it_needs() -> None:
     assert (settings.host, settings.keys.root, settings.etcd) == ("h", "/partition-supervisor/g", ETCD)
     assert (settings.lease_ttl, settings.commit_interval) == (7, 0.5)
     assert settings.kafka == made.kafka_reader(1)
+
+
+def test_clients_of_kafka_connect_anew_soon_after_the_network_is_whole() -> None:
+    """By themselves they would wait for half a minute and more. Whoever knows better can say so."""
+    asking, reading = config().kafka_client(), config().kafka_reader(1)
+    for each in (asking, reading):
+        assert int(each["reconnect.backoff.max.ms"]) <= 1_000
+        assert int(each["socket.connection.setup.timeout.ms"]) <= 5_000
+    assert int(asking["socket.timeout.ms"]) <= 5_000
+    assert "socket.timeout.ms" not in reading, "on a slow line a list of records takes its time"
+    patient = config(kafka={"socket.timeout.ms": "60000", "reconnect.backoff.max.ms": "10000"})
+    for each in (patient.kafka_client(), patient.kafka_reader(1)):
+        assert (each["socket.timeout.ms"], each["reconnect.backoff.max.ms"]) == ("60000", "10000")
+    AdminClient(config().kafka_client())
+    Consumer(config().kafka_reader(1)).close()
 
 
 def test_there_is_a_number_of_workers_that_deserves_a_warning() -> None:

@@ -25,7 +25,17 @@ UNKNOWN = frozenset({
 
 #: What a client that only asks, or only sends, takes over from a consumer's properties.
 _FOR_ALL = {"bootstrap.servers", "client.id", "test.mock.num.brokers"}
-_CONNECTION = ("ssl.", "sasl.", "security.", "socket.", "broker.", "enable.ssl.", "client.dns.", "api.version.")
+_CONNECTION = (
+    "ssl.",
+    "sasl.",
+    "security.",
+    "socket.",
+    "reconnect.",
+    "broker.",
+    "enable.ssl.",
+    "client.dns.",
+    "api.version.",
+)
 
 
 @dataclass(frozen=True, slots=True)
