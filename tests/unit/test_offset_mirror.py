@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import Future
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from partition_supervisor.kafka import offset_mirror
 from partition_supervisor.kafka.offset_mirror import OffsetMirror
@@ -21,61 +20,72 @@ BROKEN = KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED, "not allowed")
 SILENCE = "silence"
 
 
-class FakeAdmin:
+class FakeConsumer:
+    """Answers a commit when it is polled, as librdkafka does, or raises at once, or says nothing."""
+
     def __init__(self) -> None:
         self.outcome: Any = None
         self.copies = 0
+        self.hear: Callable[[KafkaError | None, list[Any]], None] = lambda _error, _places: None
+        self._asked: list[Any] = []
 
-    def alter_consumer_group_offsets(self, _asked: Any) -> dict[str, Future[Any]]:
+    def commit(self, offsets: list[Any], asynchronous: bool) -> None:
+        assert asynchronous
         self.copies += 1
-        future: Future[Any] = Future()
         if isinstance(self.outcome, Exception):
-            future.set_exception(self.outcome)
-        elif self.outcome is not SILENCE:
-            future.set_result(SimpleNamespace(topic_partitions=[SimpleNamespace(error=self.outcome)]))
-        return {"group": future}
+            raise self.outcome
+        self._asked = [self.outcome]
+
+    def poll(self, _timeout: float) -> None:
+        asked, self._asked = self._asked, []
+        for outcome in asked:
+            if outcome is not SILENCE:
+                (error, place) = outcome if isinstance(outcome, tuple) else (None, outcome)
+                self.hear(error, [SimpleNamespace(error=place)])
 
 
 @pytest.fixture
-def admin() -> FakeAdmin:
-    return FakeAdmin()
+def consumer() -> FakeConsumer:
+    return FakeConsumer()
 
 
 @pytest.fixture
-def mirror(admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch) -> OffsetMirror:
+def mirror(consumer: FakeConsumer, monkeypatch: pytest.MonkeyPatch) -> OffsetMirror:
     monkeypatch.setattr(offset_mirror, "PATIENCE", 0.1)
-    made = OffsetMirror({"bootstrap.servers": "127.0.0.1:1"}, "group")
-    made._admin = cast(AdminClient, admin)
+    made = OffsetMirror({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}, "group")
+    made._consumer.close()
+    consumer.hear = made._hear
+    made._consumer = cast(Consumer, consumer)
     return made
 
 
-@pytest.mark.parametrize("outcome", [BROKEN, KafkaException(BROKEN), SILENCE])
+@pytest.mark.parametrize("outcome", [BROKEN, (BROKEN, None), KafkaException(BROKEN), SILENCE])
 def test_a_failure_is_told_once_until_it_has_worked_again(
-    admin: FakeAdmin, mirror: OffsetMirror, outcome: Any, caplog: pytest.LogCaptureFixture
+    consumer: FakeConsumer, mirror: OffsetMirror, outcome: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also when there is no answer at all: it is no exception in the supervisor's loop."""
     with caplog.at_level(logging.INFO):
         for each in (outcome, outcome, None, None, outcome, outcome):
-            admin.outcome = each
+            consumer.outcome = each
             mirror.copy({P: 7})
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
-    assert admin.copies == 6
+    assert consumer.copies == 6
 
 
-def test_while_one_copy_is_under_way_another_is_left_out(admin: FakeAdmin, mirror: OffsetMirror) -> None:
+def test_while_one_copy_is_under_way_another_is_left_out(consumer: FakeConsumer, mirror: OffsetMirror) -> None:
     entered, go_on = threading.Event(), threading.Event()
-    original = admin.alter_consumer_group_offsets
+    original = consumer.commit
 
-    def slowly(asked: Any) -> dict[str, Future[Any]]:
+    def slowly(offsets: list[Any], asynchronous: bool) -> None:
         entered.set()
         assert go_on.wait(10.0)
-        return original(asked)
+        original(offsets, asynchronous)
 
-    admin.alter_consumer_group_offsets = slowly  # type: ignore[method-assign, assignment]
+    consumer.commit = slowly  # type: ignore[method-assign]
     first = threading.Thread(target=mirror.copy, args=({P: 7},))
     first.start()
     assert entered.wait(10.0)
     mirror.copy({P: 8})
     go_on.set()
     first.join(10.0)
-    assert admin.copies == 1
+    assert consumer.copies == 1
