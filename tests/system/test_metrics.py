@@ -18,7 +18,7 @@ from partition_workers.layout.documents import Host
 from tests.commands import cli
 from tests.conftest import MakeCluster
 from tests.eventually import eventually
-from tests.system.console import OPTIONS, assert_nothing_was_lost
+from tests.system.console import assert_nothing_was_lost
 
 TOKEN = "a-token"
 Sample = tuple[str, tuple[tuple[str, str], ...]]
@@ -78,7 +78,9 @@ def systemd(tmp_path: Path) -> ServiceManager:
 def test_counters_go_on_through_kills_and_probes_answer(make_cluster: MakeCluster, systemd: ServiceManager) -> None:
     """Those of both hosts; a wrong token is told so. Their service manager hears of them."""
     settings = {"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "2000000"}
-    cluster = make_cluster(options=(*OPTIONS, "--http-token", TOKEN), rate=400.0, environment=settings)
+    cluster = make_cluster(
+        options=("--rebalance-delay", "60", "--http-token", TOKEN), rate=400.0, environment=settings
+    )
     cluster.start()
     eventually("both are ready", lambda: systemd.heard.count("READY=1") == 2)
     cluster.load.start()
