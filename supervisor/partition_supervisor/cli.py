@@ -13,6 +13,7 @@ from partition_supervisor.commands.errors import PlainGroup
 COMMANDS = {
     "run": "Run one supervisor: a worker process for each Kafka partition.",
     "status": "Show who owns which partition, how far it is, and who stands by.",
+    "topology": "Show which host has which partitions; first those that nobody owns.",
     "history": "Tell who owned a partition, since when, why it moved, and how long the gap was.",
     "ui": "Show the group in a browser, live.",
     "pause": "Pause partitions: their owners commit and let go, and nobody takes them.",
@@ -24,6 +25,7 @@ COMMANDS = {
     "check": "Look at etcd, Kafka, this host and the group, and say what is wrong and how to mend it.",
     "config": "Show settings, and where each came from.",
     "services": "Run Kafka and etcd for development.",
+    "completion": "Print what makes a shell complete our commands and options.",
     "demo": "Watch a failover: a cluster on this machine, and processes to kill.",
 }
 

@@ -24,7 +24,7 @@ from partition_supervisor.dev import services
 from partition_workers.errors import Misconfigured
 from tests.eventually import eventually
 
-COMMAND = (sys.executable, "-m", "partition_supervisor", "services")
+COMMAND = (sys.executable, "-m", "partition_supervisor", "services", "--port-base", "0")
 CHOSEN = os.environ.get("PARTITION_SUPERVISOR_TEST_SERVICES", "auto").replace("given", "embedded")
 FIRST_START_S = 600  # includes what is downloaded and built once
 

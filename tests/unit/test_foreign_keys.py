@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from partition_supervisor.admin.group_documents import decode, draw
 from partition_supervisor.admin.history_text import episodes, in_words
-from partition_supervisor.admin.render import complaints, tsv
+from partition_supervisor.admin.render import complaints, tsv_rows
 from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.listing import Snapshot
 from partition_supervisor.web.group_model import GroupModel
@@ -89,7 +89,7 @@ def test_whatever_is_there_is_shown_or_named(written: list[tuple[str, bytes]]) -
     view = draw(documents, {})
     json.dumps(view.as_json())
     list(complaints(view))
-    list(tsv(view.partitions))
+    list(tsv_rows(view.partitions))
     cluster, model = ClusterState(KEYS), GroupModel(KEYS, "g")
     model.load(Snapshot(5, items), [each for each in items if each.key.startswith(KEYS.every_history)], 5)
     for each in items:

@@ -14,6 +14,11 @@ SCHEMA_VERSION = 1
 #: The phases of a gap, as they are called here.
 PHASES = {"lock_taken": "lock", "state_loaded": "state", "first_record": "first record"}
 FIRST_RECORD, EXIT_SEEN = "first_record", "exit_seen"
+#: For programs that read columns; times of the gap in milliseconds after last_commit.
+TSV = (
+    "topic", "partition", "token", "cause", "host", "pid", "worker", "since", "from_offset", "last_commit",
+    "exit_seen", "lock_taken", "state_loaded", "first_record", "until", "to_offset", "ending", "reason",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,7 @@ class Episode:
     after: History | None = None
     lasts: bool = False
 
-    def as_json(self) -> JSON:
+    def as_json(self) -> dict[str, JSON]:
         return {"topic": self.partition.topic, "partition": self.partition.number, **dataclasses.asdict(self.record)}
 
 
@@ -45,6 +50,12 @@ def episodes(found: Mapping[Partition, Sequence[History]], tokens: Mapping[Parti
 
 def as_json(told: Iterable[Episode]) -> dict[str, JSON]:
     return {"schema_version": SCHEMA_VERSION, "history": [episode.as_json() for episode in told]}
+
+
+def cells(episode: Episode) -> tuple[object, ...]:
+    """As TSV names them; None for what is not known."""
+    fields = {**dataclasses.asdict(episode.record), **episode.record.gap}
+    return (*episode.partition, *(fields.get(name) for name in TSV[2:]))
 
 
 def in_words(told: Sequence[Episode], today: date) -> list[str]:

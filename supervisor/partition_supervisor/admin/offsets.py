@@ -76,7 +76,7 @@ class Standing:
     def lag(self) -> int | None:
         return None if self.offset is None or self.end is None else max(0, self.end - self.offset)
 
-    def as_json(self) -> JSON:
+    def as_json(self) -> dict[str, JSON]:
         stored, owner = self.stored.offset, self.owner
         return {
             "topic": self.partition.topic,
@@ -103,7 +103,7 @@ class Step:
     def partition(self) -> Partition:
         return self.standing.partition
 
-    def as_json(self) -> JSON:
+    def as_json(self) -> dict[str, JSON]:
         return {
             "topic": self.partition.topic,
             "partition": self.partition.number,

@@ -32,18 +32,16 @@ TSV = ("topic", "partition", "state", "host", "pid", "worker", "token", "offset"
        "standbys", "reason")  # fmt: skip
 
 
-def tsv(partitions: Iterable[PartitionView]) -> Iterator[str]:
-    """A line of headings and one for each partition. What is not known is empty."""
-    yield "\t".join(TSV)
+def tsv_rows(partitions: Iterable[PartitionView]) -> Iterator[tuple[object, ...]]:
+    """The cells of each partition, as TSV names them."""
     for each in partitions:
         owner = each.owner
-        cells = (
+        yield (
             *each.partition, each.state.value,
             *((owner.host, owner.pid, owner.worker) if owner else (None, None, None)),
             each.token, each.offset, each.end_offset, each.lag, each.since,
             ",".join(f"{standby.host}:{standby.pid}" for standby in each.standbys), each.reason,
         )  # fmt: skip
-        yield "\t".join("" if cell is None else " ".join(str(cell).split()) for cell in cells)
 
 
 def complaints(picture: GroupView) -> Iterator[tuple[str, str]]:

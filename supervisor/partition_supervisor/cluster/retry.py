@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from partition_workers.errors import Denied, Refused, Retry, Unreachable
-from partition_workers.etcd.store import Listing, Store, Txn, TxnResult
+from partition_workers.etcd.store import KeyRange, Listing, Store, Txn, TxnResult, WatchStream
 from partition_workers.retry import delays, time_is_up, until_answered
 
 T = TypeVar("T")
@@ -55,3 +55,7 @@ class RetryingStore:
     def list(self, prefix: str) -> Listing:
         """Raises Unreachable."""
         return until_etcd_answers(lambda: self._store.list(prefix), self._seconds, self._where)
+
+    def watch(self, places: tuple[str | KeyRange, ...], start_revision: int) -> WatchStream:
+        """Not tried again: whoever watches lists again when it breaks."""
+        return self._store.watch(places, start_revision)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import click
 
 from partition_supervisor.commands.errors import PlainCommand
 from partition_supervisor.commands.options import etcd_from
+from partition_supervisor.commands.output import DOCUMENTS, named_output_option, print_document, print_records
 from partition_supervisor.commands.run import run
 from partition_supervisor.commands.settings import properties_from
 from partition_workers.errors import ExitCode, PartitionSupervisorError
@@ -27,8 +27,7 @@ PATIENCE = 5.0
 
 
 @click.command(cls=PlainCommand)
-@click.option("-o", "--output", type=click.Choice(["pretty", "json"]), default="pretty", show_default=True,
-              help="A line for each finding, or JSON for programs.")  # fmt: skip
+@named_output_option("-o")  # --output is an option of `run`, and so of this
 def check(output: str, **values: Any) -> None:
     """Look at etcd, Kafka, this host and the group, and say what is wrong and how to mend it.
 
@@ -44,9 +43,10 @@ def check(output: str, **values: Any) -> None:
     Exit codes: 0 fine or warnings only, 3 something is not ok, 78 bad configuration.
     """
     found = list(findings(values))
-    if output == "json":
-        shown = {"schema_version": 1, "findings": [each.as_json() for each in found]}
-        click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    if output in DOCUMENTS:
+        print_document({"schema_version": 1, "findings": [each.as_json() for each in found]}, output)
+    elif output == "tsv":
+        print_records((each.as_json() for each in found), ("level", "name", "words", "fix"))
     else:
         for each in found:
             colour = {"ok": "green", "warning": "yellow", "not ok": "red"}[each.level]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import Enum
 from typing import Any
 
@@ -11,6 +10,7 @@ from click.core import ParameterSource
 
 from partition_supervisor.admin.settings import masked
 from partition_supervisor.commands.errors import PlainCommand, PlainGroup
+from partition_supervisor.commands.output import DOCUMENTS, output_option, print_document, print_records
 from partition_supervisor.commands.settings import file_of, properties_from
 
 SOURCES = {
@@ -26,8 +26,7 @@ def config() -> None:
 
 
 @config.command(cls=PlainCommand, context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
-@click.option("-o", "--output", type=click.Choice(["pretty", "json"]), default="pretty", show_default=True,
-              help="For people, or JSON for programs.")  # fmt: skip
+@output_option
 @click.option("--of", "command_name", default="run", show_default=True, metavar="COMMAND", help="Whose settings.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def show(output: str, command_name: str, arguments: tuple[str, ...]) -> None:
@@ -50,8 +49,11 @@ def show(output: str, command_name: str, arguments: tuple[str, ...]) -> None:
     if command is None or isinstance(command, click.Group):
         raise click.UsageError(f"--of {command_name}: there is no such command")
     rows = settings_of(command, root, arguments)
-    if output == "json":
-        click.echo(json.dumps({"schema_version": 1, "settings": rows}, indent=2, ensure_ascii=False))
+    if output in DOCUMENTS:
+        print_document({"schema_version": 1, "settings": rows}, output)
+        return
+    if output == "tsv":
+        print_records(rows, ("name", "value", "from"))
         return
     widths = [max(len(row[key]) for row in rows) for key in ("name", "value")]
     for row in rows:

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from partition_supervisor.commands.errors import PlainCommand
 from partition_supervisor.commands.options import etcd_options
-from partition_supervisor.commands.order_options import (
-    Group,
-    opened,
-    output_option,
-    partitions_argument,
-    timeout_option,
-)
+from partition_supervisor.commands.order_options import Group, opened, partitions_argument, timeout_option
+from partition_supervisor.commands.output import DOCUMENTS, output_option, print_document, print_pretty, print_tsv
 from partition_supervisor.commands.status import complain
 from partition_workers.model import Partition
+
+if TYPE_CHECKING:
+    from partition_supervisor.admin.history_follow import News
 
 
 @click.command(cls=PlainCommand)
 @partitions_argument
 @click.option("-n", "--last", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
+@click.option("-f", "--follow", is_flag=True, help="Go on, with a line for each event as it happens; Ctrl-C ends it.")
 @output_option
 @etcd_options
 @timeout_option
-def history(partitions: tuple[Partition, ...], last: int | None, output: str, **values: Any) -> None:
+def history(partitions: tuple[Partition, ...], last: int | None, follow: bool, output: str, **values: Any) -> None:
     """Tell who owned these partitions (events[3] or events/3; all if none is given), and why they moved.
 
     One entry for each ownership, newest last; the newest 100 of each partition are kept. The gap is how long no
@@ -40,6 +38,9 @@ def history(partitions: tuple[Partition, ...], last: int | None, output: str, **
       $ partition-supervisor history --last 5
       $ partition-supervisor history 'events[3]'
     \b
+      Live, while somebody kills things; the newest five first:
+      $ partition-supervisor history --follow --last 5
+    \b
       The longest gap that a death ever caused:
       $ partition-supervisor history -o json
           | jq '[.history[] | select(.cause == "taken-over") | .gap.first_record] | max'
@@ -47,19 +48,28 @@ def history(partitions: tuple[Partition, ...], last: int | None, output: str, **
     The JSON: schema_version (1) and history (topic, partition, token, worker, host, pid, cause, since, from_offset,
     last_commit, gap, until, to_offset, ending, reason). What is not known is null.
     gap: milliseconds from last_commit, the last one before this ownership, to each phase.
+    With --follow there is one line for each event: began, first-record, ended; in JSON one object, with `event`.
     cause: acquired, handed-over, taken-over. ending: stopped, handed-over, parked, died.
     Exit codes: 0 fine, 2 usage, 69 etcd unreachable.
     """
-    from partition_supervisor.admin.history_text import as_json, in_words
+    from partition_supervisor.admin.history_text import TSV, as_json, cells, in_words
+    from partition_supervisor.admin.last_moves import drawn_history as drawn
 
     with opened(values) as group:
+        if follow:
+            tell_news(group, partitions, last or 0, output)
+            return
         told = read(group, partitions)[-(last or 0) :]
-    if output == "json":
-        click.echo(json.dumps(as_json(told), indent=2, ensure_ascii=False))
-        return
-    for line in in_words(told, datetime.now().astimezone().date()):
-        click.echo(line)
-    if not told:
+    if output in DOCUMENTS:
+        print_document(as_json(told), output)
+    elif output == "tsv":
+        print_tsv(TSV, map(cells, told))
+    elif output == "wide" and told:
+        print_pretty(lambda width: drawn(told, width))
+    else:
+        for line in in_words(told, datetime.now().astimezone().date()):
+            click.echo(line)
+    if not told and output not in DOCUMENTS:
         which = ", ".join(map(str, partitions)) or f"the group {values['group']!r}"
         complain(f"etcd at {group.where} has no history of {which}")
 
@@ -84,3 +94,19 @@ def read(group: Group, partitions: tuple[Partition, ...]) -> list[Any]:
         with suppress(ValueError):  # `status` names it
             tokens[keys.partition_of(item.key)] = item.mod_revision
     return episodes(found, tokens)
+
+
+def tell_news(group: Group, partitions: tuple[Partition, ...], last: int, output: str) -> None:
+    """Until Ctrl-C. First the newest `last` events that are known."""
+    from partition_supervisor.admin.history_follow import follow
+
+    def tell(news: News) -> None:
+        if output in DOCUMENTS:
+            print_document(news.as_json(), output, indent=None)
+        elif output == "tsv":
+            click.echo("\t".join(news.cells()))
+        else:
+            click.echo(news.in_words(datetime.now().astimezone().date()))
+
+    with suppress(KeyboardInterrupt):
+        follow(group.etcd, group.keys, partitions, last, tell, complain)

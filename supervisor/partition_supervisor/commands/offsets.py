@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,11 +16,10 @@ from partition_supervisor.commands.options import etcd_options, kafka_options
 from partition_supervisor.commands.order_options import (
     must_be_known,
     opened,
-    output_option,
     partitions_argument,
-    print_pretty,
     timeout_option,
 )
+from partition_supervisor.commands.output import DOCUMENTS, output_option, print_document, print_pretty, print_records
 from partition_supervisor.commands.settings import properties_from
 from partition_supervisor.commands.status import complain
 from partition_workers.errors import Misconfigured, Unreachable
@@ -34,6 +32,8 @@ if TYPE_CHECKING:
 
 COLUMNS = ("PARTITION", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "TOKEN", "COMMITTED", "OWNER")
 RESET_COLUMNS = ("PARTITION", "CURRENT-OFFSET", "NEW-OFFSET")
+TSV = ("topic", "partition", "offset", "end_offset", "lag", "token", "committed_at", "owner")
+RESET_TSV = ("topic", "partition", "offset", "new_offset", "note")
 #: Seconds that Kafka gets where it may be silent, and where it must answer.
 KAFKA_PATIENCE, KAFKA_MUST = 3.0, 10.0
 
@@ -85,8 +85,10 @@ def show(
         complain(f"{error} LOG-END-OFFSET and LAG are not known.")
         reach = {}
     chosen = [replace(each, end=reach.get(each.partition)) for each in chosen]
-    if output == "json":
-        show_json({"schema_version": SCHEMA_VERSION, "offsets": [each.as_json() for each in chosen]})
+    if output in DOCUMENTS:
+        print_document({"schema_version": SCHEMA_VERSION, "offsets": [each.as_json() for each in chosen]}, output)
+    elif output == "tsv":
+        print_records(({**each.as_json(), "owner": each.owner and each.owner.host} for each in chosen), TSV)
     elif chosen:
         print_pretty(lambda width: standings_table(chosen, width))
     else:
@@ -150,9 +152,12 @@ def reset(
         if execute:
             refuse_owned(step.standing for step in steps)
             set_all(stored, steps, drop_state)
-    if output == "json":
+    if output in DOCUMENTS:
         told = {"executed": execute, "state_dropped": execute and drop_state}
-        show_json({"schema_version": SCHEMA_VERSION, **told, "offsets": [step.as_json() for step in steps]})
+        found_steps = [step.as_json() for step in steps]
+        print_document({"schema_version": SCHEMA_VERSION, **told, "offsets": found_steps}, output)
+    elif output == "tsv":
+        print_records((step.as_json() for step in steps), RESET_TSV)
     else:
         print_pretty(lambda width: steps_table(steps, width))
     for line in remarks(steps, execute, drop_state):
@@ -216,10 +221,6 @@ def remarks(steps: list[Step], execute: bool, drop_state: bool) -> Iterator[str]
         yield "nothing was changed; add --execute"
     elif parked := [str(step.partition) for step in steps if step.standing.parked]:
         yield f"still parked: go on with: partition-supervisor resume {' '.join(parked)}"
-
-
-def show_json(document: Any) -> None:
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def standings_table(standings: list[Standing], width: int) -> Table:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.console import RenderableType
 
 from partition_supervisor.commands.options import etcd_from, option
-from partition_supervisor.commands.status import complain, to_stdout
+from partition_supervisor.commands.status import complain
 from partition_workers.errors import ExitCode, Misconfigured
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
@@ -55,11 +54,6 @@ def wait_option(help_text: str) -> Callable[[F], F]:
         "-w", "--wait", type=seconds_given, is_flag=False, flag_value=WAIT, default=None, metavar="[SECONDS]",
         help=f"{help_text} {WAIT:g} seconds if nothing else is said; exit code 3 if that is not enough.",
     )  # fmt: skip
-
-
-def output_option(command: F) -> F:
-    return option("-o", "--output", type=click.Choice(["pretty", "json"]), default="pretty", show_default=True,
-                  help="For people, or JSON for programs.")(command)  # fmt: skip
 
 
 def timeout_option(command: F) -> F:
@@ -111,11 +105,3 @@ def wait_until(missing: Callable[[], list[str]], seconds: float) -> None:
                 complain(f"  {line}")
             sys.exit(int(ExitCode.CONDITION_NOT_MET))
         time.sleep(LOOK_EVERY)  # it is etcd's state that is waited for; a person does not notice the difference
-
-
-def print_pretty(drawn: Callable[[int], RenderableType]) -> None:
-    """`drawn` is given the width that there is."""
-    console = to_stdout()
-    with console.capture() as lines:
-        console.print(drawn(console.width))
-    click.echo("\n".join(line.rstrip() for line in lines.get().splitlines()), color=True)

@@ -9,6 +9,11 @@ import click
 
 from partition_supervisor.commands.errors import PlainCommand
 from partition_supervisor.dev import services as running
+from partition_supervisor.dev.services.processes import is_free
+from partition_workers.errors import Misconfigured
+
+#: Where Kafka and the members of etcd are unless something else is said: below the ports of outgoing connections.
+KAFKA_PORT, ETCD_PORTS = 9092, (2379, 22379, 32379, 12379, 13379, 14379, 15379)
 
 
 @click.command(cls=PlainCommand)
@@ -26,13 +31,22 @@ from partition_supervisor.dev import services as running
     show_default=True,
     help="How many members etcd has.",
 )
+@click.option(
+    "--port-base",
+    type=click.IntRange(0, 60_000),
+    default=None,
+    metavar="PORT",
+    show_default="9092 and 2379",
+    help="Kafka at this port, etcd at the next ones, and nowhere else; 0: at any that are free.",
+)
 @click.option("--prepare", is_flag=True, help="Only download and build what is needed, once; then exit.")
-def services(kind: str, etcd_members: int, prepare: bool) -> None:
+def services(kind: str, etcd_members: int, port_base: int | None, prepare: bool) -> None:
     """Run Kafka and etcd for development.
 
     Prints two lines on standard output as soon as both answer, and stays until Ctrl-C or TERM. Everything
-    binds to loopback, on free ports, with its data in a temporary folder, and ends with this command, even if
-    it is killed.
+    binds to loopback, with its data in a temporary folder, and ends with this command, even if it is killed. Kafka is
+    at 9092 and etcd at 2379, where all other commands look, unless somebody else has these ports: then the two lines
+    say where.
 
     \b
     local     processes of this machine: Java with Maven or KAFKA_HOME, and
@@ -45,10 +59,10 @@ def services(kind: str, etcd_members: int, prepare: bool) -> None:
     \b
     Examples:
       $ partition-supervisor services
-      PARTITION_SUPERVISOR_BOOTSTRAP_SERVERS=127.0.0.1:19092
-      PARTITION_SUPERVISOR_ETCD_ENDPOINTS=127.0.0.1:12379,...
+      PARTITION_SUPERVISOR_BOOTSTRAP_SERVERS=127.0.0.1:9092
+      PARTITION_SUPERVISOR_ETCD_ENDPOINTS=127.0.0.1:2379,...
     \b
-      Use them in another terminal:
+      Use them in another terminal, wherever they are:
       $ partition-supervisor services > services.env
       $ set -a; . ./services.env; set +a
       $ partition-supervisor status
@@ -60,9 +74,23 @@ def services(kind: str, etcd_members: int, prepare: bool) -> None:
     if prepare:
         click.echo(f"ready: {running.prepare(kind)}", err=True)
         return
-    with running.start(kind, etcd_members=etcd_members) as started:
+    with running.start(kind, etcd_members=etcd_members, ports=ports_from(port_base, etcd_members)) as started:
         click.echo(f"{running.BOOTSTRAP_SERVERS}={started.bootstrap_servers}")
         click.echo(f"{running.ETCD_ENDPOINTS}={started.etcd_endpoints}")
         with suppress(KeyboardInterrupt):
             while True:
                 signal.pause()
+
+
+def ports_from(base: int | None, members: int) -> dict[str, tuple[int, ...]]:
+    """Raises Misconfigured when a port that was asked for is taken."""
+    if base is None:
+        return {"kafka": (KAFKA_PORT,), "etcd": ETCD_PORTS}
+    if base == 0:
+        return {}
+    wanted = range(base, base + 1 + members)
+    if taken := [port for port in wanted if not is_free(port)]:
+        raise Misconfigured(
+            f"--port-base {base}: somebody else has {', '.join(map(str, taken))}; give another, or 0 for any"
+        )
+    return {"kafka": (base,), "etcd": tuple(wanted[1:])}

@@ -81,6 +81,8 @@ def _read_file(ctx: click.Context, _parameter: click.Parameter, named: str | Non
     ctx.meta[_FILE] = settings
     defaults = dict(ctx.default_map or {})
     for each in ctx.command.params:
+        if each.name == "output":  # how a command prints, and no topic to produce to
+            continue
         for name in each.opts:
             written = name.removeprefix("--").replace("_", "-")
             if written in settings.options and (fitting := _fitting(each, settings.options[written])) is not None:

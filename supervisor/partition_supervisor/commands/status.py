@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import sys
 import threading
@@ -13,12 +11,19 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.live import Live
 
-from partition_supervisor.admin.render import complaints, pretty, tsv
+from partition_supervisor.admin.render import TSV, complaints, pretty, tsv_rows
 from partition_supervisor.commands.errors import PlainCommand
 from partition_supervisor.commands.options import etcd_from, etcd_options, kafka_options, option
+from partition_supervisor.commands.output import (
+    DOCUMENTS,
+    output_option,
+    print_document,
+    print_pretty,
+    print_tsv,
+    to_stdout,
+)
 from partition_supervisor.commands.settings import properties_from
 from partition_workers.errors import ExitCode, Unreachable
 from partition_workers.layout.keys import Keys
@@ -26,15 +31,12 @@ from partition_workers.layout.keys import Keys
 if TYPE_CHECKING:
     from partition_supervisor.admin.group_view import GroupView
 
-#: Columns of what is not written to a terminal, unless COLUMNS says otherwise.
-PIPE_WIDTH = 120
 #: Seconds until --check looks again at a partition that seems not to advance: clocks of two hosts may differ.
 CONFIRM_AFTER = 1.0
 
 
 @click.command(cls=PlainCommand)
-@option("-o", "--output", type=click.Choice(["pretty", "json", "tsv"]), default="pretty", show_default=True,
-        help="A table for people; JSON or tab-separated values for programs.")  # fmt: skip
+@output_option
 @option("-w", "--watch", type=click.FloatRange(min=0.1), is_flag=False, flag_value=1.0, default=None,
         metavar="[SECONDS]", help="Show it again and again, each second if nothing else is said; Ctrl-C ends it.",
         )  # fmt: skip
@@ -61,6 +63,7 @@ def status(
     Examples:
       $ partition-supervisor status
       $ partition-supervisor status --watch 0.5
+      $ partition-supervisor status -o wide        # and how each partition came to its owner: the gap by phases
       $ partition-supervisor status -o tsv | column -t -s $'\\t'
     \b
       The pid of the worker that owns events[0]:
@@ -76,6 +79,9 @@ def status(
     Exit codes: 0 fine, 3 --check found something, 69 etcd unreachable, 78 bad configuration.
     """
     from partition_supervisor.admin.group_reader import GroupReader
+    from partition_supervisor.admin.last_moves import drawn as drawn_moves
+    from partition_supervisor.admin.last_moves import last_moves
+    from partition_supervisor.cluster.retry import RetryingStore
     from partition_supervisor.kafka.end_offsets import EndOffsets
     from partition_workers.etcd.client import Etcd
 
@@ -84,8 +90,8 @@ def status(
     etcd = etcd_from(values)
     where = ",".join(etcd.endpoints)
     ends = EndOffsets({**properties_from(properties), "bootstrap.servers": bootstrap_servers})
-    store = Etcd(etcd)
-    reader = GroupReader(store, where, Keys.of(etcd_prefix, group), ends, complain, stalled_after)
+    store, keys = Etcd(etcd), Keys.of(etcd_prefix, group)
+    reader = GroupReader(store, where, keys, ends, complain, stalled_after)
     try:
         if watch is not None:
             show_again_and_again(lambda: reader.read(timeout), output, watch)
@@ -94,9 +100,13 @@ def status(
         if check and any(each.state == "owned" for each in picture.complaints):
             time.sleep(CONFIRM_AFTER)
             picture = picture.confirmed_by(reader.read(timeout))
+        moves = last_moves(RetryingStore(store, timeout, where), keys, picture) if output == "wide" else {}
     finally:
         store.close()
     show(picture, output)
+    if moves:
+        click.echo()
+        print_pretty(lambda width: drawn_moves(moves, width))
     if picture.empty:
         complain(f"nothing of the group {group!r} is in etcd at {where}: no supervisor of it has run there yet")
     if check:
@@ -118,15 +128,12 @@ def complain(line: str) -> None:
 
 
 def show(picture: GroupView, output: str, indent: int | None = 2) -> None:
-    if output == "json":
-        click.echo(json.dumps(picture.as_json(), indent=indent, ensure_ascii=False))
+    if output in DOCUMENTS:
+        print_document(picture.as_json(), output, indent)
     elif output == "tsv":
-        click.echo("\n".join(tsv(picture.partitions)))
+        print_tsv(TSV, tsv_rows(picture.partitions))
     elif not picture.empty:
-        console = to_stdout()
-        with console.capture() as drawn:
-            console.print(pretty(picture, console.width))
-        click.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()), color=True)
+        print_pretty(lambda width: pretty(picture, width))
 
 
 def show_again_and_again(read: Callable[[], GroupView], output: str, every: float) -> None:
@@ -141,7 +148,7 @@ def show_again_and_again(read: Callable[[], GroupView], output: str, every: floa
         signal.signal(number, end)
     console = to_stdout()
     with suppress(KeyboardInterrupt):
-        if output != "pretty" or not console.is_terminal:
+        if output not in ("pretty", "wide") or not console.is_terminal:
             for picture in readings(read, every, ended):
                 show(picture, output, indent=None)
             return
@@ -159,9 +166,3 @@ def readings(read: Callable[[], GroupView], every: float, ended: threading.Event
             picture = read()
         except Unreachable as error:
             complain(f"{error} Shown is what was there before.")
-
-
-def to_stdout() -> Console:
-    """Colours and the terminal's width for a terminal; plain text for anything else."""
-    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else PIPE_WIDTH
-    return Console(width=width, highlight=False, markup=False, emoji=False)

@@ -23,7 +23,7 @@ class Finding:
     words: str
     fix: str = ""
 
-    def as_json(self) -> JSON:
+    def as_json(self) -> dict[str, JSON]:
         return {"level": self.level.value, "name": self.name, "words": self.words, "fix": self.fix}
 
 

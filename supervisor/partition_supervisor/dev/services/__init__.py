@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
@@ -82,18 +82,20 @@ def start(
     bootstrap_servers: str | None = None,
     etcd_endpoints: str | None = None,
     etcd_members: int = 3,
+    ports: Mapping[str, Sequence[int]] | None = None,
     announce: Announce = to_stderr,
 ) -> Services:
     """Return as soon as both answer.
 
     An address that is given is used, and only the other service is started. "auto" and "given" look for
-    addresses in the environment too; the other kinds start what they are asked for.
+    addresses in the environment too; the other kinds start what they are asked for. `ports`: where "kafka" and the
+    members of "etcd" shall listen, if nobody else does.
     """
     given = _given(kind, bootstrap_servers, etcd_endpoints)
     wanted = frozenset({"kafka", "etcd"}) - given.keys()
 
     def launch(kind: str, by: Kind) -> Services:
-        processes = Processes()
+        processes = Processes(ports)
         with ThreadPoolExecutor(2) as pool:
             try:
                 starting = {}

@@ -71,7 +71,7 @@ def start_kafka(processes: Processes, announce: Announce) -> Part:
             _wait_for("kafka", kafka, partial(kafka_answers, address), processes)
         return address
 
-    return Part(with_free_ports(1, attempt), KAFKA_IMAGE)
+    return Part(with_free_ports(1, attempt, first=processes.ports.get("kafka", ())), KAFKA_IMAGE)
 
 
 def start_etcd(processes: Processes, members: int, announce: Announce) -> Part:

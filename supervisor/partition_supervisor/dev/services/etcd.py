@@ -39,7 +39,7 @@ def start_members(processes: Processes, binary: Path, members: int, origin: str)
             raise
         return endpoints
 
-    endpoints = with_free_ports(2 * members, attempt)
+    endpoints = with_free_ports(2 * members, attempt, first=processes.ports.get("etcd", ())[:members])
     return Part(
         addresses=",".join(endpoints.values()),
         description=f"etcd {version(binary)} x {members} ({origin})",

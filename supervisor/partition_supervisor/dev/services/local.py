@@ -81,7 +81,7 @@ def start_kafka(processes: Processes, announce: Announce) -> Part:
             raise
         return client
 
-    address = with_free_ports(3, attempt)
+    address = with_free_ports(3, attempt, first=processes.ports.get("kafka", ()))
     version = _kafka_version(libraries)
     return Part(address, f"Kafka {version} ({origin})", {"kafka": partial(kafka_answers, address)})
 

@@ -30,7 +30,9 @@ class PortTaken(Unreachable):
 class Processes:
     """A guard (see guard.py) and what it was asked to start. May be used from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, ports: Mapping[str, Sequence[int]] | None = None) -> None:
+        """`ports`: where kafka, and each member of etcd, shall listen if nobody else does."""
+        self.ports = ports or {}
         self._lock = threading.Lock()
         self._guard = subprocess.Popen(
             [sys.executable, "-P", guard.__file__, str(os.getpid())],
@@ -153,14 +155,29 @@ class Processes:
         return heard
 
 
-def with_free_ports(count: int, attempt: Callable[[list[int]], T], tries: int = 4) -> T:
-    """Run the attempt with ports that are free now, and again with others when one was taken meanwhile."""
+def with_free_ports(count: int, attempt: Callable[[list[int]], T], tries: int = 4, first: Sequence[int] = ()) -> T:
+    """Run the attempt with ports that are free now, and again with others when one was taken meanwhile. `first`: what
+    the first ones should be, where these are free."""
     for _ in range(tries - 1):
         try:
-            return attempt(free_ports(count))
+            return attempt([port if is_free(port) else other for port, other in _pairs(first, free_ports(count))])
         except PortTaken:
             continue
     return attempt(free_ports(count))
+
+
+def _pairs(first: Sequence[int], others: Sequence[int]) -> list[tuple[int, int]]:
+    return list(zip([*first, *others[len(first) :]], others, strict=False))
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: what is only ending is free
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def free_ports(count: int) -> list[int]:

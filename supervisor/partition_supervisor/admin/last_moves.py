@@ -1,0 +1,76 @@
+"""How each partition came to the owner that it has: the failover report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from partition_supervisor.admin.group_view import GroupView
+from partition_supervisor.admin.history_text import Episode
+from partition_supervisor.admin.render import moment, table
+from partition_workers.etcd.store import Get, Txn
+from partition_workers.layout.documents import History
+from partition_workers.layout.keys import Keys
+from partition_workers.model import Partition
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from partition_supervisor.cluster.retry import RetryingStore
+
+#: Reads in a transaction; etcd takes 128.
+AT_ONCE = 100
+COLUMNS = ("PARTITION", "CAME BY", "SINCE", "LAST COMMIT", "EXIT SEEN", "LOCK TAKEN", "STATE LOADED", "FIRST RECORD",
+           "FROM OFFSET")  # fmt: skip
+PHASES = ("exit_seen", "lock_taken", "state_loaded", "first_record")
+
+
+def last_moves(store: RetryingStore, keys: Keys, view: GroupView) -> dict[Partition, History]:
+    """Of those that have an owner, as it has written it. Raises Unreachable."""
+    wanted = [(each.partition, each.token) for each in view.partitions if each.token is not None]
+    found: dict[Partition, History] = {}
+    for first in range(0, len(wanted), AT_ONCE):
+        part = wanted[first : first + AT_ONCE]
+        result = store.transact(Txn((), tuple(Get(keys.history(partition, token)) for partition, token in part)))
+        for (partition, _), items in zip(part, result.answers, strict=True):
+            for item in items:
+                try:
+                    found[partition] = History.decode(item.value)
+                except ValueError:  # none of ours: `history` names it
+                    continue
+    return found
+
+
+def rows(found: dict[Partition, History]) -> Iterator[tuple[str, ...]]:
+    """Milliseconds after the last commit under the token before, of each phase."""
+    for partition, record in sorted(found.items()):
+        yield (
+            str(partition), record.cause, moment(record.since), moment(record.last_commit),
+            *(f"+{record.gap[phase]:,.1f} ms" if phase in record.gap else "-" for phase in PHASES),
+            "-" if record.from_offset is None else str(record.from_offset),
+        )  # fmt: skip
+
+
+def drawn(found: dict[Partition, History], width: int) -> Table:
+    made = table(COLUMNS, width)
+    for column in list(made.columns)[4:]:
+        column.justify = "right"
+    _add(made, rows(found))
+    return made
+
+
+def drawn_history(told: Sequence[Episode], width: int) -> Table:
+    """One row for each ownership: the same, with how it ended."""
+    made = table((*COLUMNS[:1], "TOKEN", "HOST", "PID", *COLUMNS[1:], "UNTIL", "ENDING", "TO OFFSET"), width)
+    for episode in told:
+        record = episode.record
+        ((first, *others),) = rows({episode.partition: record})
+        to = "-" if record.to_offset is None else str(record.to_offset)
+        made.add_row(first, str(record.token), record.host, str(record.pid), *others, moment(record.until),
+                     record.ending or ("-" if episode.lasts else "?"), to)  # fmt: skip
+    return made
+
+
+def _add(made: Table, cells: Iterable[tuple[str, ...]]) -> None:
+    for each in cells:
+        made.add_row(*each)
