@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from partition_supervisor.admin.group_view import GroupView
-from partition_supervisor.admin.history_text import Episode
+from partition_supervisor.admin.history_text import EXIT_SEEN, FIRST_RECORD, Episode, duration
 from partition_supervisor.admin.render import moment, table
 from partition_workers.etcd.store import Get, Txn
 from partition_workers.layout.documents import History
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 AT_ONCE = 100
 COLUMNS = ("PARTITION", "CAME BY", "SINCE", "LAST COMMIT", "EXIT SEEN", "LOCK TAKEN", "STATE LOADED", "FIRST RECORD",
            "FROM OFFSET")  # fmt: skip
-PHASES = ("exit_seen", "lock_taken", "state_loaded", "first_record")
+#: Counted from when the exit was seen; where nobody died, from the last commit.
+PHASES = ("lock_taken", "state_loaded", FIRST_RECORD)
 
 
 def last_moves(store: RetryingStore, keys: Keys, view: GroupView) -> dict[Partition, History]:
@@ -41,14 +43,23 @@ def last_moves(store: RetryingStore, keys: Keys, view: GroupView) -> dict[Partit
     return found
 
 
-def rows(found: dict[Partition, History]) -> Iterator[tuple[str, ...]]:
-    """Milliseconds after the last commit under the token before, of each phase."""
+def rows(found: Mapping[Partition, History]) -> Iterator[tuple[str, ...]]:
+    """As COLUMNS names them."""
     for partition, record in sorted(found.items()):
+        begun = record.gap.get(EXIT_SEEN, 0.0)
         yield (
-            str(partition), record.cause, moment(record.since), moment(record.last_commit),
-            *(f"+{record.gap[phase]:,.1f} ms" if phase in record.gap else "-" for phase in PHASES),
+            str(partition), record.cause, moment(record.since), moment(record.last_commit), _exit_seen(record),
+            *(f"+{duration(record.gap[phase] - begun)}" if phase in record.gap else "-" for phase in PHASES),
             "-" if record.from_offset is None else str(record.from_offset),
         )  # fmt: skip
+
+
+def _exit_seen(record: History) -> str:
+    try:
+        last_commit = datetime.fromisoformat(record.last_commit or "")
+        return moment((last_commit + timedelta(milliseconds=record.gap[EXIT_SEEN])).isoformat())
+    except (ValueError, KeyError):
+        return "-"
 
 
 def drawn(found: dict[Partition, History], width: int) -> Table:

@@ -65,7 +65,7 @@ def history(partitions: tuple[Partition, ...], last: int | None, follow: bool, o
     elif output == "tsv":
         print_tsv(TSV, map(cells, told))
     elif output == "wide" and told:
-        print_pretty(lambda width: drawn(told, width))
+        print_pretty(lambda width: drawn(told, width), wide=True)
     else:
         for line in in_words(told, datetime.now().astimezone().date()):
             click.echo(line)

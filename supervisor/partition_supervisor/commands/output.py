@@ -18,6 +18,8 @@ OUTPUTS = ("pretty", "wide", "json", "tsv", "yaml")
 DOCUMENTS = ("json", "yaml")
 #: Columns of what is not written to a terminal, unless COLUMNS says otherwise.
 PIPE_WIDTH = 120
+#: Columns for what may be as wide as it is.
+WIDE_ENOUGH = 400
 
 
 def output_option(command: F) -> F:
@@ -58,9 +60,11 @@ def print_records(records: Iterable[Mapping[str, Any]], headings: Iterable[str])
     print_tsv(names, ([each.get(name) for name in names] for each in records))
 
 
-def print_pretty(drawn: Callable[[int], RenderableType]) -> None:
-    """`drawn` is given the width that there is."""
+def print_pretty(drawn: Callable[[int], RenderableType], wide: bool = False) -> None:
+    """`drawn` is given the width that there is; `wide`: as much as it likes."""
     console = to_stdout()
+    if wide:
+        console.width = max(console.width, WIDE_ENOUGH)
     with console.capture() as lines:
         console.print(drawn(console.width))
     click.echo("\n".join(line.rstrip() for line in lines.get().splitlines()), color=True)

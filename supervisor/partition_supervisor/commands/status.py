@@ -106,7 +106,7 @@ def status(
     show(picture, output)
     if moves:
         click.echo()
-        print_pretty(lambda width: drawn_moves(moves, width))
+        print_pretty(lambda width: drawn_moves(moves, width), wide=True)
     if picture.empty:
         complain(f"nothing of the group {group!r} is in etcd at {where}: no supervisor of it has run there yet")
     if check:
