@@ -79,3 +79,13 @@ def test_a_value_that_is_no_record_is_left_alone() -> None:
     foreign = KeyValue(KEYS.history(P, 1), b"not ours", 1, 1, 1)
     (operation,) = history.tidy([foreign, record(2, closed=False)], 1000, OWN)
     assert operation.key == KEYS.history(P, 2)
+
+
+def test_who_did_not_take_the_lock_was_no_owner() -> None:
+    """The one before it ended where we began; and what is told of it is left as it is."""
+    begun = History(5, "w5", "h", 1, "handed-over", "then", None)
+    not_taken = KeyValue(KEYS.history(P, 5), begun.closed(Ending.NOT_TAKEN, None, "late", "later").encode(), 1, 5, 5)
+    (operation,) = history.tidy([record(2, closed=False), not_taken, record(1000, closed=False)], 1000, OWN)
+    assert isinstance(operation, Put)
+    closed = History.decode(operation.value)
+    assert (closed.token, closed.to_offset, closed.until) == (2, 77, "now")
