@@ -2,7 +2,7 @@
 
 One real supervisor, `a`, on the fakes of the unit tests, with 1,000 partitions and ten hosts; neither a process nor a
 network. What happens outside is played at its own pace: the longer a round takes, the more has come until the next.
-What the fakes cost is not counted.
+What the fakes cost is not counted, nor what other processes take of the processor.
 """
 
 from __future__ import annotations
@@ -90,16 +90,16 @@ class RoundClock(FakeClock):
     _began: float | None = None
 
     def __call__(self) -> float:
-        return super().__call__() + (0.0 if self._began is None else time.perf_counter() - self._began)
+        return super().__call__() + (0.0 if self._began is None else time.thread_time() - self._began)
 
     def begin(self) -> float:
-        """When, in seconds of `time.perf_counter()`."""
-        self._began = time.perf_counter()
+        """When, in seconds of `time.thread_time()`."""
+        self._began = time.thread_time()
         return self._began
 
     def end(self) -> float:
         """The seconds since it began, which have passed."""
-        took = time.perf_counter() - (self._began or 0.0)
+        took = time.thread_time() - (self._began or 0.0)
         self._began = None
         self.advance(took)
         return took
@@ -232,7 +232,7 @@ class Cluster:
             handle(event)
             _, said_at = self._said.pop(id(event), (None, None))
             if said_at is not None:
-                self.rounds.waits.append((self.now + time.perf_counter() - self._began - said_at) * 1000)
+                self.rounds.waits.append((self.now + time.thread_time() - self._began - said_at) * 1000)
 
         self.host.supervisor._handle = measured  # type: ignore[method-assign]
 

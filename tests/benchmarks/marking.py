@@ -87,5 +87,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-elif __name__ == "tests.benchmarks.marking":  # not as the main module of a forked worker, which would mark twice
+elif __name__ == "tests.benchmarks.marking" and FOLDER in os.environ:
+    # Not as the main module of a forked worker, which would mark twice; nor where somebody only wants its name.
     set_marks(_IN_WORKERS)
