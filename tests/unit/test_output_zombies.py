@@ -368,3 +368,29 @@ def test_a_topic_that_must_not_be_written_to_parks_with_nothing_prepared() -> No
 
     assert stage.seen() == []
     assert stage.stored()[0] == 0
+
+
+@pytest.mark.parametrize("times", [2, 4])
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_steps_that_change_thousands_of_keys(request_: str, times: int) -> None:
+    """Prepared as one value, applied by as many keys as a transaction takes, and read back by a successor."""
+
+    def handle(record: FakeRecord, state: Any, context: Any) -> None:
+        context.produce("out", f"{record.offset()}")
+        for number in range(1500):
+            state[f"k{number}"] = {"at": record.offset() + number}
+        for number in range(record.offset() * 10):
+            state.pop(f"k{number}", None)
+
+    stage = Stage(records(6), handle)
+    die_at(stage, request_, times)
+    with contextlib.suppress(Dead):
+        stage.owner().run()
+    stage.broker.before = lambda _name: None
+
+    owner = stage.owner()
+    owner.run()
+
+    assert stage.seen() == [b"%d" % number for number in range(6)]
+    assert owner.state.to_dict() == {f"k{number}": {"at": 5 + number} for number in range(50, 1500)}
+    assert stage.owner().state.to_dict() == owner.state.to_dict()
