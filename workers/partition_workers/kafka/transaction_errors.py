@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from partition_workers.kafka.topics import UNKNOWN
 
@@ -32,3 +33,15 @@ def failure(error: KafkaError, refused: Sequence[tuple[int, KafkaError]]) -> Tra
     too_large = next((number for number, each in refused if each.code() == KafkaError.MSG_SIZE_TOO_LARGE), None)
     hopeless = next((each for each in (error, *(each for _, each in refused)) if each.code() in REFUSED), None)
     return TransactionFailed(error.str(), too_large, hopeless.str() if hopeless else None)
+
+
+def insist(call: Callable[[], object], given_up: Callable[[], bool]) -> None:
+    """What may be asked again is. Raises KafkaException."""
+    while True:
+        try:
+            call()
+            return
+        except KafkaException as failed:
+            if not failed.args[0].retriable() or given_up():
+                raise
+            time.sleep(0.02)

@@ -27,7 +27,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from partition_workers.errors import Misconfigured, PartitionRefused, Unavailable
 from partition_workers.kafka.destination import LARGEST_RECORD, for_sending
-from partition_workers.kafka.transaction_errors import REFUSED, TransactionFailed, failure
+from partition_workers.kafka.transaction_errors import REFUSED, TransactionFailed, failure, insist
 from partition_workers.model import Offset, Partition
 
 #: A producer that was fenced says so at the highest level. It is an old one's, or its owner says what follows.
@@ -42,6 +42,9 @@ TRIED = 25
 BACKOFF = {"retry.backoff.ms": 5}
 #: Seconds for one attempt to end a transaction; then it is looked whether anybody still wants it.
 ATTEMPT = 1.0
+#: Seconds after which a transaction is given up, at first and at the most: after a broker was killed and came back,
+#: librdkafka was seen to go on with an old one for more than a minute, where another client is served at once.
+PATIENCE, MOST_PATIENCE = 10.0, 60.0
 
 
 class TransactionalProducer:
@@ -59,6 +62,7 @@ class TransactionalProducer:
         self._asking = BACKOFF | dict(config) | {"group.id": group, "enable.auto.commit": False}
         self._partition, self._topics = partition, topics
         self._warm: list[Producer] = []
+        self._patience = PATIENCE
         #: The one that is initialised, or none. Whoever throws it away must be the last that knows it.
         self._at_work: list[Producer] = []
         self._consumer: Consumer | None = None
@@ -133,8 +137,9 @@ class TransactionalProducer:
         error = self._try(at_work[0], records, refused, offset, metadata, given_up)
         if error is not None:
             self._throw_away(at_work)
+            self._patience = min(2 * self._patience, MOST_PATIENCE)
             raise failure(error, refused)
-        self._at_work = at_work
+        self._at_work, self._patience = at_work, PATIENCE
 
     def close(self) -> None:
         self._throw_away(self._at_work)
@@ -183,19 +188,13 @@ class TransactionalProducer:
         known = TopicPartition(self._partition.topic, self._partition.number, offset, metadata=metadata)
         assert self._consumer is not None, "K was looked at before"
         group = self._consumer.consumer_group_metadata()
-        self._insist(lambda: producer.send_offsets_to_transaction([known], group, ATTEMPT), given_up)
-        self._insist(lambda: producer.commit_transaction(ATTEMPT), given_up)
+        until = time.monotonic() + self._patience
 
-    def _insist(self, call: Callable[[], object], given_up: Callable[[], bool]) -> None:
-        """What may be asked again is. A broker that is away comes back, or the transaction's time is over."""
-        while True:
-            try:
-                call()
-                return
-            except KafkaException as failed:
-                if not failed.args[0].retriable() or given_up():
-                    raise
-                time.sleep(0.02)
+        def is_over() -> bool:
+            return given_up() or time.monotonic() > until
+
+        insist(lambda: producer.send_offsets_to_transaction([known], group, ATTEMPT), is_over)
+        insist(lambda: producer.commit_transaction(ATTEMPT), is_over)
 
     # --- clients
 
