@@ -53,10 +53,11 @@ test: setup lint  ## lint, then all tests
 test-busy: setup  ## unit and contract tests five times, beside a busy loop on every processor (20 minutes)
 	@PARTITION_SUPERVISOR_TEST_SERVICES=$(SERVICES) $(BIN)/python -m tests.busy $(ARGS)
 
-storm: setup  ## many faults under load: a hundred kills, moves, rolling restarts (about six minutes)
+storm: setup  ## many faults under load: a hundred kills, moves, rolling restarts, outputs (about twelve minutes)
 	$(BIN)/python -m tests.faults.storm kills
 	$(BIN)/python -m tests.faults.storm moves
 	$(BIN)/python -m tests.faults.storm rolling
+	$(BIN)/python -m tests.faults.storm outputs
 
 storm-network: setup  ## network faults at random between three hosts, Kafka and etcd, as root (20 minutes)
 	$(BIN)/python -m tests.faults.network $(ARGS)
