@@ -62,7 +62,10 @@ class Suspension:
         self._interrupt.set()  # orders may have come meanwhile
 
     def _is_certain_again(self) -> bool:
-        if self._lease.late:
+        """Nothing is asked while renewals are late but may still be in time. Something is once the lease may be over:
+        the lock may be another's by then, or etcd another cluster, where nobody answers for our lease."""
+        is_late = self._lease.late
+        if is_late and not self._lease.is_over():
             return False
         try:
             result = self._store.transact(transactions.still_mine(self._keys, self._partition, self._token))
@@ -70,4 +73,4 @@ class Suspension:
             return False
         if not result.succeeded:
             raise Lost(f"{self._partition} has another owner by now")
-        return True
+        return not is_late
