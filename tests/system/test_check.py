@@ -6,6 +6,8 @@ import json
 import secrets
 from pathlib import Path
 
+import pytest
+
 from partition_supervisor.dev.services import Services
 from tests.commands import cli
 
@@ -17,6 +19,7 @@ def check(services: Services, *arguments: str) -> tuple[int, dict[str, str]]:
     return done.returncode, {each["name"]: each["level"] for each in json.loads(done.stdout)["findings"]}
 
 
+@pytest.mark.usefixtures("broker")
 def test_services_that_are_well_pass(services: Services, topic: str) -> None:
     """Everything that can be looked at is looked at, and nothing is wrong."""
     code, found = check(services, "partition_workers.samples:count", "-t", topic)
@@ -25,6 +28,7 @@ def test_services_that_are_well_pass(services: Services, topic: str) -> None:
     assert names <= found.keys()
 
 
+@pytest.mark.usefixtures("broker")
 def test_faults_are_found_all_at_once(services: Services, topic: str, tmp_path: Path) -> None:
     """A topic that is not there and a handler that cannot be imported do not hide each other."""
     (tmp_path / "bad.py").write_text("import nosuch")

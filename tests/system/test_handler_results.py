@@ -85,6 +85,7 @@ def make_topic(services: Services, name: str, partitions: int, **config: str) ->
     made.result(10.0)
 
 
+@pytest.mark.usefixtures("broker")
 @pytest.mark.parametrize("limit", ["5000000", "1000000"])
 def test_a_dead_letter_is_sent_or_its_partition_parks(
     make_cluster: MakeCluster, services: Services, topic: str, limit: str
@@ -131,6 +132,7 @@ def raise_limit(services: Services, topic: str) -> None:
     done.result(10.0)
 
 
+@pytest.mark.usefixtures("broker")
 @pytest.mark.parametrize(
     "arguments", [("--dlq-topic", "no topic"), ("--dlq-topic", "t", "-X", "acks=1"), ("--dlq-topic", "TOPIC")]
 )
