@@ -212,7 +212,10 @@ def timeline(fault: str, count: int, kind: str) -> None:
 @click.argument("base", metavar="COMMIT")
 @click.option("--rounds", type=click.IntRange(2), default=3, show_default=True, help="Of each side, taking turns.")
 @click.option(
-    "--only", multiple=True, type=click.Choice(list(comparing.SECONDS)), help="Repeatable; all three unless given."
+    "--only",
+    multiple=True,
+    type=click.Choice(list(comparing.SECONDS)),
+    help="Repeatable; all but the last unless given.",
 )
 @KIND
 def compare(base: str, rounds: int, only: tuple[str, ...], kind: str) -> None:
@@ -222,7 +225,7 @@ def compare(base: str, rounds: int, only: tuple[str, ...], kind: str) -> None:
     of the rounds of one side are all above those of the other.
     """
     with serve(kind) as running:
-        click.echo(comparing.compare(base, rounds, running.bench, only or tuple(comparing.SECONDS)))
+        click.echo(comparing.compare(base, rounds, running.bench, only or comparing.USUAL))
 
 
 if __name__ == "__main__":

@@ -30,13 +30,15 @@ from tests.benchmarks.surroundings import ROOT
 from tests.benchmarks.trials import Bench, Trial, median
 
 #: Seconds for each benchmark, side and round.
-SECONDS = {"failover": 30.0, "throughput": 25.0, "commits": 15.0}
+SECONDS = {"failover": 30.0, "throughput": 25.0, "commits": 15.0, "losses": 45.0}
+#: Those that are measured unless others are named.
+USUAL = ("failover", "throughput", "commits")
 
 Rounds = list[list[Trial]]
 """Of one side."""
 
 
-def compare(base: str, rounds: int, bench: Bench, names: Sequence[str] = tuple(SECONDS)) -> str:
+def compare(base: str, rounds: int, bench: Bench, names: Sequence[str] = USUAL) -> str:
     """The tables. Raises Misconfigured when there is no such commit."""
     found: dict[str, Rounds] = {"base": [], "here": []}
     with _checked_out(base) as folder:

@@ -134,7 +134,7 @@ def test_the_metadata_says_what_it_is_and_how_it_is_called(built: Built) -> None
 
     assert (metadata["Name"], metadata["Version"]) == ("partition-supervisor", __version__)
     assert metadata["Requires-Python"] == ">=3.11"
-    assert set(metadata.get_all("Provides-Extra", [])) == {"embedded", "docker", "ui", "dev"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"embedded", "docker", "ui", "postgres", "dev"}
     assert (metadata["License-Expression"], metadata.get_all("License-File")) == ("Apache-2.0", ["LICENSE"])
     assert built.described("licenses/LICENSE") == (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert metadata["Description-Content-Type"] == "text/markdown"
