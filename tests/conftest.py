@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -18,6 +19,12 @@ KIND = os.environ.get("PARTITION_SUPERVISOR_TEST_SERVICES", "auto")
 PARTITIONS = 4
 
 _running: Services | None = None
+
+# Under `nohup`, or in the background of a script, these are ignored, and what the tests start would inherit that;
+# some tests wait for one that is hit by them.
+for _number in (signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(_number, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -26,11 +26,9 @@ PROGRAMS = {
     "benchmark": (("tests.benchmarks", "processes", "--quick", "--kind", "embedded"), 8),
 }
 
-#: Makes its standard input its controlling terminal, and becomes the program. Whoever runs the tests under `nohup`
-#: has HUP ignored, which would be inherited; at a terminal nobody has.
+#: Makes its standard input its controlling terminal, and becomes the program.
 AT_ITS_TERMINAL = """
-import fcntl, os, signal, sys, termios
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
+import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.executable, [sys.executable, "-m", *sys.argv[1:]])
 """

@@ -171,6 +171,7 @@ def test_a_browser_that_loses_a_server_goes_on_at_another(group: Group) -> None:
 def test_an_event_that_etcd_has_forgotten_is_answered_with_everything(group: Group) -> None:
     with page(group) as server:
         group.own(0, "host-a")
+        eventually("it is seen", lambda: json.loads(server.get("/api/v1/group")[2])["partitions"])
         for unknown in ("1.1", "999999999999.1"):
             with server.events(unknown) as events:
                 name, _, data = next(events)
