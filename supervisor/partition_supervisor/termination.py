@@ -100,6 +100,11 @@ class Termination:
             self._exit(code)
         _stay()
 
+    def stay_if_ending(self) -> None:
+        """After an error: if the end has begun, the error may be what came of it, and nobody wants to know."""
+        if self._ending:
+            _stay()
+
     # --- signals
 
     def _hear(self) -> None:
