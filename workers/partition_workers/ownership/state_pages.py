@@ -64,9 +64,12 @@ class PageSize:
 
 @dataclass
 class _Reading:
-    """How far it is. `revision`: what all pages show, until etcd has compacted it away."""
+    """How far it is. `revision`: what all pages show, until etcd has compacted it away; whoever answers knows `least`
+    at least. It ends early once `stop()`."""
 
     revision: int
+    least: int
+    stop: Callable[[], bool]
     begun: float
     told: float
     bytes: int = 0
@@ -91,15 +94,13 @@ class StatePages:
     def read_rest(self, loaded: Loaded, stop: Callable[[], bool]) -> Loaded:
         """The whole of it; or less, not complete, once `stop()`. Raises Lost when the lease is over, Unreadable when
         somebody else wrote among the changes."""
-        reading = _Reading(loaded.revision, begun=self._clock(), told=self._clock())
+        begun = self._clock()
+        reading = _Reading(loaded.revision, loaded.revision, stop, begun, told=begun)
         reading.bytes = sum(map(len, loaded.state.values()))
         state, entries = dict(loaded.state), dict[str, bytes]()
         after = self._prefix + next(reversed(state)) if state else ""
-        is_whole = self._read(self._prefix, after, PageSize(), reading, state, loaded.revision, stop)
-        is_whole = is_whole and self._read(
-            self._changes, "", PageSize(FIRST_ENTRIES), reading, entries, loaded.revision, stop
-        )
-        if not is_whole:
+        is_whole = self._read(self._prefix, after, PageSize(), state, reading)
+        if not (is_whole and self._read(self._changes, "", PageSize(FIRST_ENTRIES), entries, reading)):
             return dataclasses.replace(loaded, state=state)
         found = numbered(self._changes, entries)
         apply(state, found.values())
@@ -109,19 +110,10 @@ class StatePages:
             raise Lost(f"{self._partition} has another owner by now")
         return dataclasses.replace(loaded, state=state, changes=found, complete=True)
 
-    def _read(
-        self,
-        prefix: str,
-        after: str,
-        size: PageSize,
-        reading: _Reading,
-        into: dict[str, bytes],
-        least: int,
-        stop: Callable[[], bool],
-    ) -> bool:
-        """All under `prefix` after the key `after`, from members that know revision `least`; False: stopped."""
+    def _read(self, prefix: str, after: str, size: PageSize, into: dict[str, bytes], reading: _Reading) -> bool:
+        """All under `prefix` after the key `after`; False: stopped."""
         pauses = delays(0.02, 0.5)
-        while not stop():
+        while not reading.stop():
             if self._hopeless():
                 raise Lost(f"{self._partition}: the lease ran out while the state was read")
             now = self._clock()
@@ -132,7 +124,7 @@ class StatePages:
                             extra=event("state-read-slowly"))  # fmt: skip
             try:
                 page = self._store.page(prefix, after, size.keys, reading.revision, size.deadline)
-                if page.revision < least:
+                if page.revision < reading.least:
                     raise Unavailable("the member that answered has not heard of us yet")
             except Compacted:
                 reading.revision = NEWEST
