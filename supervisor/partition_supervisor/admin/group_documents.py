@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -45,8 +45,8 @@ def decode(keys: Keys, snapshot: Snapshot) -> Documents:
     foreign: list[ForeignKey] = []
     return Documents(
         cluster,
-        _documents(keys, snapshot.items, keys.offsets, StoredOffset, foreign),
-        _documents(keys, snapshot.items, keys.sizes, Size, foreign),
+        dict(read_each(keys, _below(keys.offsets, snapshot), StoredOffset, foreign)),
+        dict(read_each(keys, _below(keys.sizes, snapshot), Size, foreign)),
         tuple(foreign),
     )
 
@@ -137,15 +137,16 @@ def _reason(
     return "; ".join(resting) or ("no worker stands by" if hosts else "no supervisor is running")
 
 
-def _documents(
-    keys: Keys, items: Iterable[KeyValue], prefix: str, kind: type[AnyDocument], foreign: list[ForeignKey]
-) -> dict[Partition, AnyDocument]:
-    """Those below `prefix`; what is there and none of ours goes to `foreign`."""
-    read: dict[Partition, AnyDocument] = {}
+def _below(prefix: str, snapshot: Snapshot) -> Iterator[KeyValue]:
+    return (item for item in snapshot.items if item.key.startswith(prefix))
+
+
+def read_each(
+    keys: Keys, items: Iterable[KeyValue], kind: type[AnyDocument], foreign: list[ForeignKey]
+) -> Iterator[tuple[Partition, AnyDocument]]:
+    """The documents, each with its partition; what is none of ours goes to `foreign`."""
     for item in items:
-        if item.key.startswith(prefix):
-            try:
-                read[keys.partition_of(item.key)] = kind.decode(item.value)
-            except ValueError as error:
-                foreign.append(ForeignKey(item.key, f"is none of ours: {error}"))
-    return read
+        try:
+            yield keys.partition_of(item.key), kind.decode(item.value)
+        except ValueError as error:
+            foreign.append(ForeignKey(item.key, f"is none of ours: {error}"))

@@ -9,22 +9,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import TypeVar
 
+from partition_supervisor.admin.group_documents import read_each
 from partition_supervisor.kafka.end_offsets import EndOffsets
 from partition_supervisor.listing import Snapshot, read_all
 from partition_supervisor.web import changes
 from partition_workers.errors import Compacted, PartitionSupervisorError, Unreachable
 from partition_workers.etcd.store import Change, Get, KeyValue, Store, Txn, WatchStream
-from partition_workers.layout.document import Document
 from partition_workers.layout.documents import Standby, StoredOffset
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
 from partition_workers.retry import delays
 
 log = logging.getLogger(__name__)
-
-_D = TypeVar("_D", bound=Document)
 
 #: Seconds between two readings of offsets, and the time that Kafka gets to say where partitions end.
 EVERY, KAFKA_PATIENCE = 1.0, 3.0
@@ -119,9 +116,9 @@ class GroupFeed:
             except PartitionSupervisorError as error:
                 self._say("etcd", str(error))
                 continue
-            offsets = dict(_decoded(self._keys, offsets_found, StoredOffset))
+            offsets = dict(read_each(self._keys, offsets_found, StoredOffset, []))
             standbys: dict[Partition, list[Standby]] = {}
-            for partition, standby in _decoded(self._keys, standbys_found, Standby):
+            for partition, standby in read_each(self._keys, standbys_found, Standby, []):
                 standbys.setdefault(partition, []).append(standby)
             self._measured(offsets, standbys, self._where_they_end({*offsets, *standbys}))
 
@@ -147,13 +144,3 @@ class GroupFeed:
             self._silent.add(which)
             log.warning("%s", error)
         self._answers(which, error)
-
-
-def _decoded(keys: Keys, items: tuple[KeyValue, ...], kind: type[_D]) -> list[tuple[Partition, _D]]:
-    found: list[tuple[Partition, _D]] = []
-    for item in items:
-        try:
-            found.append((keys.partition_of(item.key), kind.decode(item.value)))
-        except (ValueError, IndexError):
-            continue  # not ours
-    return found
