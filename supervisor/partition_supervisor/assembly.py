@@ -63,12 +63,14 @@ def supervise(
 ) -> NoReturn:
     """Make everything that a supervisor consists of, and run it. Raises what is wrong with the configuration, or who
     cannot be reached; any other error ends the process at once."""
-    setproctitle(f"partition-supervisor: supervisor {config.host_id}")
     try:
+        fork_server.start()
+        setproctitle(f"partition-supervisor: supervisor {config.host_id}")
         code = _supervise(config, fork_server, termination, service_manager)
     except PartitionSupervisorError as error:
         if not isinstance(error, Misconfigured | Unreachable):
             termination.fail(error)
+        termination.stay_if_ending()
         raise
     except Exception as error:
         termination.fail(error)

@@ -216,9 +216,4 @@ def run(log_level: str, log_format: str, properties: tuple[str, ...], workers: i
     raise_descriptor_limit()
     fork_server = ForkServer(config.handler)
     termination.last_deeds.append(fork_server.kill)
-    try:
-        fork_server.start()
-    except Misconfigured:
-        termination.stay_if_ending()
-        raise
     supervise(config, fork_server, termination, service_manager)
