@@ -5,11 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from partition_supervisor.admin.history_text import FIRST_RECORD, Episode, beginning, cells, ending, moment, told_gap
+from partition_supervisor.admin.group_documents import read_each
+from partition_supervisor.admin.history_text import (
+    FIRST_RECORD,
+    Episode,
+    at_phase,
+    beginning,
+    cells,
+    ending,
+    moment,
+    told_gap,
+)
 from partition_workers.errors import PartitionSupervisorError, Unreachable
 from partition_workers.etcd.store import KeyValue, Listing
 from partition_workers.layout.documents import History
@@ -39,12 +49,9 @@ class News:
     def as_json(self) -> dict[str, Any]:
         return {"event": self.what.value, **self.episode.as_json()}
 
-    def cells(self) -> list[str]:
+    def cells(self) -> tuple[object, ...]:
         """The event, and what `history -o tsv` has."""
-        return [
-            self.what.value,
-            *("" if each is None else " ".join(str(each).split()) for each in cells(self.episode)),
-        ]
+        return self.what.value, *cells(self.episode)
 
     def in_words(self, today: date) -> str:
         """One line."""
@@ -54,21 +61,13 @@ class News:
                 when, words = record.since, beginning(episode)
             case What.FIRST_RECORD:
                 when, words = (
-                    _first_record_at(record),
+                    at_phase(record, FIRST_RECORD) or record.since,
                     f"{record.host} (pid {record.pid}) goes on: {told_gap(record.gap)}",
                 )
             case What.ENDED:
                 when = record.until or record.since
                 words = f"{record.host} (pid {record.pid}), token {record.token}, {ending(episode, today)}"
         return f"{moment(when, today)}  {episode.partition}  {words}"
-
-
-def _first_record_at(record: History) -> str:
-    try:
-        last_commit = datetime.fromisoformat(record.last_commit or "")
-    except ValueError:
-        return record.since
-    return (last_commit + timedelta(milliseconds=record.gap[FIRST_RECORD])).isoformat()
 
 
 class HistoryNews:
@@ -80,11 +79,7 @@ class HistoryNews:
 
     def news(self, items: Iterable[KeyValue]) -> Iterator[News]:
         """Of these values, in their order. What is none of ours is passed over."""
-        for item in items:
-            try:
-                partition, record = self._keys.partition_of(item.key), History.decode(item.value)
-            except ValueError:
-                continue
+        for partition, record in read_each(self._keys, items, History, []):
             known = self._known.setdefault(partition, {})
             before = known.get(record.token)
             known[record.token] = record

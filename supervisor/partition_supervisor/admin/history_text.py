@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from partition_workers.layout.documents import Cause, Ending, History
 from partition_workers.model import JSON, Partition, Token
@@ -67,6 +67,15 @@ def in_words(told: Sequence[Episode], today: date) -> list[str]:
         lines.append(f"{when}  {episode.partition!s:<{width}}  {beginning(episode)}")
         lines.append(f"{'':{len(when)}}  {'':<{width}}  {ending(episode, today)}")
     return lines
+
+
+def at_phase(record: History, phase: str) -> str | None:
+    """When this phase of its gap was, as documents have times; None: it is not known."""
+    try:
+        last_commit = datetime.fromisoformat(record.last_commit or "")
+        return (last_commit + timedelta(milliseconds=record.gap[phase])).isoformat()
+    except (ValueError, KeyError):
+        return None
 
 
 def beginning(episode: Episode) -> str:

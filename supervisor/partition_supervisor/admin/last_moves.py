@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from partition_supervisor.admin.group_view import GroupView
-from partition_supervisor.admin.history_text import EXIT_SEEN, FIRST_RECORD, Episode, duration
+from partition_supervisor.admin.history_text import EXIT_SEEN, FIRST_RECORD, Episode, at_phase, duration
 from partition_supervisor.admin.render import moment, table
 from partition_workers.etcd.store import Get, Txn
 from partition_workers.layout.documents import History
@@ -48,18 +47,11 @@ def rows(found: Mapping[Partition, History]) -> Iterator[tuple[str, ...]]:
     for partition, record in sorted(found.items()):
         begun = record.gap.get(EXIT_SEEN, 0.0)
         yield (
-            str(partition), record.cause, moment(record.since), moment(record.last_commit), _exit_seen(record),
+            str(partition), record.cause, moment(record.since), moment(record.last_commit),
+            moment(at_phase(record, EXIT_SEEN)),
             *(f"+{duration(record.gap[phase] - begun)}" if phase in record.gap else "-" for phase in PHASES),
             "-" if record.from_offset is None else str(record.from_offset),
         )  # fmt: skip
-
-
-def _exit_seen(record: History) -> str:
-    try:
-        last_commit = datetime.fromisoformat(record.last_commit or "")
-        return moment((last_commit + timedelta(milliseconds=record.gap[EXIT_SEEN])).isoformat())
-    except (ValueError, KeyError):
-        return "-"
 
 
 def drawn(found: dict[Partition, History], width: int) -> Table:

@@ -12,7 +12,14 @@ import click
 from partition_supervisor.commands.errors import PlainCommand
 from partition_supervisor.commands.options import etcd_options
 from partition_supervisor.commands.order_options import Group, opened, partitions_argument, timeout_option
-from partition_supervisor.commands.output import DOCUMENTS, output_option, print_document, print_pretty, print_tsv
+from partition_supervisor.commands.output import (
+    DOCUMENTS,
+    output_option,
+    print_document,
+    print_pretty,
+    print_tsv,
+    tsv_line,
+)
 from partition_supervisor.commands.status import complain
 from partition_workers.model import Partition
 
@@ -76,6 +83,7 @@ def history(partitions: tuple[Partition, ...], last: int | None, follow: bool, o
 
 def read(group: Group, partitions: tuple[Partition, ...]) -> list[Any]:
     """The episodes of these partitions; of all if there are none."""
+    from partition_supervisor.admin.group_documents import read_each
     from partition_supervisor.admin.history_text import episodes
     from partition_workers.layout.documents import History
     from partition_workers.layout.foreign import ForeignKey
@@ -83,12 +91,12 @@ def read(group: Group, partitions: tuple[Partition, ...]) -> list[Any]:
     keys = group.keys
     prefixes = [keys.histories(each) for each in sorted(set(partitions))] or [keys.every_history]
     found: dict[Partition, list[History]] = defaultdict(list)
+    foreign: list[ForeignKey] = []
     for prefix in prefixes:
-        for item in group.etcd.list(prefix).items:
-            try:
-                found[keys.partition_of(item.key)].append(History.decode(item.value))
-            except ValueError as error:
-                complain(f"in etcd: {ForeignKey(item.key, f'is none of ours: {error}')}")
+        for partition, record in read_each(keys, group.etcd.list(prefix).items, History, foreign):
+            found[partition].append(record)
+    for key in foreign:
+        complain(f"in etcd: {key}")
     tokens: dict[Partition, int] = {}
     for item in group.etcd.list(keys.locks).items:
         with suppress(ValueError):  # `status` names it
@@ -104,7 +112,7 @@ def tell_news(group: Group, partitions: tuple[Partition, ...], last: int, output
         if output in DOCUMENTS:
             print_document(news.as_json(), output, indent=None)
         elif output == "tsv":
-            click.echo("\t".join(news.cells()))
+            click.echo(tsv_line(news.cells()))
         else:
             click.echo(news.in_words(datetime.now().astimezone().date()))
 

@@ -50,8 +50,11 @@ def print_tsv(headings: Iterable[str], rows: Iterable[Iterable[object]]) -> None
 def tsv(headings: Iterable[str], rows: Iterable[Iterable[object]]) -> Iterator[str]:
     """A line of headings and one for each row. What is not known is empty; nothing breaks a line or a column."""
     yield "\t".join(headings)
-    for cells in rows:
-        yield "\t".join("" if cell is None else " ".join(str(cell).split()) for cell in cells)
+    yield from map(tsv_line, rows)
+
+
+def tsv_line(cells: Iterable[object]) -> str:
+    return "\t".join("" if cell is None else " ".join(str(cell).split()) for cell in cells)
 
 
 def print_records(records: Iterable[Mapping[str, Any]], headings: Iterable[str]) -> None:
