@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from itertools import chain
 from typing import cast
 
 import pytest
@@ -9,13 +12,14 @@ import pytest
 from partition_workers.clock import boottime
 from partition_workers.errors import ExitCode, Unavailable
 from partition_workers.etcd.options import EtcdOptions
-from partition_workers.etcd.store import Grant, Put, Txn, TxnResult
+from partition_workers.etcd.store import Compare, Grant, Put, Target, Txn, TxnResult
 from partition_workers.handler import Handler
 from partition_workers.interrupt_flag import InterruptFlag
-from partition_workers.layout.documents import Cause, Lock, Parked, Standby, now
+from partition_workers.layout.documents import Cause, Lock, Parked, Standby, StoredOffset, now
 from partition_workers.layout.keys import Keys
 from partition_workers.lifecycle import Lifecycle, LifecycleState
 from partition_workers.model import Partition
+from partition_workers.ownership.lock import NEVER
 from partition_workers.protocol import (
     BecameReady,
     BecomeOwner,
@@ -53,6 +57,30 @@ class Away(FakeEtcd):
         return super().grant(ttl, lease)
 
 
+class Heard(FakeEtcd):
+    """Notes what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[Txn] = []
+        self.revision_when_ready = 0
+
+    def transact(self, txn: Txn) -> TxnResult:
+        self.heard.append(txn)
+        result = super().transact(txn)
+        self.revision_when_ready = self.revision_when_ready or result.revision
+        return result
+
+
+def shape(txn: Txn) -> tuple[object, ...]:
+    """Without what the keys are compared with and the values that are put."""
+    token = re.compile(r"-?\d+$")
+    return (
+        [(each.key, each.target) for each in txn.compare],
+        [(type(each), token.sub("", each.key)) for each in (*txn.success, *txn.failure)],
+    )
+
+
 class Unhurried(InterruptFlag):
     """Notes how long it should wait, and does not."""
 
@@ -68,15 +96,31 @@ class FakeSupervisorPipe:
     """To a supervisor that wants it to leave, once it has given these orders, or is gone."""
 
     def __init__(self, orphaned: bool, *orders: Order | None) -> None:
-        self.orphaned = orphaned
+        self.orphaned = self.told_to_leave = orphaned
         self.told: list[Report] = []
-        self._orders = iter(orders)
+        self._orders: Iterator[Order | None] = iter(orders)
 
     def tell(self, report: Report) -> None:
         self.told.append(report)
 
     def next_order(self, timeout: float | None = None) -> Order | None:
         return next(self._orders, Leave())
+
+
+class NamedLater(FakeSupervisorPipe):
+    """To a supervisor that wants nothing at first; then the worker is named in the lock, and to leave."""
+
+    def __init__(self, etcd: FakeEtcd, me: Standby, interrupt: InterruptFlag) -> None:
+        super().__init__(False)
+        self._orders = chain([None], self._name(etcd, me, interrupt))
+
+    @staticmethod
+    def _name(etcd: FakeEtcd, me: Standby, interrupt: InterruptFlag) -> Iterator[Order]:
+        put = Put(KEYS.lock(P), Lock.naming(me, Cause.TAKEN_OVER).encode(), LEASE)
+        offset = Put(KEYS.offset(P), StoredOffset(0, 1, 1, "topic-id", now()).encode())
+        token = etcd.transact(Txn((), (put, offset))).revision
+        interrupt.set()
+        yield BecomeOwner(token, boottime() + 5, 0)
 
 
 class WatchedReader(FakeReader):
@@ -174,6 +218,34 @@ def test_a_standby_that_ends_is_a_standby_no_more(orphaned: bool) -> None:
     assert lifecycle.state is LifecycleState.STOPPED
     assert (etcd.get(KEYS.standby(P, me.worker)) is None) == orphaned
     assert (etcd.renew(LEASE).ttl == 0) == orphaned
+
+
+@pytest.mark.parametrize(("unanswered", "tries"), [(None, 2), (1, 1), (2, 3)])
+def test_a_standby_that_nobody_wants_rehearses_once(unanswered: int | None, tries: int) -> None:
+    """Up to a commit under a token that cannot be: nothing is written, nothing said, whatever etcd answers."""
+    etcd, line, lifecycle = Heard(), FakeSupervisorPipe(False, None, None), Lifecycle()
+    me = Standby("me", "here", 1, f"{LEASE:x}", now())
+    if unanswered is not None:
+        etcd.fail_next(Unavailable("nobody answers"), applied=False, after=unanswered)  # 0: that it is ready
+
+    assert worker(me, etcd, line, InterruptFlag(), lifecycle).live() is ExitCode.OK
+
+    tried = [txn for txn in etcd.heard if Compare(KEYS.lock(P), Target.MOD_REVISION, NEVER) in txn.compare]
+    assert len(tried) == tries
+    assert etcd.revision == etcd.revision_when_ready
+    assert line.told == [BecameReady(me)]
+    assert lifecycle.state is LifecycleState.STOPPED
+
+
+def test_what_was_rehearsed_is_what_an_owner_does() -> None:
+    """The shape of both is the same: what etcd is asked, in the same order, but for the token."""
+    etcd, interrupt = Heard(), InterruptFlag()
+    me = Standby("me", "here", 1, f"{LEASE:x}", now())
+
+    worker(me, etcd, NamedLater(etcd, me, interrupt), interrupt, Lifecycle()).live()
+
+    confirmed, entered, *own = [txn for txn in etcd.heard if txn.compare]
+    assert [shape(txn) for txn in own[:2]] == [shape(confirmed), shape(entered)]
 
 
 class HurriedPipe(FakeSupervisorPipe):

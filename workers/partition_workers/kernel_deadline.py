@@ -46,8 +46,9 @@ class KernelDeadline:
         self._timer = ctypes.c_void_p()
         event = _SignalEvent(signo=int(signal.SIGKILL), notify=_SIGEV_SIGNAL)
         try:
-            self._library = ctypes.CDLL(None, use_errno=True)
-            failed = self._library.timer_create(CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(self._timer))
+            library = ctypes.CDLL(None, use_errno=True)
+            self._set = library.timer_settime  # finding it takes longer than calling it
+            failed = library.timer_create(CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(self._timer))
         except AttributeError:
             failed = -1
         self._works = failed == 0
@@ -58,4 +59,4 @@ class KernelDeadline:
         """End this process in so many seconds, counted anew with each call. From any thread, in a microsecond."""
         if self._works:
             spec = _TimerSpec(0, 0, int(seconds), int(seconds % 1 * 1e9) or 1)
-            self._library.timer_settime(self._timer, 0, ctypes.byref(spec), None)
+            self._set(self._timer, 0, ctypes.byref(spec), None)

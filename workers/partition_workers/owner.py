@@ -10,7 +10,7 @@ from partition_workers.clock import Clock
 from partition_workers.counts import Counts
 from partition_workers.error_policy import ErrorPolicy
 from partition_workers.errors import ExitCode, HandlerFailed, LeaseGone, Lost, PartitionRefused, TopicMadeAnew
-from partition_workers.etcd.store import KeyValue, Operation, Store
+from partition_workers.etcd.store import Operation, Store
 from partition_workers.handler import Context, Handler
 from partition_workers.handler_opening import open_handler
 from partition_workers.interrupt_flag import InterruptFlag
@@ -88,7 +88,7 @@ class Owner:
             settings.outputs,
         )  # fmt: skip
         offset = self._commits.offset
-        self._commits.on_found = self._tidy_history
+        self._commits.on_found = lambda found: self._commits.attach(*self._history.tidy(found))
         self._commits.trouble.tell = lambda why: pipe.tell(CannotCommit(why))
         begun = History(self._token, me.worker, me.host, me.pid, loaded.lock.cause, loaded.lock.since, offset)
         self._history = OwnHistory(self._keys, self._partition, begun)
@@ -133,14 +133,15 @@ class Owner:
         refuse_what_is_not_ours(self._settings, self._token, self._stored)
         self._identity.check()
         self._reader.assign(self._loop.offset)
-        self._commits.attach(*transactions.enter(self._keys, self._partition, self._history.record))
-        self._commits.send()  # whoever named us is impatient, and the first record may take long
+        self.enter()
         self._lease.start()
         self._lifecycle.advance(LifecycleEvent.LOCK_CONFIRMED, self._token)
         self._pipe.tell(TookLock(self._token, self._loop.offset, self._deaths, self._lock.cause))
         self._lease.watch_over(self._loop.place)
-        if self._lock.cause == Cause.ACQUIRED:
-            self._wait_for_entrance()
+        with self._loop.off_the_clock():
+            # Who took a free lock has nobody to count its death but what it has written by then.
+            while self._lock.cause == Cause.ACQUIRED and not self.has_entered() and not self._interrupt.raised:
+                pass
         if self._handler.takes_time_to_open:
             time.sleep(SENDING)
         context = Context(
@@ -160,11 +161,14 @@ class Owner:
                  self._lock.cause, self._history.record.from_offset, extra=event("owner-began"))  # fmt: skip
         return True
 
-    def _wait_for_entrance(self) -> None:
-        """Whoever took a free lock has nobody who would count its death but what it has written by then."""
-        with self._loop.off_the_clock():
-            while not self._commits.settle(self._clock() + LOOK_UP) and not self._interrupt.raised:
-                pass
+    def enter(self) -> None:
+        """Say so in etcd: whoever named us is impatient, and the first record may take long."""
+        self._commits.attach(*transactions.enter(self._keys, self._partition, self._history.record))
+        self._commits.send()
+
+    def has_entered(self) -> bool:
+        """False: etcd has not answered so far, nor for a moment. Raises Lost."""
+        return self._commits.settle(self._clock() + LOOK_UP)
 
     # --- while it lasts -----------------------------------------------------------------------------------------
 
@@ -194,9 +198,6 @@ class Owner:
     def _note_first_record(self) -> None:
         self._commits.attach(*self._history.on_first_record(self._stored, self._phases | {"first_record": now()}))
         self._reports.first_record(self._history.record.gap)
-
-    def _tidy_history(self, found: tuple[KeyValue, ...]) -> None:
-        self._commits.attach(*self._history.tidy(found))
 
     # --- the end --------------------------------------------------------------------------------------------------
 

@@ -10,8 +10,10 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from partition_workers.clock import Clock
+from partition_workers.error_policy import OnError
 from partition_workers.errors import ExitCode, LeaseGone, Lost, PartitionRefused, Retry, Unavailable
 from partition_workers.etcd.store import Put, Store, Txn
 from partition_workers.handler import Handler
@@ -38,6 +40,7 @@ from partition_workers.protocol import (
     WasParked,
     WorkerSettings,
 )
+from partition_workers.rehearsal import rehearse
 from partition_workers.retry import delays, until_answered
 from partition_workers.supervisor_pipe import SupervisorPipe
 
@@ -47,6 +50,9 @@ log = logging.getLogger(__name__)
 LONGEST_PAUSE = 3.0
 #: Seconds between two looks of a standby at what its client has to say.
 STAY_WARM = 60.0
+#: Seconds for which nobody has wanted a standby before it rehearses. One that is to be an owner at once does not, and
+#: after a fault the processors are for those who work.
+REHEARSE_AFTER = 0.25
 
 
 class Worker:
@@ -75,7 +81,7 @@ class Worker:
         self._lease = LeaseWatchdog(store, settings.lease, ttl, pipe, interrupt, clock, timeout, kill_after, patience)
         self._granted_at = clock()
         self._lock = PartitionLock(store, self._keys, self._partition, me, self._is_hopeless)
-        self._is_named = False
+        self._is_named = self._is_rehearsed = False
         self.owner: Owner | None = None
         self._exchange = exchange
         self._glance: Glance | None = None
@@ -106,7 +112,6 @@ class Worker:
         warming = threading.Thread(target=self._until_done, args=(self._warm_reader,), name="warm-up", daemon=True)
         warming.start()
         self._until_done(self._grant)
-        self._until_done(self._lock.rehearse)
         while warming.is_alive():
             if self._interrupt.raised:
                 return  # told to leave before Kafka answered
@@ -178,19 +183,32 @@ class Worker:
             )  # fmt: skip
             loaded = loading.complete(loaded)
             self._settings = loading.settings
-        if loaded is None:
-            return None
+        return self._owner(self._settings, taken_at, loaded) if loaded is not None else None
+
+    def _owner(self, settings: WorkerSettings, taken_at: str, loaded: Loaded) -> Owner:
         return Owner(
-            self._settings, self._me, loaded, taken_at, self._store, self._reader, self._handler,
+            settings, self._me, loaded, taken_at, self._store, self._reader, self._handler,
             self._lease, self._pipe, self._interrupt, self._lifecycle, self._clock, self._exchange,
         )  # fmt: skip
+
+    def _stay_warm(self) -> None:
+        self._reader.stay_warm()
+        if self._exchange is not None:
+            self._exchange.stay_warm()
+        if not self._is_rehearsed:
+            self._is_rehearsed = True
+            without_dead_letters = dataclasses.replace(self._settings, on_error=OnError.STOP)  # they connect to Kafka
+            with contextlib.suppress(Retry):  # it is for speed alone
+                self._lock.rehearse()
+                rehearse(partial(self._owner, without_dead_letters, now()), self._keys, self._partition, self._me)
 
     def _stand_by(self) -> tuple[str, Loaded | None]:
         """Wait for the lock, and say when it came; None: told to leave."""
         compete_at: float | None = None
         deaths = 0
         while True:
-            wait = STAY_WARM if compete_at is None else max(0.0, compete_at - self._clock())
+            quiet = STAY_WARM if self._is_rehearsed else REHEARSE_AFTER
+            wait = quiet if compete_at is None else max(0.0, compete_at - self._clock())
             self._interrupt.clear()  # before: what comes behind this order raises it again, and must be seen
             order = self._pipe.next_order(wait)
             taken_at, loaded = now(), None
@@ -216,9 +234,7 @@ class Worker:
                     self._settings = dataclasses.replace(self._settings, topic_id=topic_id)
                     continue
                 case None if compete_at is None or self._clock() < compete_at:
-                    self._reader.stay_warm()
-                    if self._exchange is not None:
-                        self._exchange.stay_warm()
+                    self._stay_warm()
                     continue
                 case None:
                     self._lifecycle.advance(LifecycleEvent.LOCK_OFFERED)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from partition_workers.errors import Lost, Retry
 from partition_workers.etcd.store import Store, Txn, TxnResult
-from partition_workers.layout.documents import Cause, History, Lock, Parked, Standby, StoredOffset, holder_of, now
+from partition_workers.layout.documents import Cause, History, Lock, Parked, Standby, holder_of, now
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition, Token
 from partition_workers.ownership import transactions
@@ -108,13 +108,8 @@ class PartitionLock:
             until_answered(try_to_park, delays(0.02, 0.5), self._hopeless)
 
     def rehearse(self) -> None:
-        """Confirm, and enter, under a token that cannot be ours. The first time costs more than the second: pages of
-        memory that are still shared, code that never ran. A standby has time for that, a successor has not."""
+        """Confirm under a token that cannot be ours: see `rehearsal.py`. Raises Retry."""
         self._store.transact(transactions.confirm(self._keys, self._partition, NEVER))
-        begun = History(NEVER, self._me.worker, self._me.host, self._me.pid, "", now())
-        extra = transactions.enter(self._keys, self._partition, begun)
-        refused = transactions.commit(self._keys, self._partition, 0, StoredOffset(0, NEVER, 0, "", now()), {}, extra)
-        self._store.transact_soon(refused).result()
 
     def _confirm_by_all(self, token: Token) -> Loaded | None:
         """Without the state."""
