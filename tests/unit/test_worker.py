@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from partition_workers.clock import boottime
 from partition_workers.errors import ExitCode, Unavailable
 from partition_workers.etcd.options import EtcdOptions
-from partition_workers.etcd.store import Compare, Grant, Put, Target, Txn, TxnResult
+from partition_workers.etcd.store import Compare, Grant, Page, Put, Target, Txn, TxnResult
 from partition_workers.handler import Handler
 from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.layout.documents import Cause, Lock, Parked, Standby, StoredOffset, now
@@ -130,10 +131,20 @@ class WatchedReader(FakeReader):
         super().__init__([], P, lambda _seconds: None)
         self.seen: list[int | None] = []
         self._transact, etcd.transact = etcd.transact, self._watched  # type: ignore[method-assign]
+        self._page, etcd.page = etcd.page, self._watched_page  # type: ignore[method-assign, assignment]
 
     def _watched(self, txn: Txn) -> TxnResult:
         self.seen.append(self.assigned)
         return self._transact(txn)
+
+    def _watched_page(self, *asked: Any) -> Page:
+        self.seen.append(self.assigned)
+        return self._page(*asked)
+
+
+def page_and_leave(page: Callable[..., Page], interrupt: InterruptFlag, *asked: Any) -> Page:
+    interrupt.set()
+    return page(*asked)
 
 
 def worker(
@@ -304,3 +315,19 @@ def test_kafka_is_asked_while_etcd_is_and_forgotten_when_the_lock_is_not_ours() 
     assert line.told == [BecameReady(me), MissedLock()]
     assert reader.seen[-1] == 17
     assert reader.assigned is None
+
+
+def test_kafka_is_asked_while_the_state_is_read_of_a_lock_that_was_free() -> None:
+    etcd, line, interrupt = (
+        FakeEtcd(),
+        FakeSupervisorPipe(False, Compete(0.0, boottime() + 5, 0), None),
+        InterruptFlag(),
+    )
+    me = Standby("me", "here", 1, f"{LEASE:x}", now())
+    etcd.transact(Txn((), (Put(KEYS.offset(P), StoredOffset(17, 1, 1, "topic-id", now()).encode()),)))
+    reader = WatchedReader(etcd)
+    etcd.page = partial(page_and_leave, etcd.page, interrupt)  # type: ignore[method-assign]
+
+    assert worker(me, etcd, line, interrupt, Lifecycle(), reader).live() is ExitCode.OK
+
+    assert reader.seen[:3] == [None, None, 17]  # ready, the lock, the state

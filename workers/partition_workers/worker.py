@@ -80,7 +80,8 @@ class Worker:
         ttl, timeout, patience = settings.lease_ttl, settings.handler_timeout, settings.etcd.timeout
         self._lease = LeaseWatchdog(store, settings.lease, ttl, pipe, interrupt, clock, timeout, kill_after, patience)
         self._granted_at = clock()
-        self._lock = PartitionLock(store, self._keys, self._partition, me, self._is_hopeless)
+        ask_kafka = reader.assign  # it answers while etcd does
+        self._lock = PartitionLock(store, self._keys, self._partition, me, self._is_hopeless, ask_kafka)
         self._is_named = self._is_rehearsed = False
         self.owner: Owner | None = None
         self._exchange = exchange

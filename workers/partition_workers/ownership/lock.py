@@ -20,7 +20,7 @@ from partition_workers.errors import Lost, Retry
 from partition_workers.etcd.store import Store, Txn, TxnResult
 from partition_workers.layout.documents import Cause, History, Lock, Parked, Standby, holder_of, now
 from partition_workers.layout.keys import Keys
-from partition_workers.model import Partition, Token
+from partition_workers.model import Offset, Partition, Token
 from partition_workers.ownership import transactions
 from partition_workers.ownership.loaded import Loaded, acquired, confirmed
 from partition_workers.ownership.state_pages import StatePages
@@ -33,13 +33,20 @@ NEVER = -1
 
 
 class PartitionLock:
-    """One worker's way to the lock of its partition. `hopeless()`: the lease is gone, stop asking."""
+    """One worker's way to the lock of its partition. `hopeless()`: the lease is gone, stop asking.
+    `on_offset(offset)` is called when a lock was taken whose state is yet to be read."""
 
     def __init__(
-        self, store: Store, keys: Keys, partition: Partition, me: Standby, hopeless: Callable[[], bool]
+        self,
+        store: Store,
+        keys: Keys,
+        partition: Partition,
+        me: Standby,
+        hopeless: Callable[[], bool],
+        on_offset: Callable[[Offset], None] = lambda _offset: None,
     ) -> None:
         self._store, self._keys, self._partition, self._me = store, keys, partition, me
-        self._hopeless = hopeless
+        self._hopeless, self._on_offset = hopeless, on_offset
         self._pages = StatePages(store, keys, partition, self._confirm_by_all, hopeless)
 
     def acquire(self, deaths: int = 0) -> Loaded | None:
@@ -50,7 +57,10 @@ class PartitionLock:
         lock = Lock.naming(self._me, Cause.ACQUIRED, deaths=deaths)
         result = self._ask(lambda: transactions.acquire(self._keys, self._partition, lock))
         if result.succeeded:
-            return self._with_small_state(acquired(self._keys, self._partition, result))
+            taken = acquired(self._keys, self._partition, result)
+            if taken.offset is not None:
+                self._on_offset(taken.offset.offset)
+            return self._with_small_state(taken)
         found = result.answers[0]
         if found and holder_of(found[0].value) == self._me.worker:
             return self.confirm(found[0].mod_revision)  # an earlier try had landed, or we were named meanwhile
