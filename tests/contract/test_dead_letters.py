@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from partition_supervisor.dev.demo.load import create_topic
 from partition_supervisor.dev.services import Services
 from partition_workers.errors import Misconfigured, PartitionSupervisorError, Unavailable
 from partition_workers.kafka.dead_letters import DeadLetters
@@ -33,16 +34,24 @@ def consumer(services: Services) -> Iterator[Consumer]:
     made.close()
 
 
-def make_topic(services: Services, **config: str) -> str:
+def make_topic(services: Services) -> str:
     name = f"letters-{secrets.token_hex(4)}"
-    admin = AdminClient({"bootstrap.servers": services.bootstrap_servers})
-    (made,) = admin.create_topics([NewTopic(name, 1, 1, config=config)]).values()
-    made.result(10.0)
+    create_topic(services.bootstrap_servers, name, 4)
+    return name
+
+
+def make_topic_for(broker: Services, megabytes: int) -> str:
+    name = f"letters-{secrets.token_hex(4)}"
+    topic = NewTopic(name, 1, 1, config={"max.message.bytes": str(megabytes * 1_000_000)})
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    admin.create_topics([topic])[name].result(10.0)
     return name
 
 
 def first_of(consumer: Consumer, topic: str) -> Message:
-    consumer.assign([TopicPartition(topic, 0, 0)])
+    consumer.assign(
+        [TopicPartition(topic, number, 0) for number in consumer.list_topics(topic).topics[topic].partitions]
+    )
     until = time.monotonic() + 20.0
     while (found := consumer.poll(0.5)) is None or found.error():
         assert time.monotonic() < until, "no dead letter came"
@@ -53,18 +62,20 @@ def letters(services: Services, topic: str, **properties: Any) -> DeadLetters:
     return DeadLetters({"bootstrap.servers": services.bootstrap_servers} | properties, topic)
 
 
-@pytest.mark.parametrize(
-    ("size", "limit"),
-    [(10, {}), (NEARLY_A_MEGABYTE, {}), (2_000_000, {"max.message.bytes": "5000000"})],
-)
-def test_whatever_the_topic_takes_is_sent(
-    services: Services, consumer: Consumer, size: int, limit: dict[str, str]
-) -> None:
-    """librdkafka's own limit is not another one."""
-    topic = make_topic(services, **limit)
+def is_sent(services: Services, consumer: Consumer, topic: str, size: int) -> None:
     letters(services, topic).send(FakeRecord(P, 7, b"x" * size, b"key"), "bad")  # type: ignore[arg-type]
     found = first_of(consumer, topic)
     assert (len(found.value() or b""), found.key()) == (size, b"key")
+
+
+@pytest.mark.parametrize("size", [10, NEARLY_A_MEGABYTE])
+def test_what_a_topic_takes_is_sent(services: Services, consumer: Consumer, size: int) -> None:
+    is_sent(services, consumer, make_topic(services), size)
+
+
+def test_what_a_topic_for_more_takes_is_sent(broker: Services, consumer: Consumer) -> None:
+    """librdkafka's own limit is not another one."""
+    is_sent(broker, consumer, make_topic_for(broker, 5), 2_000_000)
 
 
 def test_a_reason_that_is_no_unicode_is_sent_as_it_can_be_written(services: Services, consumer: Consumer) -> None:
@@ -74,16 +85,16 @@ def test_a_reason_that_is_no_unicode_is_sent_as_it_can_be_written(services: Serv
     assert dict(first_of(consumer, topic).headers() or [])["dlq.error"] == rb"bad: \udcff"
 
 
-def test_what_the_topic_does_not_take_is_an_error_at_once(services: Services) -> None:
+def test_what_the_topic_does_not_take_is_an_error_at_once(broker: Services) -> None:
     """The broker says so."""
-    topic = make_topic(services)
+    topic = make_topic(broker)
     with pytest.raises((PartitionSupervisorError, KafkaException), match=r"(?i)too large"):
-        letters(services, topic).send(FakeRecord(P, 7, b"x" * 2_000_000), "bad")  # type: ignore[arg-type]
+        letters(broker, topic).send(FakeRecord(P, 7, b"x" * 2_000_000), "bad")  # type: ignore[arg-type]
 
 
-def test_a_topic_that_is_there_passes_the_check(services: Services) -> None:
+def test_a_topic_that_is_there_passes_the_check(broker: Services) -> None:
     """Without a word."""
-    assert letters(services, make_topic(services)).check(10.0) is None
+    assert letters(broker, make_topic(broker)).check(10.0) is None
 
 
 @pytest.mark.parametrize(
@@ -91,15 +102,19 @@ def test_a_topic_that_is_there_passes_the_check(services: Services) -> None:
     [
         ({"ssl.ca.location": "/nowhere", "security.protocol": "ssl"}, "ssl.ca.location"),
         ({"acks": "1"}, "acks"),
-        ({}, r"--dlq-topic no topic: "),
     ],
 )
 def test_what_can_be_seen_at_the_start_is_refused_at_the_start(
     services: Services, properties: dict[str, str], said: str
 ) -> None:
-    """A certificate that is not there, a property that rules out what is needed, a name that cannot be one."""
+    """A certificate that is not there, a property that rules out what is needed."""
     with pytest.raises(Misconfigured, match=said):
-        letters(services, "no topic", **properties).check(4.0)
+        letters(services, make_topic(services), **properties).check(4.0)
+
+
+def test_a_name_that_cannot_be_one_is_refused_at_the_start(broker: Services) -> None:
+    with pytest.raises(Misconfigured, match=r"--dlq-topic no topic: "):
+        letters(broker, "no topic").check(4.0)
 
 
 def test_a_broker_that_does_not_answer_is_unavailable(dead_endpoint: str) -> None:
