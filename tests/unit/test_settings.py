@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
@@ -64,11 +65,52 @@ def test_the_first_file_that_is_there_is_read(folder: Path) -> None:
 
 def test_a_file_serves_all_commands(folder: Path) -> None:
     """Each takes what is its own; one that takes a single topic is not troubled by two."""
-    write(folder, 'handler = "app:handle"\ntopic = ["a", "b"]\nlease_ttl = 7\ngroup = "g"\ncheck = true\n')
+    write(folder, 'handler = "app:handle"\ntopic = ["a", "b"]\nlease_ttl = 7\ngroup = "g"\ntimeout = 7\n')
     run = shown()
     assert (run["handler"][0], run["topic"][0], run["group"][0]) == ("app:handle", "a,b", "g")
-    assert shown("--of", "status")["check"][0] == "True"
+    assert shown("--of", "status")["timeout"][0] == "7.0"
     assert shown("--of", "produce")["topic"][0] == "events"
+
+
+@pytest.mark.parametrize("key", ["execute", "drop-state", "check", "watch", "undo", "to", "reason", "last"])
+def test_what_is_said_of_one_call_is_no_setting(folder: Path, key: str) -> None:
+    """A file must not make of each `offsets reset` one that is done."""
+    write(folder, f"{key} = 1\n")
+    done = invoke("status")
+    assert done.exit_code == 78
+    assert f"there is no setting {key!r}" in done.output
+
+
+@pytest.mark.parametrize(
+    ("written", "switched"), [("true", "True"), ("false", "False"), ("1", "True"), ("0", "False"), ("'no'", "False")]
+)
+def test_what_is_on_or_off(folder: Path, written: str, switched: str) -> None:
+    write(folder, f"mirror-offsets = {written}\n")
+    assert shown()["mirror-offsets"][0] == switched
+
+
+def test_the_topics_that_are_processed_are_not_those_to_reset(folder: Path) -> None:
+    """With them, one partition that is given would reset all of the file's."""
+    write(folder, 'topic = ["events", "orders"]\n')
+    group = cli.get_command(click.Context(cli), "offsets")
+    assert isinstance(group, click.Group)
+    made = group.commands["reset"].make_context("reset", ["events[3]", "--to-earliest"], parent=click.Context(cli))
+    assert made.params["topics"] == ()
+
+
+def test_the_page_is_not_where_the_metrics_are(folder: Path) -> None:
+    """A file for a supervisor opens no port of its page; that has a setting of its own."""
+    write(folder, 'http = "0.0.0.0:9464"\n')
+    assert shown()["http"][0] == "0.0.0.0:9464"
+    assert shown("--of", "ui")["http"] == ("127.0.0.1:8470", "default")
+    write(folder, 'ui-http = "127.0.0.1:1"\n')
+    assert shown("--of", "ui")["http"][0] == "127.0.0.1:1"
+
+
+def test_check_knows_the_outputs_of_run(folder: Path) -> None:
+    """Though its flag for them has another name."""
+    write(folder, 'output = ["results"]\n')
+    assert shown("--of", "check")["output-topic"][0] == "results"
 
 
 def test_kafka_properties_of_file_properties_file_and_flags(folder: Path) -> None:
@@ -100,6 +142,12 @@ def test_values_that_live_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatc
         ("leasettl = 3", ["leasettl", "'lease-ttl'"]),
         ("lease-ttl = ", ["is not TOML"]),
         ("lease-ttl = 'x'", ["lease-ttl", "integer"]),
+        ("lease-ttl = 5.5", ["lease-ttl", "5.5", "integer"]),
+        ("lease-ttl = true", ["lease-ttl", "true", "integer"]),
+        ("lease-ttl = 2030-01-01", ["lease-ttl", "2030-01-01", "integer"]),
+        ("commit-interval = false", ["commit-interval", "false", "float"]),
+        ("mirror-offsets = 7", ["mirror-offsets", "7", "boolean"]),
+        ("mirror-offsets = 'perhaps'", ["mirror-offsets", "perhaps", "boolean"]),
         ("[lease-ttl]\na=1", ["must be a value"]),
         ("kafka = 3", ["[kafka]"]),
         ("[kafka]\na = [1]", ["a must be text"]),

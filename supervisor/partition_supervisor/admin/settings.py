@@ -59,7 +59,7 @@ def find_file(named: str | None, environment: Mapping[str, str], folder: Path) -
 
 
 def read_file(path: Path, known: Collection[str]) -> FileSettings:
-    """`known`: every option of any command as written, as in `lease-ttl`.
+    """`known`: the key of each setting of any command, as in `lease-ttl`.
 
     Keys may be written with dashes or underscores. Raises Misconfigured.
     """
@@ -76,7 +76,7 @@ def read_file(path: Path, known: Collection[str]) -> FileSettings:
     for key, value in content.items():
         written = key.replace("_", "-")
         if written not in known:
-            raise Misconfigured(f"{path}: there is no option {key!r}{nearest(written, known)}")
+            raise Misconfigured(f"{path}: there is no setting {key!r}{nearest(written, known)}")
         if isinstance(value, dict):
             raise Misconfigured(f"{path}: {key} must be a value, not a table")
         options[written] = _resolved(f"{path}: {key}", value) if isinstance(value, str) else value

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from partition_supervisor.commands.settings import VARIABLE_PREFIX
 from partition_workers.etcd.options import EtcdOptions, parse_endpoints
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -17,9 +18,13 @@ ETCD_ENDPOINTS = "127.0.0.1:2379"
 
 
 def option(*names: str, **settings: Any) -> Callable[[F], F]:
-    """A click option with an environment variable named after it, shown in --help."""
+    """A click option with an environment variable named after it, shown in --help, and so a key in files.
+
+    `called`: another name for both, where the option of another command has this one and means something else.
+    """
     long_name = next(name for name in names if name.startswith("--")).split("/")[0]
-    variable = "PARTITION_SUPERVISOR_" + long_name.removeprefix("--").replace("-", "_").upper()
+    called = settings.pop("called", long_name.removeprefix("--"))
+    variable = VARIABLE_PREFIX + called.replace("-", "_").upper()
     envvar = [variable, *settings.pop("also", [])]
     return click.option(*names, envvar=envvar, show_envvar=True, **settings)
 

@@ -14,6 +14,10 @@ import click
 
 from partition_supervisor.admin.settings import FileSettings, find_file, read_file, read_pairs, read_properties
 
+#: An option's variable is this and its name.
+VARIABLE_PREFIX = "PARTITION_SUPERVISOR_"
+CONFIG_VARIABLE = f"{VARIABLE_PREFIX}CONFIG"
+
 #: Where a context keeps what files say of Kafka.
 _FILE, _PROPERTIES = "partition_supervisor.file", "partition_supervisor.properties"
 
@@ -26,7 +30,7 @@ def settings_options(command: click.Command) -> None:
         command.params.append(
             click.Option(
                 names, metavar="FILE", is_eager=True, expose_value=False, callback=_read_file,
-                envvar="PARTITION_SUPERVISOR_CONFIG", show_envvar=True,
+                envvar=CONFIG_VARIABLE, show_envvar=True,
                 help="Settings in TOML; else ./partition-supervisor.toml, the user's or the system's.",
             )
         )  # fmt: skip
@@ -52,21 +56,34 @@ def file_of(ctx: click.Context) -> FileSettings | None:
     return found
 
 
-def option_names(ctx: click.Context) -> set[str]:
-    """Every option of any command, as in `lease-ttl`, and `handler`, the argument of `run`."""
+def key_of(parameter: click.Parameter) -> str | None:
+    """Its key in the file, as in `lease-ttl`: what has a variable has a key, and `handler`, the argument of `run`.
+
+    None for what is said of one call alone, as --execute, or the --topic of `offsets reset`: the topics in the file
+    are those that are processed, and resetting one partition must not reset them all.
+    """
+    if parameter.name == "handler":
+        return "handler"
+    variables = [parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar or ()
+    if not variables or variables[0] == CONFIG_VARIABLE:
+        return None
+    return variables[0].removeprefix(VARIABLE_PREFIX).lower().replace("_", "-")
+
+
+def keys_of_all(ctx: click.Context) -> set[str]:
+    """The keys that a file may have, of whichever command."""
     root = ctx.find_root()
-    names = {"handler"}
+    keys: set[str] = set()
 
     def collect(command: click.Command | None) -> None:
         if isinstance(command, click.Group):
             for name in command.list_commands(root):
                 collect(command.get_command(root, name))
         elif command is not None:
-            for each in command.params:
-                names.update(name.removeprefix("--") for name in each.opts if name.startswith("--"))
+            keys.update(key for each in command.params if (key := key_of(each)))
 
     collect(root.command)
-    return names - {"help", "config"}
+    return keys
 
 
 def _read_file(ctx: click.Context, _parameter: click.Parameter, named: str | None) -> None:
@@ -77,27 +94,30 @@ def _read_file(ctx: click.Context, _parameter: click.Parameter, named: str | Non
     path = find_file(named, os.environ, here)
     if path is None:
         return
-    settings = read_file(path, option_names(ctx))
+    settings = read_file(path, keys_of_all(ctx))
     ctx.meta[_FILE] = settings
     defaults = dict(ctx.default_map or {})
     for each in ctx.command.params:
-        if each.name == "output":  # how a command prints, and no topic to produce to
-            continue
-        for name in each.opts:
-            written = name.removeprefix("--").replace("_", "-")
-            if written in settings.options and (fitting := _fitting(each, settings.options[written])) is not None:
-                defaults[str(each.name)] = fitting
+        key = key_of(each)
+        if key in settings.options and (fitting := _fitting(each, settings.options[key])) is not None:
+            defaults[str(each.name)] = fitting
     ctx.default_map = defaults
     _take_servers(ctx, settings.kafka)
 
 
 def _fitting(parameter: click.Parameter, value: Any) -> Any:
-    """The same file serves commands that take one topic and those that take many."""
+    """The same file serves commands that take one topic and those that take many.
+
+    As text, as a shell would say it: click makes 5 of 5.5 and 1 of true, unless it has to read them.
+    """
+    values = [_text(each) for each in value] if isinstance(value, list) else [_text(value)]
     if parameter.multiple:
-        return value if isinstance(value, list) else [value]
-    if isinstance(value, list):
-        return value[0] if len(value) == 1 else None
-    return value
+        return values
+    return values[0] if len(values) == 1 else None
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _read_properties(ctx: click.Context, _parameter: click.Parameter, named: str | None) -> None:

@@ -37,10 +37,10 @@ CONFIRM_AFTER = 1.0
 
 @click.command(cls=PlainCommand)
 @output_option
-@option("-w", "--watch", type=click.FloatRange(min=0.1), is_flag=False, flag_value=1.0, default=None,
+@click.option("-w", "--watch", type=click.FloatRange(min=0.1), is_flag=False, flag_value=1.0, default=None,
         metavar="[SECONDS]", help="Show it again and again, each second if nothing else is said; Ctrl-C ends it.",
         )  # fmt: skip
-@option("--check", is_flag=True,
+@click.option("--check", is_flag=True,
         help="Exit with 3 if a partition has no owner, is parked or does not advance, if keys of ours hold what is"
         " none of ours, if etcd raised an alarm, or if nothing is there.")  # fmt: skip
 @option("--stalled-after", type=click.FloatRange(min=0, min_open=True), default=120.0, show_default=True,

@@ -18,7 +18,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
 @click.command(cls=PlainCommand)
-@option("--http", "address", default="127.0.0.1:8470", show_default=True, metavar="HOST:PORT",
+@option("--http", "address", called="ui-http", default="127.0.0.1:8470", show_default=True, metavar="HOST:PORT",
         help="Where browsers connect to; port 0: a free one.")  # fmt: skip
 @option("--name", "names", multiple=True, metavar="HOST",
         help="A further name under which browsers call this server. Repeatable.")  # fmt: skip
