@@ -101,7 +101,7 @@ def test_what_is_written_to_measure_is_taken_away_again() -> None:
 
 
 def test_an_etcd_that_was_never_compacted_is_found_out() -> None:
-    """Where its memory begins is asked with a watch from the first revision."""
+    """Where its memory begins is found by halves."""
     store = FakeEtcd()
     newest = etcd.measure(store, KEYS).revision
     assert etcd.oldest_revision(store, KEYS, newest) == 1
