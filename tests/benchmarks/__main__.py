@@ -16,8 +16,10 @@ import click
 from partition_supervisor.commands.errors import PlainGroup
 from partition_supervisor.dev import services
 from partition_workers.errors import Misconfigured
+from tests.benchmarks import commands as answering
 from tests.benchmarks import compare as comparing
-from tests.benchmarks import pictures, report
+from tests.benchmarks import page as painting
+from tests.benchmarks import pictures, recorded, report
 from tests.benchmarks.budgets import judge
 from tests.benchmarks.results import Results, all_trials, load, save
 from tests.benchmarks.running import ABOUT, SECONDS, TOTAL, prepare, run
@@ -226,6 +228,41 @@ def compare(base: str, rounds: int, only: tuple[str, ...], kind: str) -> None:
     """
     with serve(kind) as running:
         click.echo(comparing.compare(base, rounds, running.bench, only or comparing.USUAL))
+
+
+@contextlib.contextmanager
+def serve_recorded(kind: str, partitions: int, hosts: int) -> Iterator[tuple[recorded.Recorded, dict[str, str]]]:
+    """A group that was made up, and the variables that lead to it."""
+    with services.start(kind, announce=say) as running:
+        addresses = running.bootstrap_servers, running.etcd_endpoints
+        with recorded.recorded(*addresses, partitions, hosts) as group:
+            click.echo(f"{partitions:,} partitions on {hosts} hosts; {running.description}")
+            yield group, dict(zip((services.BOOTSTRAP_SERVERS, services.ETCD_ENDPOINTS), addresses, strict=True))
+
+
+PARTITIONS = click.option("--partitions", type=click.IntRange(30), default=recorded.PARTITIONS, show_default=True)
+HOSTS = click.option("--hosts", type=click.IntRange(3), default=recorded.HOSTS, show_default=True)
+
+
+@bench.command()
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Calls of each command.")
+@PARTITIONS
+@HOSTS
+@KIND
+def commands(rounds: int, partitions: int, hosts: int, kind: str) -> None:
+    """How long the commands that read take to answer, on a group that was made up."""
+    with serve_recorded(kind, partitions, hosts) as (group, addresses):
+        answering.table(list(answering.measured(group, addresses, rounds)), click.echo)
+
+
+@bench.command()
+@PARTITIONS
+@HOSTS
+@KIND
+def page(partitions: int, hosts: int, kind: str) -> None:
+    """How long the page takes in a browser until the group is painted, and until a change is."""
+    with serve_recorded(kind, partitions, hosts) as (group, addresses):
+        painting.table(list(painting.measured(group, addresses, say)), click.echo)
 
 
 if __name__ == "__main__":
