@@ -1,7 +1,8 @@
 # Everything a newcomer needs: "make demo" shows it, "make test" proves it. "make help" lists the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help stale setup demo test test-busy storm storm-network versions bench bench-compare timeline lint clean
+.PHONY: help stale setup demo test test-busy storm storm-network versions bench bench-compare timeline reference \
+  lint clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -75,6 +76,9 @@ bench-compare: setup  ## measure what is here beside another commit: BASE=commit
 timeline: setup  ## the steps of a takeover and of a move, all processes on one axis (two minutes)
 	$(BIN)/python -m tests.benchmarks timeline kill
 	$(BIN)/python -m tests.benchmarks timeline move
+
+reference: setup  ## write anew what the pages of docs/ have from the code
+	$(BIN)/python -m tests.reference
 
 lint: setup  ## style, types and layers
 	$(BIN)/ruff check

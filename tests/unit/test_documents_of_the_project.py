@@ -5,66 +5,32 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-import click
 import pytest
 
 from partition_supervisor.admin.group_view import GroupView, HostView, PartitionState, PartitionView, Worker
-from partition_supervisor.cli import ALIASES, COMMANDS, cli
+from partition_supervisor.cli import COMMANDS
 from partition_supervisor.commands.run import run
 from partition_workers.errors import ExitCode
 from partition_workers.layout import documents
 from partition_workers.layout.document import Document
 from partition_workers.layout.foreign import ForeignKey
 from partition_workers.model import Partition
-
-ROOT = Path(__file__).parents[2]
-PAGES = {
-    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-    for path in [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-}
+from tests.documented import PAGES, ROOT
+from tests.reference import commands
 
 #: Options of etcd, etcdctl, etcdutl and docker that the pages name.
 FOREIGN = {
     "--auto-compaction-mode", "--auto-compaction-retention", "--bump-revision", "--endpoints", "--env-file",
-    "--mark-compacted", "--prefix", "--quota-backend-bytes", "--rev", "--since", "--volumes",
+    "--mark-compacted", "--now", "--prefix", "--quota-backend-bytes", "--rev", "--since", "--volumes",
 }  # fmt: skip
-
-PROGRAM = "partition-supervisor"
-
-
-def commands() -> dict[str, click.Command]:
-    """Every command by its full name, e.g. `offsets reset`; the name alone for the program itself."""
-    found: dict[str, click.Command] = {}
-    context = click.Context(cli, info_name=PROGRAM)
-    for name in [*COMMANDS, *ALIASES]:
-        command = cli.get_command(context, name)
-        assert command is not None, name
-        found[name] = command
-        if isinstance(command, click.Group):
-            found |= {f"{name} {each}": sub for each, sub in command.commands.items()}
-    return found
-
-
-def options_of(command: click.Command) -> set[str]:
-    own = {name for each in command.params for name in [*each.opts, *each.secondary_opts] if name.startswith("-")}
-    return own | {"-h", "--help"}
 
 
 def all_options() -> set[str]:
-    return {"--version"}.union(*map(options_of, commands().values()))
-
-
-def invocations(text: str) -> Iterator[list[str]]:
-    """The words of each call of the program in fenced blocks and in inline code."""
-    fenced = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
-    lines = [line for block in fenced for line in re.sub(r"\\\n\s*", "", block).splitlines()] + inline
-    for line in lines:
-        words = re.sub(r"\s+# .*|\s\|.*", "", line.removeprefix("$ ")).split()
-        if words and words[0] == PROGRAM and len(words) > 1 and not words[1].startswith(("-", "COMMAND", "[")):
-            yield words[1:]
+    found = {"-h", "--help", "--version"}
+    for command in commands().values():
+        found |= {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+    return found
 
 
 def headings(text: str) -> set[str]:
@@ -83,18 +49,6 @@ def test_every_option_that_a_page_names_exists(page: str) -> None:
     """An option that is written anywhere is one of our commands' or a known one of etcd's."""
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", PAGES[page]))
     assert named - all_options() - FOREIGN == set()
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_every_call_in_a_page_would_be_understood(page: str) -> None:
-    """In a line that calls the program, the command exists and has the options that it is called with."""
-    known = commands()
-    for words in invocations(PAGES[page]):
-        name = " ".join(words[:2]) if " ".join(words[:2]) in known else words[0]
-        assert name in known, words
-        given = {re.sub(r"=.*", "", word) for word in words if re.match(r"--?[a-zA-Z]", word)}
-        understood = options_of(known[name]) | (options_of(run) if name == "config show" else set())
-        assert given - understood == set(), words
 
 
 def test_the_readme_lists_every_command() -> None:

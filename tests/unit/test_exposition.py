@@ -1,9 +1,8 @@
-"""What /metrics says, and that the catalogue, the page in docs and what is shown agree."""
+"""What /metrics says, and that the catalogue and what is shown agree."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +16,6 @@ from partition_supervisor.web.sampler import Samples
 from partition_workers.counts import COMMIT_BOUNDS
 from partition_workers.model import Partition
 
-ROOT = Path(__file__).parents[2]
 P, Q = Partition("events", 0), Partition("events", 3)
 ABOUT = About("1.2.3", "host-a", "orders")
 
@@ -117,11 +115,3 @@ def test_no_name_breaks_the_text(topic: str, endpoint: str) -> None:
 
 def test_a_host_that_has_only_begun_can_be_asked_too() -> None:
     assert read(exposition(ABOUT, HostMetrics(), Samples(), 0.0, 0, 0))[f"{PREFIX}ready", ()] == 0
-
-
-def test_the_page_lists_every_metric_as_it_is() -> None:
-    page = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
-    rows = re.findall(rf"^\| `({PREFIX}\w+)` \| (\w+) \| (.*?) \| (.*?) \|$", page, re.MULTILINE)
-    assert rows == [
-        (each.name, each.kind, ", ".join(f"`{label}`" for label in each.labels), each.help) for each in METRICS
-    ]

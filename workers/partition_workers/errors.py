@@ -9,16 +9,28 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """How our processes end. Negative codes, as Python shows them, are signals."""
+    """How our processes end. Negative codes, as Python shows them, are signals. `meaning` is what the pages say."""
 
-    OK = 0
-    UNEXPECTED = 1
-    USAGE = 2
-    CONDITION_NOT_MET = 3
-    UNREACHABLE = 69
-    HANDLER_GAVE_UP = 70
-    LOCK_LOST = 75
-    MISCONFIGURED = 78
+    meaning: str
+
+    def __new__(cls, number: int, meaning: str) -> ExitCode:
+        made = int.__new__(cls, number)
+        made._value_ = number
+        made.meaning = meaning
+        return made
+
+    OK = 0, "stopped as asked"
+    UNEXPECTED = 1, "an error that should not happen; please report it"
+    USAGE = 2, "the command line is wrong"
+    CONDITION_NOT_MET = (
+        3,
+        "`check` or `status --check` found something, `--wait` was not long enough, `offsets reset` or `offsets"
+        " forget` found an owner, or `resume` would have passed over records",
+    )
+    UNREACHABLE = 69, "Kafka or etcd did not answer at the start, or etcd is another cluster than it was then"
+    HANDLER_GAVE_UP = 70, "worker: the handler gave up, the partition is parked"
+    LOCK_LOST = 75, "worker: the lock or the lease is lost; a new standby is started"
+    MISCONFIGURED = 78, "bad configuration; no retry helps"
 
 
 class PartitionSupervisorError(Exception):

@@ -1,4 +1,7 @@
-"""Every metric of a supervisor: its name, its kind, its labels and what it says. docs/metrics.md shows this list."""
+"""Every metric of a supervisor: its name, its kind, its labels and what it says.
+
+`make reference` writes them into docs/metrics.md.
+"""
 
 from __future__ import annotations
 
