@@ -78,7 +78,9 @@ MakeCluster = Callable[..., DemoCluster]
 def broker(services: Services) -> Services:
     """For what librdkafka's mock of a broker cannot: topics that are not there, settings of topics, transactions."""
     if services.kind == "embedded":
-        pytest.skip("librdkafka's mock of a broker has every topic, and no settings of any")
+        pytest.skip(
+            "librdkafka's mock of a broker has every topic, no settings of any, and forgets what transactions did"
+        )
     return services
 
 

@@ -30,14 +30,14 @@ def kill_an_owner(cluster: DemoCluster) -> None:
     eventually("it has another owner", lambda: cluster.judge.tokens().get(partition, 0) > tokens[partition])
 
 
-def test_orders_are_numbered_for_each_customer(make_cluster: MakeCluster, services: Services) -> None:
+def test_orders_are_numbered_for_each_customer(make_cluster: MakeCluster, broker: Services) -> None:
     out = f"out-{secrets.token_hex(4)}"
-    create_topic(services.bootstrap_servers, out, 4)
+    create_topic(broker.bootstrap_servers, out, 4)
     cluster = make_cluster(
         handler="examples/enrich/app.py:handle", options=("--output", out), environment={"ENRICH_OUTPUT": out}
     )
     cluster.start()
-    producer, sent = Producer({"bootstrap.servers": services.bootstrap_servers, "log_level": 2}), [0] * 4
+    producer, sent = Producer({"bootstrap.servers": broker.bootstrap_servers, "log_level": 2}), [0] * 4
     for round_ in range(3):
         for number in range(400):
             customer, order = f"customer-{number % 7}", f"{number % 7}-{round_}-{number}"
@@ -53,7 +53,7 @@ def test_orders_are_numbered_for_each_customer(make_cluster: MakeCluster, servic
         host.wait(20.0)
 
     numbers = defaultdict(list)
-    for values in committed_values(services.bootstrap_servers, out, 4):
+    for values in committed_values(broker.bootstrap_servers, out, 4):
         for value in values:
             order = json.loads(value)
             numbers[order["order"][0]].append(order["number"])

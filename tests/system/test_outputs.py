@@ -20,10 +20,10 @@ PLACES = [
 
 
 def test_an_owner_that_is_killed_at_any_step_loses_and_doubles_nothing(
-    make_cluster: MakeCluster, services: Services, tmp_path: Path
+    make_cluster: MakeCluster, broker: Services, tmp_path: Path
 ) -> None:
     out = f"out-{secrets.token_hex(4)}"
-    create_topic(services.bootstrap_servers, out, 4)
+    create_topic(broker.bootstrap_servers, out, 4)
     cluster = make_cluster(
         handler="tests/handlers/producing.py:forward",
         options=("--output", out),
@@ -42,6 +42,6 @@ def test_an_owner_that_is_killed_at_any_step_loses_and_doubles_nothing(
     verdicts = cluster.finish()
 
     assert [each for each in verdicts if not each.is_good] == []
-    numbers = read_committed(services.bootstrap_servers, out, 4)
+    numbers = read_committed(broker.bootstrap_servers, out, 4)
     found = [seen(each, verdict.produced) for each, verdict in zip(numbers, verdicts, strict=True)]
     assert [each for each in found if not each.is_good] == []
