@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from partition_workers.errors import PartitionRefused, TopicMadeAnew, Unavailable
 from partition_workers.kafka.reader import BATCH, Reader
@@ -17,9 +19,11 @@ class FakeRecord:
         self, partition: Partition, offset: Offset, value: bytes | None = None, key: bytes | None = None
     ) -> None:
         self._partition, self._offset, self._value, self._key = partition, offset, value, key
+        self._topic: str | None = partition.topic
+        self._headers: list[tuple[str, bytes]] | None = None
 
-    def topic(self) -> str:
-        return self._partition.topic
+    def topic(self) -> str | None:
+        return self._topic
 
     def partition(self) -> int:
         return self._partition.number
@@ -34,7 +38,19 @@ class FakeRecord:
         return self._key
 
     def headers(self) -> list[tuple[str, bytes]] | None:
-        return None
+        return self._headers
+
+    def set_topic(self, topic: str | None) -> None:
+        self._topic = topic
+
+    def set_value(self, value: Any) -> None:
+        self._value = value
+
+    def set_key(self, key: Any) -> None:
+        self._key = key
+
+    def set_headers(self, headers: list[tuple[str, bytes]] | None) -> None:
+        self._headers = headers
 
     def error(self) -> None:
         return None
@@ -123,7 +139,7 @@ class FakeReader(Reader):
         else:
             self.at_end = self.end if self.reachable else None
             self._waited(timeout)
-        return found
+        return [copy.copy(each) for each in found]  # Kafka's are always fresh, whatever became of those read before
 
     def close(self) -> None:
         self.closed = True

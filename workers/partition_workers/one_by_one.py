@@ -24,6 +24,7 @@ from partition_workers.errors import (
 from partition_workers.etcd.store import Put
 from partition_workers.handler import Handler
 from partition_workers.interrupt_flag import InterruptFlag
+from partition_workers.kafka.original import Original
 from partition_workers.kafka.reader import Record, next_offset
 from partition_workers.log_events import event
 from partition_workers.model import Offset
@@ -103,6 +104,7 @@ class OneByOne:
     def _insist(self, record: Record) -> None:
         """Handle one record, with retries, and cut after it. Each attempt has the handler's time limit for itself."""
         offset = next_offset(record) - 1
+        original = Original(record)
         pauses = delays(0.1, 5.0)
         place = f"{record.topic()}[{record.partition()}] offset {offset}"
         for attempt in range(1, self._max_retries + 2):
@@ -125,6 +127,7 @@ class OneByOne:
             except BaseException as error:
                 self._progress.forget()
                 self._progress.offset = offset
+                original.restore()
                 log_sender.keep_installed()
                 log.warning("the handler failed at %s, attempt %d: %s", place, attempt, _said_by(error),
                             exc_info=_of_the_handler(error), extra=event("handler-failed"))  # fmt: skip

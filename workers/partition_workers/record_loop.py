@@ -220,7 +220,10 @@ class RecordLoop:
     # --- the ways back -----------------------------------------------------------------------------------------
 
     def _go_back(self, records: list[Record], error: BaseException) -> None:
-        """Back to the last cut; from there everything up to the end of `records`, one by one or in shorter lists."""
+        """Back to the last cut; from there everything up to the end of `records`, one by one or in shorter lists.
+
+        All of them are read again, those in hand as well: the handler may have changed them.
+        """
         uncut = self._progress.uncut
         log.debug("back to the last cut, %d records and %d: %r", uncut, len(records), error)
         self._progress.forget()
@@ -230,10 +233,7 @@ class RecordLoop:
                         self._reader.partition, uncut, self._whole_lists.size.records)  # fmt: skip
         else:
             self._alone_until = next_offset(records[-1]) if records else self.offset
-        if uncut:
-            self._read_again()
-        else:
-            self._handle_alone(records)
+        self._read_again()
 
     def _read_again(self) -> None:
         self._progress.offset, self._rest = self._commits.offset, []
