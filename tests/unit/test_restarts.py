@@ -97,6 +97,27 @@ def test_owners_that_get_nowhere_are_started_more_and_more_slowly(make_host: Mak
     raise AssertionError(f"started at once again and again: {started}")
 
 
+@pytest.mark.parametrize("code", [0, 70, 75, 78])
+@pytest.mark.parametrize("stood_by", [0.0, 3.0])
+def test_a_code_of_ours_that_was_not_announced_is_a_crash(make_host: MakeHost, code: int, stood_by: float) -> None:
+    """The handler's code ended the process with it: `os._exit(75)` in open() is no lost lock, and meets the brake."""
+    host = running(make_host())
+    for _ in range(6):
+        host.exit(host.owner(P), code)
+        host.settle()
+        begun = host.clock()
+        while not host.children.living and host.clock() - begun < 100:
+            host.advance(0.01)
+        if not host.children.living:
+            return
+        (child,) = host.children.living
+        host.freeze(child)
+        host.warm_up(child)
+        host.advance(stood_by)
+        host.thaw()
+    raise AssertionError("started at once again and again")
+
+
 def test_a_worker_that_is_misconfigured_stops_the_supervisor_with_78(make_host: MakeHost) -> None:
     """None could be started, so none will be."""
     host = make_host(2).open()

@@ -108,7 +108,7 @@ def test_each_end_has_a_reason(make_host: MakeHost, code: int, is_killed: bool, 
     child = host.owner(P)
     if is_killed:
         child.kill()
-    host.exit(child, int(code), GaveUp(int(code), "why") if code in (75, 78) else None)
+    host.exit(child, int(code), GaveUp(int(code), "why") if code in (70, 75, 78) else None)
     host.advance(0.1)
     assert metrics(host).exits[reason] == 1
     assert sum(metrics(host).exits.values()) == 1

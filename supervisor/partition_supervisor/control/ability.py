@@ -17,8 +17,8 @@ from partition_supervisor.control.kafka_access import KafkaAccess
 from partition_supervisor.control.own_health import OwnHealth
 from partition_supervisor.inbox import Inbox
 from partition_supervisor.processes.child import Child
+from partition_supervisor.processes.exit_reason import ExitReason, reason_of
 from partition_workers.clock import Clock
-from partition_workers.errors import ExitCode
 from partition_workers.log_events import event
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Ability:
 
     def on_end(self, child: Child, code: int) -> None:
         """A worker has ended; perhaps it was an owner whose lease had, or whose lock somebody took from it."""
-        if child.is_owner and code == ExitCode.LOCK_LOST:
+        if child.is_owner and reason_of(code, child) is ExitReason.LOCK_LOST:
             self._event = f"the owner of {child.partition} lost its lock"
 
     def _ailment(self, stood_still: float) -> str:

@@ -11,7 +11,7 @@ from sched import scheduler
 from partition_supervisor.control.dirty import Dirty
 from partition_supervisor.control.restart_policy import FIRST_DELAY, Crashes
 from partition_supervisor.processes.child import Child
-from partition_supervisor.processes.exit_reason import how_it_ended
+from partition_supervisor.processes.exit_reason import ExitReason, how_it_ended, reason_of
 from partition_workers.errors import ExitCode
 from partition_workers.log_events import EventName, event
 from partition_workers.model import Partition
@@ -90,7 +90,7 @@ class Restarts:
         if isinstance(child.last_word, GaveUp) and code == ExitCode.MISCONFIGURED and not self._has_worked:
             self._fail(ExitCode.MISCONFIGURED, child.last_word.reason)
             return
-        if child.is_leaving or code in (ExitCode.HANDLER_GAVE_UP, ExitCode.LOCK_LOST):
+        if child.is_leaving or reason_of(code, child) in (ExitReason.PARKED, ExitReason.LOCK_LOST):
             log.info("%s: worker %d %s", partition, child.pid, words, extra=event("worker-ended"))
             self._dirty.mark_workers()
             return

@@ -25,20 +25,24 @@ class ExitReason(StrEnum):
     UNKNOWN = "unknown"
 
 
+#: What a worker's own codes mean. It has said so before; the handler's code may end the process with any of them.
+_OF_OURS: dict[int, ExitReason] = {
+    ExitCode.HANDLER_GAVE_UP: ExitReason.PARKED,
+    ExitCode.LOCK_LOST: ExitReason.LOCK_LOST,
+    ExitCode.MISCONFIGURED: ExitReason.MISCONFIGURED,
+}
+
+
 def reason_of(code: int, child: Child) -> ExitReason:
-    by_code = {
-        ExitCode.HANDLER_GAVE_UP: ExitReason.PARKED,
-        ExitCode.LOCK_LOST: ExitReason.LOCK_LOST,
-        ExitCode.MISCONFIGURED: ExitReason.MISCONFIGURED,
-        UNKNOWN: ExitReason.UNKNOWN,
-    }
     if code < 0:
         if child.ended_by_us:
             return ExitReason.KILLED_BY_SUPERVISOR
         return ExitReason.KILLED if code == -signal.SIGKILL else ExitReason.SIGNAL
     if code == ExitCode.OK and child.is_leaving:
         return ExitReason.STOPPED
-    return by_code.get(code, ExitReason.CODE)
+    if code == UNKNOWN:
+        return ExitReason.UNKNOWN
+    return _OF_OURS.get(code, ExitReason.CODE) if child.last_word is not None else ExitReason.CODE
 
 
 def how_it_ended(code: int, child: Child) -> str:
