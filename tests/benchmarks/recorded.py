@@ -68,7 +68,7 @@ def recorded(
     try:
         lease = etcd.grant(TTL).lease
         made = Recorded(etcd, Keys.of("partition-supervisor", group), group, topic, partitions, hosts, lease)
-        for some in _some(_puts(made)):
+        for some in (*_some(_puts(made)), *_some(_owners(made))):
             etcd.transact(Txn((), some))
         yield made
         etcd.transact(Txn((), (Delete(f"{made.keys.root}/", prefix=True),)))
@@ -104,13 +104,20 @@ def _puts(made: Recorded) -> Iterator[Put]:
         elif number != 2:
             key, lock = made.owner(number)
             yield Put(key, lock.encode(), made.lease)
-        yield from _histories(made, partition)
+        yield from _histories(made, partition, range(OWNERSHIPS - 1))
 
 
-def _histories(made: Recorded, partition: Partition) -> Iterator[Put]:
-    for number in range(OWNERSHIPS):
+def _owners(made: Recorded) -> Iterator[Put]:
+    """What the owners have written of themselves, under the tokens that their locks have by now."""
+    for item in made.etcd.list(made.keys.locks).items:
+        token = Token(item.mod_revision)
+        yield from _histories(made, made.keys.partition_of(item.key), [OWNERSHIPS - 1], token)
+
+
+def _histories(made: Recorded, partition: Partition, numbers: Iterable[int], newest: int = 0) -> Iterator[Put]:
+    for number in numbers:
         ago = 600.0 * (OWNERSHIPS - number) - partition.number / 10
-        token = Token(100 + 1_000 * number + partition.number)
+        token = Token(newest or number + 1)
         host = f"host-{(partition.number + OWNERSHIPS - 1 - number) % made.hosts}"
         history = History(
             token, f"{number:032x}", host, 10_000 + partition.number, Cause.TAKEN_OVER, _at(ago), 100 * number,

@@ -16,7 +16,7 @@ def main() -> None:
     from typing import Any
 
     from partition_supervisor.cli import cli
-    from partition_supervisor.commands import run as command
+    from partition_supervisor.processes import forkserver
     from partition_supervisor.processes.launch import Launched
 
     class Spawn:
@@ -48,7 +48,7 @@ def main() -> None:
             threading.Thread(target=tell, daemon=True).start()
             return Launched(pid, status, os.open(os.devnull, os.O_RDONLY), lambda: None)
 
-    vars(command)["ForkServer"] = Spawn
+    vars(forkserver)["ForkServer"] = Spawn  # before `run` asks for it
     cli(prog_name="partition-supervisor")  # not by its main(), after which nothing is found in the current folder
 
 

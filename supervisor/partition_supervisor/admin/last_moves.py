@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from partition_supervisor.admin.group_view import GroupView
@@ -14,8 +14,7 @@ from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from partition_supervisor.admin.columns import Columns
     from partition_supervisor.cluster.retry import RetryingStore
 
 #: Reads in a transaction; etcd takes 128.
@@ -54,15 +53,14 @@ def rows(found: Mapping[Partition, History]) -> Iterator[tuple[str, ...]]:
         )  # fmt: skip
 
 
-def drawn(found: dict[Partition, History], width: int) -> Table:
-    made = table(COLUMNS, width)
-    for column in list(made.columns)[4:]:
-        column.justify = "right"
-    _add(made, rows(found))
+def drawn(found: dict[Partition, History], width: int) -> Columns:
+    made = table(COLUMNS, width, right=COLUMNS[4:])
+    for each in rows(found):
+        made.add_row(*each)
     return made
 
 
-def drawn_history(told: Sequence[Episode], width: int) -> Table:
+def drawn_history(told: Sequence[Episode], width: int) -> Columns:
     """One row for each ownership: the same, with how it ended."""
     made = table((*COLUMNS[:1], "TOKEN", "HOST", "PID", *COLUMNS[1:], "UNTIL", "ENDING", "TO OFFSET"), width)
     for episode in told:
@@ -72,8 +70,3 @@ def drawn_history(told: Sequence[Episode], width: int) -> Table:
         made.add_row(first, str(record.token), record.host, str(record.pid), *others, moment(record.until),
                      record.ending or ("-" if episode.lasts else "?"), to)  # fmt: skip
     return made
-
-
-def _add(made: Table, cells: Iterable[tuple[str, ...]]) -> None:
-    for each in cells:
-        made.add_row(*each)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
+
+from partition_supervisor.admin.columns import Column, Columns, printable
 
 if TYPE_CHECKING:
     from partition_supervisor.admin.group_view import GroupView, HostView, PartitionView, Worker
@@ -82,12 +83,12 @@ def pretty(picture: GroupView, width: int) -> RenderableType:
     """The partitions, what is wrong with them, and the hosts."""
     partitions = table(COLUMNS, width)
     for each in picture.partitions:
-        partitions.add_row(*map(Text, row(each, width)), style=STYLES[each.state])
+        partitions.add_row(*row(each, width), style=STYLES[each.state])
     hosts = table(HOST_COLUMNS, width)
     for host in picture.hosts:
-        hosts.add_row(*map(Text, host_row(host)), style="yellow" if host.draining else "")
-    notes = [Text(line, style=style) for line, style in complaints(picture)]
-    notes += [Text(line, style=REMARK) for line in remarks(picture)]
+        hosts.add_row(*host_row(host), style="yellow" if host.draining else "")
+    notes = [Text(printable(line), style=style) for line, style in complaints(picture)]
+    notes += [Text(printable(line), style=REMARK) for line in remarks(picture)]
     return Group(
         partitions if picture.partitions else Text("no partitions yet"),
         *([Text(""), *notes] if notes else []),
@@ -96,15 +97,15 @@ def pretty(picture: GroupView, width: int) -> RenderableType:
     )
 
 
-def table(columns: Iterable[str], width: int) -> Table:
-    """Columns without lines. Only names fold when room is short; numbers are never cut."""
-    made = Table(box=None, padding=(0, 2 if width >= WIDE else 1, 0, 0), pad_edge=False, header_style="bold")
-    for name in columns:
-        heading = name if width >= WIDE else "-\n".join(name.rsplit("-", 1))
-        made.add_column(
-            heading, justify="right" if name in NUMBERS else "left", overflow="fold", no_wrap=name not in NAMES
-        )  # fmt: skip
-    return made
+def table(
+    names: Iterable[str], width: int, right: Collection[str] = NUMBERS, folds: Collection[str] = NAMES
+) -> Columns:
+    """Columns without lines. `right`: those of numbers. `folds`: those that fold when room is short."""
+    columns = [
+        Column(name if width >= WIDE else "-\n".join(name.rsplit("-", 1)), name in right, name in folds)
+        for name in names
+    ]
+    return Columns(columns, gap=2 if width >= WIDE else 1)
 
 
 def row(each: PartitionView, width: int) -> tuple[str, ...]:

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import javaproperties
-
 from partition_workers.errors import Misconfigured
 
 FILE_NAME = "partition-supervisor.toml"
@@ -99,6 +97,8 @@ def _properties(path: Path, table: Mapping[str, Any], prefix: str = "") -> Itera
 
 def read_properties(path: Path) -> dict[str, str]:
     """A file of Java's properties, continued lines and escapes included. Raises Misconfigured."""
+    import javaproperties  # brings a reader of XML along, which every other command would wait for
+
     try:
         found = javaproperties.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -26,8 +26,7 @@ from partition_workers.errors import Misconfigured, Unreachable
 from partition_workers.model import Partition
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from partition_supervisor.admin.columns import Columns
     from partition_supervisor.admin.offsets import Aim, Offsets, Standing, Step
 
 COLUMNS = ("PARTITION", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "TOKEN", "COMMITTED", "OWNER")
@@ -223,7 +222,7 @@ def remarks(steps: list[Step], execute: bool, drop_state: bool) -> Iterator[str]
         yield f"still parked: go on with: partition-supervisor resume {' '.join(parked)}"
 
 
-def standings_table(standings: list[Standing], width: int) -> Table:
+def standings_table(standings: list[Standing], width: int) -> Columns:
     made = table(COLUMNS, width)
     for each in standings:
         stored, owner = each.stored.offset, each.owner
@@ -235,9 +234,8 @@ def standings_table(standings: list[Standing], width: int) -> Table:
     return made
 
 
-def steps_table(steps: list[Step], width: int) -> Table:
-    made = table(RESET_COLUMNS, width)
-    made.columns[-1].justify = "right"
+def steps_table(steps: list[Step], width: int) -> Columns:
+    made = table(RESET_COLUMNS, width, right=RESET_COLUMNS[1:])
     for step in steps:
         made.add_row(str(step.partition), dash(step.standing.offset), dash(step.target))
     return made

@@ -9,14 +9,12 @@ from typing import Any
 
 import click
 
-from partition_supervisor.assembly import supervise
 from partition_supervisor.commands.errors import PlainCommand
 from partition_supervisor.commands.options import etcd_from, etcd_options, kafka_options, option
 from partition_supervisor.commands.settings import properties_from
 from partition_supervisor.config import Config
 from partition_supervisor.processes import log_receiver
 from partition_supervisor.processes.descriptors import raise_descriptor_limit
-from partition_supervisor.processes.forkserver import ForkServer
 from partition_supervisor.service_manager import ServiceManager
 from partition_supervisor.termination import Termination
 from partition_workers.errors import Misconfigured
@@ -204,6 +202,10 @@ def run(log_level: str, log_format: str, properties: tuple[str, ...], workers: i
       fresh code. TTIN, TTOU: one worker more or less. USR1: the stacks of all workers.
     Exit codes: 0 stopped, 69 Kafka or etcd unreachable, 78 bad configuration, the handler's import included.
     """
+    # A file of settings has every command look at these options; what a supervisor consists of is for this one alone.
+    from partition_supervisor.assembly import supervise
+    from partition_supervisor.processes.forkserver import ForkServer
+
     if workers is not None and workers < 1:
         raise Misconfigured(f"--workers {workers}: must be 1 or more; leave it out for one for each partition")
     termination = Termination()

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from rich.table import Table
-from rich.text import Text
 
+from partition_supervisor.admin.columns import Columns
 from partition_supervisor.admin.render import STYLES, table
 from partition_supervisor.admin.topology import HostPartitions, Topology, in_short
 from partition_supervisor.commands.errors import PlainCommand
@@ -66,15 +65,15 @@ def topology(
         print_pretty(lambda width: drawn(found, width, output == "wide"))
 
 
-def drawn(found: Topology, width: int, wide: bool) -> Table:
-    made = table((*COLUMNS, "STANDBYS OF") if wide else COLUMNS, width)
-    made.columns[-1].no_wrap = False
+def drawn(found: Topology, width: int, wide: bool) -> Columns:
+    columns = (*COLUMNS, "STANDBYS OF") if wide else COLUMNS
+    made = table(columns, width, right=(), folds=("HOST", *columns[3:]))
     for word, partitions in (("unowned", found.unowned), ("parked", found.parked)):
         if partitions:
-            made.add_row(f"({word})", str(len(partitions)), "-", Text(in_short(partitions)), style=STYLES[word])
+            made.add_row(f"({word})", str(len(partitions)), "-", in_short(partitions), style=STYLES[word])
     for host in found.hosts:
-        cells = (str(len(host.owns)), str(len(host.stands_by)), Text(in_short(host.owns) or "-"))
-        made.add_row(_named(host), *cells, *([Text(in_short(host.stands_by) or "-")] if wide else []),
+        cells = (str(len(host.owns)), str(len(host.stands_by)), in_short(host.owns) or "-")
+        made.add_row(_named(host), *cells, *([in_short(host.stands_by) or "-"] if wide else []),
                      style="" if host.is_running and not host.draining else "yellow")  # fmt: skip
     return made
 
