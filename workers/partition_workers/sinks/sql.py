@@ -15,6 +15,11 @@ token, another owner is at work, and nothing is written: `Stale`, which ends thi
 what comes before is there already, and is left out. A look in a transaction of its own would let another owner come
 in between.
 
+Whose machine is lost, or who is stopped, within a transaction would keep the row locked, and its successor waiting,
+until the database's own TCP gives up, which takes hours. So PostgreSQL is told to end such a session after some
+seconds. A connection that is gone, by that or by a restart of the database, ends the ownership: no attempt with it
+can succeed, and the next owner opens another. As an error of the handler it would be held against the record.
+
 Any connection of Python's DB-API will do whose database has `ON CONFLICT` and `SELECT ... FOR UPDATE`; SQLite locks
 the whole file instead. Tried with psycopg 3 and sqlite3.
 """
@@ -27,13 +32,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from partition_workers.errors import Misconfigured, Stale
+from partition_workers.errors import Lost, Misconfigured, Stale
 
 if TYPE_CHECKING:
     from partition_workers.handler import Context
     from partition_workers.kafka.reader import Record
 
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?", re.ASCII)
+
+#: Seconds; see `SqlSink`.
+STALLED_AFTER = 10.0
 
 
 class Batch:
@@ -57,8 +65,17 @@ class Batch:
 class SqlSink:
     """For one ownership of one partition. Not thread-safe, and `connection` is its own."""
 
-    def __init__(self, connection: Any, context: Context, name: str, table: str = "partition_positions") -> None:
+    def __init__(
+        self,
+        connection: Any,
+        context: Context,
+        name: str,
+        table: str = "partition_positions",
+        stalled_after: float = STALLED_AFTER,
+    ) -> None:
         """`name`: of what is kept; two programs that write the same database need two. `table`: is made if need be.
+        `stalled_after`: seconds after which PostgreSQL ends our session when it hears nothing of us within a
+        transaction, unless the session has a limit of its own already. 0: never.
 
         Raises Stale when a newer owner has been here, Misconfigured for a table that cannot be called so, and
         whatever the database raises.
@@ -71,6 +88,8 @@ class SqlSink:
         module = sys.modules[type(connection).__module__.partition(".")[0]]
         self._mark = "?" if getattr(module, "paramstyle", "format") == "qmark" else "%s"
         self._is_sqlite = module.__name__ in ("sqlite3", "_sqlite3")
+        if stalled_after and module.__name__.startswith("psycopg"):
+            self._limit_stalls(stalled_after)
         self._make_table()
         #: The next offset that the database has not seen; None: it has seen none. For `open` to return.
         self.position: int | None = None
@@ -82,7 +101,7 @@ class SqlSink:
     def transaction(self, records: Sequence[Record]) -> Iterator[Batch]:
         """Those of `records` that are new, and a transaction that also moves the position behind them.
 
-        What is raised within rolls it back. Raises Stale.
+        What is raised within rolls it back. Raises Stale, and Lost when the connection is gone.
         """
         with self._transaction() as cursor:
             position = self._look(cursor)
@@ -104,11 +123,23 @@ class SqlSink:
                 cursor.execute("BEGIN IMMEDIATE")
             yield cursor
             self._connection.commit()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Exception) and getattr(self._connection, "closed", False):
+                raise Lost(f"{self._place}: the connection to the database is gone: {error}") from error
             self._connection.rollback()
             raise
         finally:
             cursor.close()
+
+    def _limit_stalls(self, seconds: float) -> None:
+        setting = "idle_in_transaction_session_timeout"
+        cursor = self._connection.cursor()
+        cursor.execute(
+            "SELECT set_config(%s, %s, false) WHERE current_setting(%s) = '0'",
+            (setting, f"{int(seconds * 1000)}ms", setting),
+        )
+        self._connection.commit()
+        cursor.close()
 
     def _make_table(self) -> None:
         cursor = self._connection.cursor()
