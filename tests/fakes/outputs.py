@@ -99,7 +99,8 @@ class FakeProducer:
         broker.before("begin")
         self._must_be_newest(epoch)
         broker.begun = epoch
-        for number, record in enumerate(cast("Sequence[Output]", records)):
+        outputs = list(map(Output._make, records))
+        for number, record in enumerate(outputs):
             if record.size > broker.largest:
                 raise TransactionFailed("too large", too_large=number)
         if broker.refusal:
@@ -108,7 +109,7 @@ class FakeProducer:
         self._must_be_newest(epoch)
         fate = broker.fates.popleft() if broker.fates else "committed"
         if fate != "aborted":
-            broker.visible += cast("Sequence[Output]", records)
+            broker.visible += outputs
             broker.known, broker.begun = (offset, metadata), None
             broker.transactions += 1
         broker.before("ended")

@@ -21,7 +21,7 @@ from partition_workers.layout.documents import now
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition, Token
 from partition_workers.outputs.attempt import Attempt
-from partition_workers.outputs.buffer import FULL_AT, Output, Outputs
+from partition_workers.outputs.buffer import FULL_AT, Output, Outputs, Waiting
 from partition_workers.outputs.exchange import Exchange
 from partition_workers.outputs.steps import Known, Step, Verdict, number_of, unknown_outcome
 from partition_workers.ownership import transactions
@@ -55,7 +55,7 @@ class OutputCommits(Commits):
         super().__init__(store, keys, partition, token, topic_id, offset, offset_revision, clock, deaths, unfolded)
         self.outputs = outputs
         self._exchange = exchange
-        self._records: list[Output] = []
+        self._records: list[Waiting] = []
         self._applied = offset
         self._done = left
         if left is not None:
@@ -228,7 +228,7 @@ class OutputCommits(Commits):
         if failed.refusal is not None:
             raise PartitionRefused(f"{self._partition}: its outputs cannot be sent: {failed.refusal}")
         if failed.too_large is not None:
-            blamed = step.records[failed.too_large]
+            blamed = Output._make(step.records[failed.too_large])
             self.outputs.learn(blamed)
             self.offset, self._changes, self._records = self.committed, {}, []
             raise OutputsTooLarge(f"{blamed.topic} took no record of {blamed.size:,} bytes")

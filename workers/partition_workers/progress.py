@@ -20,6 +20,8 @@ from partition_workers.state.mapping import State
 
 #: While a transaction is waited for, others may want something: seconds between two looks.
 LOOK_UP = 0.1
+#: Seconds until it is looked whether Kafka takes outputs.
+SOON = 0.01
 
 
 class Interrupted(Exception):
@@ -63,11 +65,21 @@ class Progress:
         """
         changes = self.state.changes()
         while not self.commits.add(self.offset, changes):
-            if self.commits.in_flight:
-                self.wait_for_commit()
-            self.commits.send()
+            self._make_room()
         self.state.accept()
         self.uncut, self.has_passed_over = 0, False
+
+    def _make_room(self) -> None:
+        """For a cut that has none beside those that wait."""
+        if self.commits.in_flight:
+            self.wait_for_commit()
+        self.commits.send()
+        if not self.commits.in_flight:  # those that wait need more than etcd
+            self.rounds += 1
+            self._interrupt.wait(SOON)
+            self.commits.pump()
+            if self._interrupt.raised:
+                raise Interrupted
 
     def wait_for_commit(self) -> None:
         """Until what is in flight is stored. Raises Interrupted, Lost, RequestTooLarge."""

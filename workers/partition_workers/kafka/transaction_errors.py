@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from partition_workers.kafka.topics import UNKNOWN
 
@@ -28,11 +29,20 @@ class TransactionFailed(Exception):
         self.too_large, self.refusal = too_large, refusal
 
 
-def failure(error: KafkaError, refused: Sequence[tuple[int, KafkaError]]) -> TransactionFailed:
-    """`refused`: of the records, by their number, what the broker said of them."""
-    too_large = next((number for number, each in refused if each.code() == KafkaError.MSG_SIZE_TOO_LARGE), None)
-    hopeless = next((each for each in (error, *(each for _, each in refused)) if each.code() in REFUSED), None)
+def failure(
+    error: KafkaError, refused: Sequence[tuple[KafkaError, Message]], records: Sequence[Sequence[Any]]
+) -> TransactionFailed:
+    """`refused`: what the broker said of which of the `records`."""
+    large = next((message for each, message in refused if each.code() == KafkaError.MSG_SIZE_TOO_LARGE), None)
+    hopeless = next((each for each in (error, *(each for each, _ in refused)) if each.code() in REFUSED), None)
+    too_large = None if large is None else _number_of(large, records)
     return TransactionFailed(error.str(), too_large, hopeless.str() if hopeless else None)
+
+
+def _number_of(message: Message, records: Sequence[Sequence[Any]]) -> int:
+    """Which of the records it was, or the first that is the same."""
+    found = message.topic(), message.value(), message.key()
+    return next(number for number, each in enumerate(records) if (*each[:3],) == found)
 
 
 def insist(call: Callable[[], object], given_up: Callable[[], bool]) -> None:

@@ -23,10 +23,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from partition_workers.errors import Misconfigured, PartitionRefused, Unavailable
 from partition_workers.kafka.destination import LARGEST_RECORD, for_sending
+from partition_workers.kafka.sending import MOST, send, send_each
 from partition_workers.kafka.transaction_errors import REFUSED, TransactionFailed, failure, insist
 from partition_workers.model import Offset, Partition
 
@@ -57,12 +58,17 @@ class TransactionalProducer:
         self, config: Mapping[str, Any], partition: Partition, name: str, group: str, topics: Sequence[str]
     ) -> None:
         """`name`: the transactional.id."""
-        own = {"transactional.id": name, "message.max.bytes": LARGEST_RECORD, "linger.ms": 0}
+        own = {
+            "transactional.id": name, "message.max.bytes": LARGEST_RECORD, "linger.ms": 5,
+            "queue.buffering.max.messages": 10 * MOST[0],
+        }  # fmt: skip
         self._config = BACKOFF | for_sending(config) | own
         self._asking = BACKOFF | dict(config) | {"group.id": group, "enable.auto.commit": False}
         self._partition, self._topics = partition, topics
         self._warm: list[Producer] = []
         self._patience = PATIENCE
+        #: Whether it is to be told what became of each record: after a failure, to know which is to blame.
+        self._is_watched = False
         #: The one that is initialised, or none. Whoever throws it away must be the last that knows it.
         self._at_work: list[Producer] = []
         self._consumer: Consumer | None = None
@@ -133,13 +139,13 @@ class TransactionalProducer:
         at_work, self._at_work = self._at_work, []
         if not at_work:
             raise TransactionFailed("no producer is initialised")
-        refused: list[tuple[int, KafkaError]] = []
+        refused: list[tuple[KafkaError, Message]] = []
         error = self._try(at_work[0], records, refused, offset, metadata, given_up)
         if error is not None:
             self._throw_away(at_work)
-            self._patience = min(2 * self._patience, MOST_PATIENCE)
-            raise failure(error, refused)
-        self._at_work, self._patience = at_work, PATIENCE
+            self._patience, self._is_watched = min(2 * self._patience, MOST_PATIENCE), True
+            raise failure(error, refused, records)
+        self._at_work, self._patience, self._is_watched = at_work, PATIENCE, False
 
     def close(self) -> None:
         self._throw_away(self._at_work)
@@ -153,7 +159,7 @@ class TransactionalProducer:
         self,
         producer: Producer,
         records: Sequence[Sequence[Any]],
-        refused: list[tuple[int, KafkaError]],
+        refused: list[tuple[KafkaError, Message]],
         offset: Offset,
         metadata: str,
         given_up: Callable[[], bool],
@@ -168,21 +174,17 @@ class TransactionalProducer:
         return None
 
     def _send(
-        self, producer: Producer, records: Sequence[Sequence[Any]], refused: list[tuple[int, KafkaError]]
+        self, producer: Producer, records: Sequence[Sequence[Any]], refused: list[tuple[KafkaError, Message]]
     ) -> None:
-        def watched(number: int) -> Callable[[KafkaError | None, object], None]:
-            return lambda error, _message: refused.append((number, error)) if error is not None else None
+        if not self._is_watched:
+            send(producer, records)
+            return
 
-        for number, (topic, value, key, headers, partition, timestamp) in enumerate(records):
-            while True:
-                try:
-                    producer.produce(
-                        topic, value=value, key=key, headers=headers, partition=partition, timestamp=timestamp,
-                        on_delivery=watched(number),
-                    )  # fmt: skip
-                    break
-                except BufferError:
-                    producer.poll(0.1)
+        def watch(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                refused.append((error, message))
+
+        send_each(producer, records, watch)
 
     def _end(self, producer: Producer, offset: Offset, metadata: str, given_up: Callable[[], bool]) -> None:
         known = TopicPartition(self._partition.topic, self._partition.number, offset, metadata=metadata)

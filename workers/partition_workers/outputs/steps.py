@@ -54,7 +54,7 @@ from partition_workers.layout.documents import Prepared
 
 if TYPE_CHECKING:
     from partition_workers.model import Offset, Partition, Token
-    from partition_workers.outputs.buffer import Output
+    from partition_workers.outputs.buffer import Waiting
 
 #: Seconds for which K may be relied upon to stay. Kafka keeps it a week, and at the least some hours.
 FRESH = 3600.0
@@ -95,7 +95,7 @@ class Step:
     before: str
     offset: Offset
     changes: Changes
-    records: list[Output] = field(default_factory=list)
+    records: list[Waiting] = field(default_factory=list)
 
     def prepared(self, at: str) -> Prepared:
         redo = {key: "" if value is None else value.decode() for key, value in self.changes.items()}
