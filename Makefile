@@ -54,11 +54,12 @@ test: setup lint  ## lint, then all tests
 test-busy: setup  ## unit and contract tests five times, beside a busy loop on every processor (20 minutes)
 	@PARTITION_SUPERVISOR_TEST_SERVICES=$(SERVICES) $(BIN)/python -m tests.busy $(ARGS)
 
-storm: setup  ## many faults under load: a hundred kills, moves, rolling restarts, outputs (about twelve minutes)
+storm: setup  ## many faults under load: a hundred kills, moves, restarts, outputs, a database (about 16 minutes)
 	$(BIN)/python -m tests.faults.storm kills
 	$(BIN)/python -m tests.faults.storm moves
 	$(BIN)/python -m tests.faults.storm rolling
 	$(BIN)/python -m tests.faults.storm outputs
+	$(BIN)/python -m tests.faults.storm postgres
 
 storm-network: setup  ## network faults at random between three hosts, Kafka and etcd, as root (20 minutes)
 	$(BIN)/python -m tests.faults.network $(ARGS)
@@ -66,7 +67,7 @@ storm-network: setup  ## network faults at random between three hosts, Kafka and
 versions: setup  ## unit and contract tests and a demo with each Python found, and with the lowest versions declared
 	@PARTITION_SUPERVISOR_TEST_SERVICES=$(SERVICES) $(BIN)/tox run -- --kind $(subst given,auto,$(SERVICES))
 
-bench: setup  ## measure beside the rivals: 49 minutes, or 9 with QUICK=1; writes bench.json and bench.md
+bench: setup  ## measure beside the rivals: 55 minutes, or 11 with QUICK=1; writes bench.json and bench.md
 	$(BIN)/python -m tests.benchmarks all $(if $(QUICK),--quick) $(BENCHED)
 
 bench-compare: setup  ## measure what is here beside another commit: BASE=commit, about seven minutes

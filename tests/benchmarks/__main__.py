@@ -38,7 +38,7 @@ KIND = click.option(
     show_default=True,
     help="Where Kafka and etcd come from; see `partition-supervisor services --help`.",
 )
-QUICK = click.option("--quick", is_flag=True, help="Fewer and shorter trials: all of it in nine minutes.")
+QUICK = click.option("--quick", is_flag=True, help="Fewer and shorter trials: all of it in eleven minutes.")
 README_TOO = click.option(
     "--readme/--no-readme",
     default=None,
@@ -151,7 +151,7 @@ def bench() -> None:
 @README_TOO
 @KIND
 def everything(quick: bool, readme: bool | None, kind: str) -> None:
-    """Every benchmark: forty minutes, or seven with --quick.
+    """Every benchmark: fifty-five minutes, or eleven with --quick.
 
     A benchmark that fails does not end the others. Ctrl-C ends all, and keeps what was measured.
     """

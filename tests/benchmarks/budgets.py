@@ -151,6 +151,12 @@ _MANY = Series("keyed", "ours, per record", "records/s, 100,000 keys")
 _FRAMEWORK = PACKAGES["quixstreams"].replace("==", " ")
 _FRAMEWORK_THOUSAND = Series("keyed", _FRAMEWORK, "records/s, 1,000 keys")
 _FRAMEWORK_MANY = Series("keyed", _FRAMEWORK, "records/s, 100,000 keys")
+_FORWARDED = Series("outputs", "ours, per record", "records/s")
+_FORWARDED_BATCHES = Series("outputs", "ours, by batch", "records/s")
+_BY_LOOP = Series("outputs", "transactional loop, per record", "records/s")
+_BY_LOOP_BATCHES = Series("outputs", "transactional loop, by batch", "records/s")
+_BY_FRAMEWORK = Series("outputs", f"{_FRAMEWORK}, exactly-once", "records/s")
+_KILLED_SENDING = Series("outputs", "ours, exactly once", "gap")
 
 BUDGETS = (
     _in_writes("a worker is killed: gap, p50", 10.0, _KILLED),
@@ -201,6 +207,21 @@ BUDGETS = (
         "counting by key, 100,000 keys at random: records/s beside quixstreams", ">= 2", 2.0, "", _MANY,
         rival=_FRAMEWORK_MANY, at_least=True,
     ),
+    Budget(
+        "topic to topic, exactly once: records/s beside an equally tuned transactional loop, per record", ">= 0.80",
+        0.80, "", _FORWARDED, rival=_BY_LOOP, at_least=True,
+        headline="records/s from topic to topic, exactly once, beside an equally tuned transactional loop",
+    ),
+    Budget(
+        "topic to topic, exactly once: records/s beside the same loop, by batch", ">= 0.80", 0.80, "",
+        _FORWARDED_BATCHES, rival=_BY_LOOP_BATCHES, at_least=True,
+    ),
+    Budget(
+        "topic to topic, exactly once: records/s beside quixstreams", ">= 3", 3.0, "", _FORWARDED,
+        rival=_BY_FRAMEWORK, at_least=True,
+    ),
+    Budget("a worker with outputs is killed: gap, p50", "<= 45 ms", 45.0, "ms", _KILLED_SENDING),
+    Budget("a worker with outputs is killed: gap, p99", "<= 150 ms", 150.0, "ms", _KILLED_SENDING, share=0.99),
     Budget("etcd transactions per record at full speed", "<= 1/5,000", 1 / 5000, "", _TRANSACTIONS),
     Budget("64 idle standbys", "<= 5 % of a core", 5.0, "%", _IDLE),
     Budget("where everything should be: 1,000 partitions, 10 hosts", "<= 5 ms", 5.0, "ms", _PLAN),

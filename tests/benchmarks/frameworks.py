@@ -59,6 +59,7 @@ def quixstreams(order: dict[str, Any]) -> None:
         consumer_group=settings.pop("group.id"),
         auto_offset_reset="earliest",
         consumer_extra_config=settings,
+        processing_guarantee=order["guarantee"],
         loglevel="WARNING",
     )
     stream = application.dataframe(application.topic(order["topic"], value_deserializer="bytes"))
@@ -70,7 +71,9 @@ def quixstreams(order: dict[str, Any]) -> None:
     if order["by key"]:  # its state is that of the record's key, in RocksDB, with a changelog topic
         stream.update(count_by_key, stateful=True)
     else:
-        stream.update(lambda value: count(counter, value))
+        stream = stream.update(lambda value: count(counter, value))
+    if order["to"]:
+        stream.to_topic(application.topic(order["to"], value_serializer="bytes"))
     application.run()
 
 

@@ -64,8 +64,19 @@ KIP_848_DEFAULTS = Kind("group, KIP-848, defaults (45 s)", 45.0, _KIP_848)
 STATIC = Kind("group, static members, restarted by their parent", 6.0, _SIX | _RANGE, restart=True)
 
 
+TRANSACTIONAL = Kind("group with transactions, 6 s", 6.0, _SIX | _RANGE, program="transactional")
+TRANSACTIONAL_STATIC = dataclasses.replace(
+    TRANSACTIONAL, name="group with transactions, static members, restarted by their parent", restart=True
+)
+
+
 def quixstreams(interpreter: Path) -> Kind:
     return Kind("quixstreams, 6 s", 6.0, _SIX, program="quixstreams", interpreter=str(interpreter))
+
+
+def quixstreams_exactly_once(interpreter: Path) -> Kind:
+    """Its transactions are given up after 6 s as well, and not after the 60 of the default."""
+    return dataclasses.replace(quixstreams(interpreter), name="quixstreams exactly-once, 6 s")
 
 
 class MembersHost:
@@ -118,7 +129,10 @@ class MembersHost:
 class Group:
     """One consumer group over a topic of its own, which must exist, on `hosts` hosts."""
 
-    def __init__(self, kind: Kind, bootstrap_servers: str, feeding: Feeding, topic: str, hosts: int = 1) -> None:
+    def __init__(
+        self, kind: Kind, bootstrap_servers: str, feeding: Feeding, topic: str, hosts: int = 1, to: str = ""
+    ) -> None:
+        """`to`: another topic, to which it sends on what it noted, exactly once."""
         self.kind, self.topic = kind, topic
         self.name = f"bench-{secrets.token_hex(4)}"
         self.probe = Probe()
@@ -130,7 +144,7 @@ class Group:
             MembersHost(
                 Party(
                     bootstrap_servers, topic, self.name, MEMBERS // hosts, kind.config, kind.restart,
-                    static=kind.restart, kind=kind.program, name=f"host{number}-",
+                    static=kind.restart, kind=kind.program, name=f"host{number}-", to=to,
                 ),
                 kind.interpreter, self.probe.folder / "log", self.probe.environment,
             )

@@ -22,6 +22,9 @@ NOTE = struct.Struct("<IIQQQ")
 #: How a record begins: its sequence in the partition, from 0, and when it was produced.
 STAMP = struct.Struct("<QQ")
 
+#: The topic to which `forward` sends its notes.
+OUTPUT = os.environ.get("PARTITION_SUPERVISOR_OUTPUT", "")
+
 _note, _stamp = NOTE.pack, STAMP.unpack_from
 _file: int | None = None
 _pid = 0
@@ -38,6 +41,18 @@ def handle(record: Any, state: MutableMapping[str, Any]) -> None:
         state["doubled"] = state.get("doubled", 0) + 1
     state["next"] = sequence + 1
     state["count"] = state.get("count", 0) + 1
+
+
+def forward(record: Any, state: MutableMapping[str, Any], context: Any) -> None:
+    """A handler of ours that also sends its note on: who reads that knows whose it is."""
+    handle(record, state)
+    context.produce(OUTPUT, note_of(record), partition=record.partition())
+
+
+def note_of(record: Any) -> bytes:
+    """What this process has just handled."""
+    sequence, produced = _stamp(record.value())
+    return _note(record.partition(), _pid, sequence, produced, time.monotonic_ns())
 
 
 def _open() -> int:

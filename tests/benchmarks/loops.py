@@ -5,7 +5,8 @@
 `bare` reads one partition as fast as it can be done: no commits, no state that lasts, no look at anything else. It
 gets the settings of our workers, and the same way of reading. `group` is a member of a consumer group, equally
 tuned, which commits its offset every five seconds, as groups do. `default` is the loop of every tutorial: `poll()`,
-on default settings.
+on default settings. `transactional` also sends records on, exactly once: what is produced, and the offset, are
+committed in one transaction of Kafka, as often as ours.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 
 from tests.benchmarks import counting
 
@@ -66,8 +68,35 @@ def default(order: dict[str, Any]) -> NoReturn:
         handle(record, state)
 
 
+def transactional(order: dict[str, Any]) -> NoReturn:
+    """Its transaction is open all the time, so that librdkafka sends while the handler is at work."""
+    consumer, producer = Consumer(order["settings"]), Producer(order["producer"])
+    place = TopicPartition(order["topic"], order["partition"], 0)
+    consumer.assign([place])
+    producer.init_transactions(30.0)
+    handler = getattr(counting, order["handler"])()
+    handler.open(SimpleNamespace(produce=producer.produce))
+    producer.begin_transaction()
+    commit_at = time.monotonic() + order["interval"]
+
+    def commit() -> None:
+        nonlocal commit_at
+        if time.monotonic() >= commit_at:
+            producer.send_offsets_to_transaction(consumer.position([place]), consumer.consumer_group_metadata())
+            producer.commit_transaction()
+            producer.begin_transaction()
+            commit_at = time.monotonic() + order["interval"]
+        producer.poll(0)
+
+    _loop_fast(consumer, handler, None, commit)
+
+
 def _read_fast(consumer: Consumer, name: str, first: Message | None) -> NoReturn:
-    handler = getattr(counting, name)()
+    _loop_fast(consumer, getattr(counting, name)(), first, lambda: None)
+
+
+def _loop_fast(consumer: Consumer, handler: Any, first: Message | None, after: Callable[[], None]) -> NoReturn:
+    """`after`: called after each list."""
     batch: Handle | None = getattr(handler, "handle_batch", None)
     handle: Handle = batch or handler.handle
     state: dict[str, Any] = {}
@@ -83,7 +112,9 @@ def _read_fast(consumer: Consumer, name: str, first: Message | None) -> NoReturn
         else:
             for record in records:
                 handle(record, state)
+        after()
 
 
 if __name__ == "__main__":
-    {"bare": bare, "group": group, "default": default}[sys.argv[1]](json.loads(sys.argv[2]))
+    loops = {"bare": bare, "group": group, "default": default, "transactional": transactional}
+    loops[sys.argv[1]](json.loads(sys.argv[2]))

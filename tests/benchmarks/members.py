@@ -5,7 +5,8 @@
 The members read as our workers do: the same fetch settings, `poll(t)` then `consume(n, 0)`, the same handler, and
 an asynchronous commit every 100 ms. When partitions are taken away, or the member closes, there is one synchronous
 commit, so that a planned change replays nothing. With "restart" the parent forks a dead member's replacement at once,
-which has its `group.instance.id`: the best that a parent can do for a group. Orders are lines on standard input,
+which has its `group.instance.id`: the best that a parent can do for a group. "transactional" members also send what
+they noted on, and commit that and their offset in one transaction of Kafka. Orders are lines on standard input,
 "start INDEX"; every started member is told on standard output, "INDEX PID". SIGTERM lets a member close. It all ends
 with the standard input.
 """
@@ -24,9 +25,9 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 
-from tests.benchmarks.handling import FOLDER, handle
+from tests.benchmarks.handling import FOLDER, handle, note_of
 
 #: As our supervisor tunes its workers.
 TUNED = {
@@ -56,9 +57,11 @@ class Party:
     restart: bool = False
     static: bool = False
     kind: str = "consumer"
-    """Or "quixstreams"."""
+    """Or "quixstreams", or "transactional"."""
     name: str = "a"
     """Of the host: no two members have one instance id."""
+    to: str = ""
+    """A topic to which what was noted goes on, exactly once."""
 
 
 @dataclass(slots=True)
@@ -112,6 +115,8 @@ def _live(party: Party, index: int) -> None:
     config = TUNED | party.config | instance
     if party.kind == "quixstreams":
         _stream(party, config)
+    elif party.kind == "transactional":
+        _forward(party, config, f"{party.group}-{party.name}{index}")
     else:
         _consume(party, config)
 
@@ -149,6 +154,50 @@ def _consume(party: Party, config: dict[str, Any]) -> None:
     consumer.close()  # asks `revoked` first
 
 
+def _forward(party: Party, config: dict[str, Any], name: str) -> None:
+    """`name`: the transactional.id. A transaction is given up as late as a silent member."""
+    own = {
+        "bootstrap.servers": party.bootstrap_servers,
+        "group.id": party.group,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+    }
+    consumer = Consumer(config | own)
+    producer = Producer({
+        "bootstrap.servers": party.bootstrap_servers, "transactional.id": name, "retry.backoff.ms": 5,
+        "transaction.timeout.ms": config["session.timeout.ms"], "log_level": 2,
+    })  # fmt: skip
+    producer.init_transactions(60.0)
+    states: defaultdict[int | None, dict[str, Any]] = defaultdict(dict)
+    is_begun = False
+
+    def commit() -> None:
+        nonlocal is_begun
+        if is_begun:
+            is_begun = False
+            places = consumer.position(consumer.assignment())
+            producer.send_offsets_to_transaction(
+                [each for each in places if each.offset >= 0], consumer.consumer_group_metadata()
+            )
+            producer.commit_transaction()
+
+    consumer.subscribe([party.topic], on_revoke=lambda _consumer, _partitions: commit())
+    commit_at = 0.0
+    while True:
+        first = consumer.poll(0.1)
+        records: list[Message] = [first, *consumer.consume(BATCH - 1, 0)] if first is not None else []
+        for record in records:
+            if record.error() is None:
+                if not is_begun:
+                    producer.begin_transaction()
+                    is_begun = True
+                handle(record, states[record.partition()])
+                producer.produce(party.to, note_of(record), partition=record.partition() or 0)
+        if time.monotonic() >= commit_at:
+            commit()
+            commit_at = time.monotonic() + COMMIT_EVERY
+
+
 def _stream(party: Party, config: dict[str, Any]) -> None:
     """The same with quixstreams, which has its own loop and commits."""
     quixstreams = import_module("quixstreams")  # only its own environment has it
@@ -173,17 +222,22 @@ def _stream(party: Party, config: dict[str, Any]) -> None:
         auto_offset_reset="earliest",
         commit_interval=COMMIT_EVERY,
         consumer_extra_config=config,
+        processing_guarantee="exactly-once" if party.to else "at-least-once",
+        producer_extra_config={"transaction.timeout.ms": config["session.timeout.ms"]} if party.to else {},
         loglevel="ERROR",
         state_dir=f"{os.environ[FOLDER]}/{os.getpid()}",
     )
     states: defaultdict[int, dict[str, Any]] = defaultdict(dict)
 
-    def note(value: bytes) -> None:
+    def note(value: bytes) -> bytes:
         record = Record(value)
         handle(record, states[record.partition()])
+        return note_of(record)
 
     topic = application.topic(party.topic, key_deserializer="bytes", value_deserializer="bytes")
-    application.dataframe(topic).update(note)
+    stream = application.dataframe(topic).apply(note)
+    if party.to:
+        stream.to_topic(application.topic(party.to, key_serializer="bytes", value_serializer="bytes"))
     application.run()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from partition_supervisor.dev.demo.cluster import DemoCluster
@@ -39,6 +39,7 @@ class Ours:
         options: Sequence[str] = ("--rebalance-delay", "3600"),
         handler: str = HANDLER,
         module: str = Host.module,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name, self.topic, self.copies = name, topic, copies
         self.probe = Probe()
@@ -46,7 +47,7 @@ class Ours:
         self.cluster = DemoCluster(
             bootstrap_servers, etcd_endpoints, topic, PARTITIONS, hosts,
             options=("--workers", str(PARTITIONS * copies // len(hosts)), *options),
-            handler=handler, environment=self.probe.environment,
+            handler=handler, environment={**self.probe.environment, **(environment or {})},
         )  # fmt: skip
         self.judge = self.cluster.judge
         try:

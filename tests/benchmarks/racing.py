@@ -17,7 +17,7 @@ import psutil
 from partition_supervisor.dev.demo.hosts import Host
 from partition_supervisor.dev.demo.judge import wait_for
 from partition_supervisor.dev.services.processes import Processes
-from tests.benchmarks.counting import FOLDER, KEYS, PROCESSES, RECORDS
+from tests.benchmarks.counting import FOLDER, KEYS, OUTPUT, PROCESSES, RECORDS
 from tests.benchmarks.surroundings import ROOT
 
 #: Seconds until all are ready, and until all have handled their last record.
@@ -43,13 +43,15 @@ class Outcome:
 class Race:
     """The processes of one trial, and the folder in which they say how far they are. All of it ends with it."""
 
-    def __init__(self, processes: int, records: int, keys: int = 1) -> None:
-        """`records`: how many each process handles; `keys`: how many state keys they change, where they do."""
+    def __init__(self, processes: int, records: int, keys: int = 1, output: str = "") -> None:
+        """`records`: how many each process handles; `keys`: how many state keys they change, where they do; `output`:
+        the topic to which they send records on, where they do."""
         self.processes, self.records = processes, records
         self._processes = Processes()
         self.folder = self._processes.folder
         self._environment = {
             FOLDER: str(self.folder), PROCESSES: str(processes), RECORDS: str(records), KEYS: str(keys),
+            OUTPUT: output,
         }  # fmt: skip
         self._started: dict[str, int] = {}
         self._host: Host | None = None

@@ -75,15 +75,30 @@ class Starting:
         self._loop(race, "default", course, handler, settings)
         return group
 
-    def framework(self, name: str, by_key: bool = False) -> Callable[[Race, Course, str], str]:
-        """`by_key`: it counts the records of each key, in its store. Raises PartitionSupervisorError when it does
-        not install."""
+    def transactional(self, race: Race, course: Course, handler: str) -> str:
+        """Tuned as ours, and so that it is fast: librdkafka's own pauses would cost each commit 100 ms."""
+        group = _new_group()
+        settings = {**self._tuned(course), "group.id": group, "enable.auto.commit": False}
+        producer = {
+            "bootstrap.servers": self._bench.bootstrap_servers, "transactional.id": group, "retry.backoff.ms": 5,
+            "queue.buffering.max.messages": 1_000_000, "log_level": 2,
+        }  # fmt: skip
+        self._loop(race, "transactional", course, handler, settings, producer=producer, interval=OUR_INTERVAL)
+        return group
+
+    def framework(
+        self, name: str, by_key: bool = False, to: str = "", guarantee: str = "at-least-once"
+    ) -> Callable[[Race, Course, str], str]:
+        """`by_key`: it counts the records of each key, in its store. `to`: a topic to which it sends them on. Raises
+        PartitionSupervisorError when it does not install."""
         python = frameworks.python_of(name, self._bench.say)
 
         def start(race: Race, course: Course, _handler: str) -> str:
             group = _new_group()
             settings = {**self._tuned(course), "group.id": group}
-            order = {"topic": course.topic, "settings": settings, "by key": by_key}
+            order = {
+                "topic": course.topic, "settings": settings, "by key": by_key, "to": to, "guarantee": guarantee
+            }  # fmt: skip
             race.start(python, "tests.benchmarks.frameworks", name, json.dumps(order))
             return group
 
@@ -114,9 +129,16 @@ class Starting:
         return {name: value for name, value in settings.items() if name not in _OURS_ALONE}
 
     def _loop(
-        self, race: Race, loop: str, course: Course, handler: str, settings: dict[str, Any], partition: int = 0
+        self,
+        race: Race,
+        loop: str,
+        course: Course,
+        handler: str,
+        settings: dict[str, Any],
+        partition: int = 0,
+        **more: Any,
     ) -> None:
-        order = {"settings": settings, "topic": course.topic, "partition": partition, "handler": handler}
+        order = {"settings": settings, "topic": course.topic, "partition": partition, "handler": handler, **more}
         race.start(sys.executable, "tests.benchmarks.loops", loop, json.dumps(order))
 
 

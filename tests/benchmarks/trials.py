@@ -16,7 +16,7 @@ class Trial:
     """One measured value."""
 
     benchmark: str
-    """The module that measured: failover, losses, moves, throughput, commits, processes, growth, loop."""
+    """The module that measured: failover, losses, moves, throughput, commits, processes, growth, loop, outputs."""
     system: str
     """Who was measured, in words for the table: "ours, 3 etcd members, standby on another host".
 
@@ -41,7 +41,7 @@ class Bench:
     single_etcd_endpoint: str
     """A cluster of one member."""
     quick: bool
-    """The run of nine minutes for everything: fewer trials, shorter, the slow rivals once."""
+    """The run of eleven minutes for everything: fewer trials, shorter, the slow rivals once."""
     seconds: float
     """How long this benchmark may take about. Whoever has reached it starts no further round."""
     only_ours: bool
