@@ -4,6 +4,7 @@
     python -m tests.faults.storm moves      a host joins and is drained, again and again, twelve partitions
     python -m tests.faults.storm rolling    every host of three is restarted, twice
     python -m tests.faults.storm outputs    a hundred owners, hosts and supervisors killed or stopped, with outputs
+    python -m tests.faults.storm postgres   forty, into a database, and owners that wake up within their transaction
 
 Ends with 1 when a record was lost, doubled or out of order. The gaps are reported, not judged: machines differ.
 """
@@ -33,6 +34,7 @@ from partition_supervisor.dev.demo.script import report
 from partition_workers.layout.documents import History, milliseconds, now
 from partition_workers.model import Partition
 from tests.faults.output_storm import run as run_outputs
+from tests.faults.postgres_storm import run as run_postgres
 
 #: Records a second in each partition. Twelve partitions at 500 leave two cores nothing to spare, Kafka and etcd
 #: being on them too, and then a gap tells mostly how long a process waits for a processor.
@@ -202,6 +204,14 @@ def _unowned(cluster: DemoCluster, partition: Partition) -> float:
 def outputs(count: int, rate: float) -> None:
     """Owners, hosts and supervisors are killed or stopped while their handler produces."""
     sys.exit(0 if run_outputs(count, rate) else 1)
+
+
+@storm.command()
+@click.option("--count", default=40, show_default=True)
+@FEWER
+def postgres(count: int, rate: float) -> None:
+    """Owners, hosts and supervisors are killed or stopped while their handler writes into PostgreSQL."""
+    sys.exit(0 if run_postgres(count, rate) else 1)
 
 
 if __name__ == "__main__":

@@ -1,75 +1,110 @@
-"""Handlers that produce: each record goes on, with its number, to the partition of the same number."""
+"""Handlers that produce: each record goes on, with its number, to the partition of the same number. Its key is one of
+five, for each of which the state keeps what was sent last."""
 
 from __future__ import annotations
 
 import os
-import signal
-from pathlib import Path
 from typing import Any
 
 from partition_supervisor.dev.demo.checking import check
 from partition_workers import Context
+from tests.handlers.places import FOLDER, TIMES, reached
 
-#: The topic to produce to; and a folder in which a file `PLACE` has whoever comes there first die.
+#: The topic to produce to.
 TOPIC = os.environ.get("PRODUCE_TO", "")
-PLACES = os.environ.get("DIE_AT", "")
+#: How many keys there are.
+KEYS = 5
+
+_raised: set[tuple[int, int]] = set()
 
 
 def forward(record: Any, state: Any, context: Context) -> None:
     check(record, state)
-    context.produce(TOPIC, record.value(), partition=context.partition.number)
+    number = state["next"] - 1
+    key = f"key-{number % KEYS}"
+    state[key] = state["sum"]
+    context.produce(TOPIC, b"%d %d" % (number, state["sum"]), key=key, partition=context.partition.number)
 
 
-def die_at(place: str) -> None:
-    """kill -9, once for each file."""
-    try:
-        (Path(PLACES) / place).unlink()
-    except OSError:
-        return
-    os.kill(os.getpid(), signal.SIGKILL)
+def raise_after_producing(record: Any, state: Any, context: Context) -> None:
+    """At every twentieth record, once in each process."""
+    forward(record, state, context)
+    place = context.partition.number, state["next"]
+    if place[1] % 20 == 7 and place not in _raised:
+        _raised.add(place)
+        raise RuntimeError("raised after producing, as it should be")
 
 
 def _watch_steps() -> None:
-    """Every step between cut and apply, as a place to die at."""
+    """Every step between cut and apply is a place."""
+    from partition_workers.kafka import transactional_producer
     from partition_workers.kafka.transactional_producer import TransactionalProducer
     from partition_workers.output_commits import OutputCommits
+    from partition_workers.ownership.lock import PartitionLock
 
     launch, stored = OutputCommits._launch, OutputCommits._stored
     send, end, commit = TransactionalProducer._send, TransactionalProducer._end, TransactionalProducer.commit
-    initialise = TransactionalProducer.initialise
+    initialise, look, confirm = TransactionalProducer.initialise, TransactionalProducer.look, PartitionLock.confirm
+    module: Any = transactional_producer
+    try_one, insist = module._initialise, module.insist
 
     def watched_launch(self: Any, flight: Any) -> None:
-        die_at("before prepare" if self._step is not None else "before apply")
+        reached("before prepare" if self._step is not None else "before apply")
         launch(self, flight)
 
     def watched_stored(self: Any, flight: Any) -> None:
         if self._step is not None:
-            die_at("prepared")
+            reached("prepared")
         stored(self, flight)
 
     def watched_send(self: Any, *arguments: Any) -> None:
-        die_at("begun")
+        reached("begun")
         send(self, *arguments)
 
     def watched_end(self: Any, *arguments: Any) -> None:
-        die_at("produced")
+        reached("produced")
         end(self, *arguments)
+
+    def watched_insist(call: Any, given_up: Any) -> None:
+        """Of the two calls that end a transaction, this is before and after the first: K is in it by then."""
+        insist(call, given_up)
+        reached("offsets sent")
 
     def watched_commit(self: Any, *arguments: Any) -> None:
         commit(self, *arguments)
-        die_at("committed")
+        reached("committed")
 
     def watched_initialise(self: Any) -> None:
-        die_at("before initialise")
+        reached("before initialise")
         initialise(self)
-        die_at("initialised")
+        reached("initialised")
+
+    def watched_try(producer: Any) -> Any:
+        error = try_one(producer)
+        reached(f"tried to initialise: {error.name() if error is not None else 'done'}")
+        return error
+
+    def watched_look(self: Any, *arguments: Any) -> Any:
+        reached("before look at K")
+        found = look(self, *arguments)
+        reached("looked at K")
+        return found
+
+    def watched_confirm(self: Any, *arguments: Any) -> Any:
+        reached("before confirm")
+        found = confirm(self, *arguments)
+        reached("confirmed")
+        return found
 
     OutputCommits._launch, OutputCommits._stored = watched_launch, watched_stored  # type: ignore[method-assign]
+    PartitionLock.confirm = watched_confirm  # type: ignore[assignment, method-assign]
+    module._initialise, module.insist = watched_try, watched_insist
     for name, watched in (
-        ("_send", watched_send), ("_end", watched_end), ("commit", watched_commit), ("initialise", watched_initialise)
+        ("_send", watched_send), ("_end", watched_end), ("commit", watched_commit),
+        ("initialise", watched_initialise), ("look", watched_look),
     ):  # fmt: skip
         setattr(TransactionalProducer, name, watched)
 
 
-if PLACES:
+if FOLDER or TIMES:
     _watch_steps()

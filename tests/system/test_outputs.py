@@ -28,7 +28,7 @@ def test_an_owner_that_is_killed_at_any_step_loses_and_doubles_nothing(
         handler="tests/handlers/producing.py:forward",
         options=("--output", out),
         rate=400.0,
-        environment={"PRODUCE_TO": out, "DIE_AT": str(tmp_path)},
+        environment={"PRODUCE_TO": out, "PLACES": str(tmp_path)},
     )
     cluster.start()
     cluster.load.start()
