@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import subprocess
 import sys
@@ -44,10 +45,11 @@ OTHERS = (
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Seconds of each call, and how many bytes it printed."""
+    """Seconds of each call, of the processor too, and how many bytes it printed."""
 
     call: tuple[str, ...]
     seconds: tuple[float, ...]
+    processor: tuple[float, ...]
     printed: int
     code: int
 
@@ -56,26 +58,34 @@ def measured(group: Recorded, addresses: dict[str, str], rounds: int) -> Iterato
     """Each call so many times, in turns with the others. Raises RuntimeError for one that fails."""
     env = environment({**addresses, "PARTITION_SUPERVISOR_GROUP": group.group})
     calls = [*ALONE, *((*each, "-o", form) for each in FORMS for form in OUTPUTS), *OTHERS]
-    times: dict[tuple[str, ...], list[float]] = {}
+    times: dict[tuple[str, ...], list[tuple[float, float]]] = {}
     for _ in range(rounds):
         for call in calls:
             words = [each.format(topic=group.topic) for each in call]
-            begun = time.perf_counter()
+            begun, used = time.perf_counter(), _processor()
             done = subprocess.run(
                 [sys.executable, "-m", "partition_supervisor", *words], capture_output=True, env=env, check=False
             )
-            times.setdefault(call, []).append(time.perf_counter() - begun)
+            times.setdefault(call, []).append((time.perf_counter() - begun, _processor() - used))
             if done.returncode not in (0, 3):
                 raise RuntimeError(f"{' '.join(words)}: {done.returncode}: {done.stderr.decode()}")
             if len(times[call]) == rounds:
-                yield Answered(call, tuple(times[call]), len(done.stdout), done.returncode)
+                seconds, processor = zip(*times[call], strict=True)
+                yield Answered(call, seconds, processor, len(done.stdout), done.returncode)
+
+
+def _processor() -> float:
+    """Seconds that processes have used which were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def table(found: list[Answered], say: Callable[[str], None]) -> None:
-    say("| command | median | longest | printed |  |")
-    say("| --- | ---: | ---: | ---: | --- |")
+    say("| command | median | longest | processor | printed |  |")
+    say("| --- | ---: | ---: | ---: | ---: | --- |")
     for each in found:
         middle, longest = statistics.median(each.seconds), max(each.seconds)
         verdict = "" if middle <= GOAL else f"**more than {GOAL:g} s**"
         call = " ".join(each.call).format(topic="events")
-        say(f"| `{call}` | {middle:.2f} s | {longest:.2f} s | {each.printed:,} B | {verdict} |")
+        times = f"{middle:.2f} s | {longest:.2f} s | {statistics.median(each.processor):.2f} s"
+        say(f"| `{call}` | {times} | {each.printed:,} B | {verdict} |")
