@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from partition_supervisor.admin.columns import NARROW, Column, Columns, folded, printable
+from partition_supervisor.admin.columns import NARROW, Column, Columns, folded
+from partition_supervisor.admin.printable import printable
+from partition_supervisor.commands.errors import Failure
+from partition_supervisor.commands.status import complain
+from partition_workers.errors import Misconfigured
 
 COLUMNS = (Column("PARTITION", folds=True), Column("OWNER", folds=True), Column("LAG", right=True), Column("SINCE"))
 #: What a name, a number and a time may be.
@@ -74,3 +79,13 @@ def test_columns_that_are_as_wide_give_way_alike() -> None:
     """And none below its heading while there is room elsewhere."""
     first = shown([("a" * 50, "b" * 50, "123456", "12:00:00")], 60).splitlines()[1].split()
     assert [len(each) for each in first] == [20, 20, 6, 8]
+
+
+def test_what_others_wrote_does_nothing_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """In complaints and errors, as in tables. Lines stay lines."""
+    hostile = "parked: \x1b]0;title\x07\x1b[2J\r\u202eevil\nsecond line"
+    complain(hostile)
+    Failure(Misconfigured(hostile)).show()
+    printed = capsys.readouterr().err
+    assert printed.count("second line") == 2
+    assert all(each.isprintable() or each == "\n" for each in printed)

@@ -10,6 +10,8 @@ from rich.cells import cell_len, chop_cells
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 
+from partition_supervisor.admin.printable import printable
+
 #: Narrower than this no column is made.
 NARROW = 4
 
@@ -31,7 +33,7 @@ class Columns:
         self._rows: list[tuple[tuple[str, ...], str]] = [(tuple(each.heading for each in self._columns), "bold")]
 
     def add_row(self, *cells: str, style: str = "") -> None:
-        self._rows.append((tuple(map(printable, cells)), style))
+        self._rows.append((tuple(printable(each).expandtabs(1) for each in cells), style))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         widths = self._widths(options.max_width)
@@ -73,13 +75,6 @@ class Columns:
                 for part, width, column in zip(parts, widths, self._columns, strict=True)
             ]
             yield (" " * self._gap).join(line).rstrip()
-
-
-def printable(text: str) -> str:
-    """An escape of somebody's key does nothing to a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() or each == "\n" else "?" for each in text)
 
 
 def width_of(text: str) -> int:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from partition_supervisor.admin.columns import Column, Columns, printable
+from partition_supervisor.admin.columns import Column, Columns
+from partition_supervisor.admin.printable import printable
 
 if TYPE_CHECKING:
     from partition_supervisor.admin.group_view import GroupView, HostView, PartitionView, Worker

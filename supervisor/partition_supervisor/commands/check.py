@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from partition_supervisor.admin.printable import printable
 from partition_supervisor.commands.errors import PlainCommand
 from partition_supervisor.commands.options import etcd_from
 from partition_supervisor.commands.output import DOCUMENTS, named_output_option, print_document, print_records
@@ -50,9 +51,9 @@ def check(output: str, **values: Any) -> None:
     else:
         for each in found:
             colour = {"ok": "green", "warning": "yellow", "not ok": "red"}[each.level]
-            click.echo(f"{click.style(f'{each.level:<8}', fg=colour)} {each.name}: {each.words}")
+            click.echo(f"{click.style(f'{each.level:<8}', fg=colour)} {each.name}: {printable(each.words)}")
             if each.fix:
-                click.echo(f"{'':8}   {each.fix}")
+                click.echo(f"{'':8}   {printable(each.fix)}")
     if any(each.level == "not ok" for each in found):
         sys.exit(int(ExitCode.CONDITION_NOT_MET))
 

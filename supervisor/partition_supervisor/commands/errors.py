@@ -6,6 +6,7 @@ from typing import IO, Any
 
 import click
 
+from partition_supervisor.admin.printable import printable
 from partition_supervisor.commands.settings import settings_options
 from partition_workers.errors import PartitionSupervisorError
 
@@ -16,7 +17,7 @@ class Failure(click.ClickException):
         self.exit_code = int(error.exit_code)  # type: ignore[misc, unused-ignore]  # click reads it from the instance
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"error: {self.message}", file=file, err=True)
+        click.echo(f"error: {printable(self.message)}", file=file, err=True)
 
 
 class PlainCommand(click.Command):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from partition_supervisor.admin.printable import printable
 from partition_supervisor.commands.errors import PlainCommand
 from partition_supervisor.commands.options import etcd_options
 from partition_supervisor.commands.order_options import Group, opened, partitions_argument, timeout_option
@@ -75,7 +76,7 @@ def history(partitions: tuple[Partition, ...], last: int | None, follow: bool, o
         print_pretty(lambda width: drawn(told, width), wide=True)
     else:
         for line in in_words(told, datetime.now().astimezone().date()):
-            click.echo(line)
+            click.echo(printable(line))
     if not told and output not in DOCUMENTS:
         which = ", ".join(map(str, partitions)) or f"the group {values['group']!r}"
         complain(f"etcd at {group.where} has no history of {which}")
@@ -114,7 +115,7 @@ def tell_news(group: Group, partitions: tuple[Partition, ...], last: int, output
         elif output == "tsv":
             click.echo(tsv_line(news.cells()))
         else:
-            click.echo(news.in_words(datetime.now().astimezone().date()))
+            click.echo(printable(news.in_words(datetime.now().astimezone().date())))
 
     with suppress(KeyboardInterrupt):
         follow(group.etcd, group.keys, partitions, last, tell, complain)

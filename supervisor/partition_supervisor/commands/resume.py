@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from partition_supervisor.admin.printable import printable
 from partition_supervisor.admin.render import moment
 from partition_supervisor.commands.errors import PlainCommand
 from partition_supervisor.commands.options import etcd_options, kafka_options
@@ -78,7 +79,7 @@ def resume(
                 stored = documents.offsets.get(each.partition) or each.parked
                 click.echo(
                     f"{each.partition} goes on at offset {stored.offset:,};"
-                    f" it was parked since {moment(each.parked.at)}: {each.parked.reason}"
+                    f" it was parked since {moment(each.parked.at)}: {printable(each.parked.reason)}"
                 )
 
         def ownerless() -> list[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.live import Live
 
+from partition_supervisor.admin.printable import printable
 from partition_supervisor.admin.render import TSV, complaints, pretty, tsv_rows
 from partition_supervisor.commands.errors import PlainCommand
 from partition_supervisor.commands.options import etcd_from, etcd_options, kafka_options, option
@@ -124,7 +125,7 @@ def verdict(picture: GroupView) -> ExitCode:
 
 
 def complain(line: str) -> None:
-    click.echo(line, err=True)
+    click.echo(printable(line), err=True)
 
 
 def show(picture: GroupView, output: str, indent: int | None = 2) -> None:
