@@ -45,9 +45,13 @@ class Recorded:
         return self.keys.lock(Partition(self.topic, number)), lock
 
     def take_over(self, number: int, moved: int) -> int:
-        """As a supervisor does it: the lock goes to another host. Returns the revision."""
+        """The lock goes to another host, and its new owner tells of its first record. Returns the token."""
         key, lock = self.owner(number, moved)
-        return self.etcd.transact(Txn((), (Put(key, lock.encode(), self.lease),))).revision
+        token = Token(self.etcd.transact(Txn((), (Put(key, lock.encode(), self.lease),))).revision)
+        partition = Partition(self.topic, number)
+        begun = History(token, lock.worker, lock.host, lock.pid, lock.cause, _at(), 0, _at(0.1), dict(_GAP))
+        self.etcd.transact(Txn((), (Put(self.keys.history(partition, token), begun.encode()),)))
+        return token
 
 
 def _at(seconds: float = 0.0) -> str:
