@@ -75,6 +75,13 @@ class Scene:
 
         wait_for(f"{stopped.partition} has another owner that commits", goes_on, 60.0)
 
+    def continue_host(self, stopped: Stopped) -> None:
+        """The worker has a second for its worst, before its supervisor is there."""
+        os.kill(stopped.pid, signal.SIGCONT)
+        time.sleep(1.0)
+        stopped.host.signal_all(signal.SIGCONT)
+        self.complete()
+
     def complete(self) -> None:
         self.cluster.wait_until_complete(60.0)
 
@@ -106,18 +113,14 @@ class Fault:
 
 
 def _freeze(place: str, kill_an_owner: bool) -> Callable[[Scene], str]:
-    """A whole host stands still, one of its owners at that place; another takes over; then it goes on, and the owner
-    a second earlier than its supervisor, which would end it."""
+    """A whole host stands still, one of its owners at that place; another takes over; then it goes on."""
 
     def do(scene: Scene) -> str:
         scene.complete()
         stopped = scene.stop_at(place, kill_an_owner)
         stopped.host.signal_all(signal.SIGSTOP)
         scene.await_successor(stopped)
-        os.kill(stopped.pid, signal.SIGCONT)
-        time.sleep(1.0)
-        stopped.host.signal_all(signal.SIGCONT)
-        scene.complete()
+        scene.continue_host(stopped)
         return "host stopped there, another took over, host continued"
 
     return do
@@ -155,10 +158,10 @@ def _restart_broker_at(place: str) -> Callable[[Scene], str]:
     def do(scene: Scene) -> str:
         scene.complete()
         stopped = scene.stop_at(place)
+        stopped.host.signal_all(signal.SIGSTOP)  # or its supervisor would end it meanwhile
         scene.services.restart("kafka")
-        os.kill(stopped.pid, signal.SIGCONT)
-        time.sleep(2.0)
-        return "killed and started again, while an owner stood there"
+        scene.continue_host(stopped)
+        return "killed and started again, while an owner and its host stood there"
 
     return do
 

@@ -89,7 +89,7 @@ def _try(fault: Fault, running: Services, three: Brokers | None) -> tuple[str, b
                 did = fault.do(scene)
                 verdicts = cluster.finish(PATIENCE)
                 values = committed_values(running.bootstrap_servers, out, fault.partitions, PATIENCE)
-            except (TimeoutError, RuntimeError) as error:
+            except (OSError, RuntimeError) as error:
                 click.echo(f"{cluster.logs()[-20_000:]}\n{fault.name}: {error}", err=True)
                 return f"| {fault.name} | **{error}** | | | | | | |", False
             return _row(fault, did, scene, verdicts, values)
