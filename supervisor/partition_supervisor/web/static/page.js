@@ -5,7 +5,7 @@ import { apply, duration, emptyModel, gapOf, matching, summary } from "./model.j
 const MANY = 40, LIT = 4000, RETRY = 500;
 const model = emptyModel();
 const $ = (id) => document.getElementById(id);
-let servers = [""], server = 0, lastId = "", stream = null, dirty = true, first = 0, chosen = null, heard = 0;
+let servers = [location.origin], server = 0, lastId = "", stream = null, dirty = true, first = 0, chosen = null, heard = 0;
 
 function connect() {
   const base = servers[server % servers.length];
@@ -16,9 +16,10 @@ function connect() {
       if (event.lastEventId) lastId = event.lastEventId;
       apply(model, name, JSON.parse(event.data), event.lastEventId, Date.now());
       dirty = true;
+      if (name === "snapshot") requestAnimationFrame(() => { dirty = false; draw(Date.now()); }); // not at the next turn
     });
   }
-  stream.onopen = () => say(base ? `live from ${base}` : "live", true);
+  stream.onopen = () => say(`live from ${base}`, true);
   stream.onerror = () => {
     stream.close();
     server += 1; // the next one may be there; what was seen last goes along
@@ -228,7 +229,8 @@ function frame() {
   setTimeout(() => requestAnimationFrame(frame), running ? 50 : 100);
 }
 
+connect(); // what the other servers are is known before this one is gone
 fetch("api/v1/about").then((answer) => answer.json()).then((about) => {
   servers = [location.origin, ...about.others];
-}).catch(() => {}).finally(connect);
+}).catch(() => {});
 frame();
