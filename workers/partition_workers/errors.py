@@ -119,6 +119,10 @@ class StateTooLarge(PartitionSupervisorError):
     """Raised when one record changes more state than fits one transaction. Goes the way of a handler's error."""
 
 
+class FlushFailed(PartitionSupervisorError):
+    """Raised when a handler's flush() raised, which is its `__cause__`. Goes the way of a handler's error."""
+
+
 class OutputInvalid(PartitionSupervisorError):
     """Raised by `produce` for a record that cannot be sent. Goes the way of a handler's error."""
 

@@ -6,15 +6,16 @@
         state["count"] = state.get("count", 0) + 1
 
 A function may take the context as a third parameter. A class has `handle(record, state)` or
-`handle_batch(records, state)`, and, if it likes, `open(context)` and `close()`. `open` may return the next offset,
-where a target that keeps its own position stands. Named as `package.module:attribute`
+`handle_batch(records, state)`, and, if it likes, `open(context)`, `flush()` and `close()`. `open` may return the next
+offset, where a target that keeps its own position stands. Named as `package.module:attribute`
 or `path/to/file.py:attribute`.
 
 What is promised: for every partition, the stored state is the fold of the handler over the records in order, each
 exactly once, whatever dies. What is NOT promised: anything the handler does outside `state` can happen again after
-a crash. `context.token` grows with every owner; a target that refuses smaller tokens, or a (partition, offset) it
-has seen, is safe from a stale or repeated write. Import freely at the top of the module, but connect in `open`:
-the module is imported once, before the workers are forked.
+a crash; and what it has begun and not finished when `handle` returns is lost in a crash, unless it is finished in
+`flush`, which is called before each cut is sent. `context.token` grows with every owner; a target that refuses
+smaller tokens, or a (partition, offset) it has seen, is safe from a stale or repeated write. Import freely at the top
+of the module, but connect in `open`: the module is imported once, before the workers are forked.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from partition_workers.errors import Misconfigured
+from partition_workers.errors import FlushFailed, Lost, Misconfigured
 from partition_workers.handler_form import position_from, refuse_result, refuse_wrong_form
 from partition_workers.handler_import import import_handler_module, what_hides
 from partition_workers.model import Partition, Token
@@ -87,6 +88,7 @@ class Handler:
         self._instance: Any = None
         self.one: HandleOne | None = None
         self.batch: HandleBatch | None = None
+        self._flush: Callable[[], object] | None = None
         #: Where its target stands, if `open` said so: the next offset.
         self.position: int | None = None
 
@@ -100,10 +102,23 @@ class Handler:
             self._instance = self._target()
             if hasattr(self._instance, "open"):
                 self.position = position_from(self._instance.open(context))
+            self._flush = getattr(self._instance, "flush", None)
             self.batch = getattr(self._instance, "handle_batch", None)
             self.one = None if self.batch else self._instance.handle
         else:
             self.one = _bound(self._target, context)
+
+    def flush(self) -> None:
+        """What it has gathered is to be done when this returns. Raises FlushFailed, and Lost when flush() does."""
+        if self._flush is None:
+            return
+        try:
+            if (result := self._flush()) is not None:
+                refuse_result(result, "flush()")
+        except Lost:
+            raise
+        except BaseException as error:  # whatever it raises: nothing but the handler runs in here
+            raise FlushFailed(f"flush() raised {type(error).__name__}: {error}") from error
 
     def close(self) -> None:
         if hasattr(self._instance, "close"):

@@ -18,6 +18,7 @@ METHODS = {
     "open": ("context",),
     "handle": ("record", "state"),
     "handle_batch": ("records", "state"),
+    "flush": (),
     "close": (),
 }
 #: What a function is called with; it may take the context too.
@@ -35,12 +36,12 @@ def refuse_wrong_form(name: str, parent: Any, target: Any) -> None:
         raise Misconfigured(f"handler {name!r}: {wrong}")
 
 
-def refuse_result(result: object) -> None:
+def refuse_result(result: object, who: str = "the handler") -> None:
     """Raises ResultThrownAway. For whatever a handler returned that is not None."""
     if unrun := _never_run(result):
         raise ResultThrownAway(unrun)
     raise ResultThrownAway(
-        f"the handler returned {_a(type(result).__name__)}, which would be thrown away: what is to be kept goes into"
+        f"{who} returned {_a(type(result).__name__)}, which would be thrown away: what is to be kept goes into"
         " the state, and a handler returns nothing"
     )
 

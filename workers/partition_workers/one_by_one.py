@@ -15,6 +15,7 @@ from partition_workers import log_sender
 from partition_workers.error_policy import ErrorPolicy
 from partition_workers.errors import (
     Bug,
+    FlushFailed,
     HandlerFailed,
     Lost,
     Misconfigured,
@@ -65,8 +66,8 @@ class OneByOne:
     def handle(self, records: list[Record]) -> None:
         """All of them. Raises Interrupted between two attempts; what is left are those from `progress.offset` on.
 
-        Raises StateInvalid and StateTooLarge of what was handled before and not cut; HandlerFailed, Lost, and
-        RequestTooLarge.
+        Raises FlushFailed, StateInvalid and StateTooLarge of what was handled before and not cut; HandlerFailed,
+        Lost, and RequestTooLarge.
         """
         self._at_work = at_work = iter(records)
         for record in at_work:
@@ -159,12 +160,16 @@ class OneByOne:
         self._progress.counts.dead_letters += sent
         self._progress.counts.skipped += not sent
         self._progress.note(1, record)
-        self._progress.cut()
+        try:
+            self._progress.cut()
+        except FlushFailed as failed:  # passing over more would not help
+            raise HandlerFailed(f"{reason}; it was to be passed over, but {failed}") from failed
 
 
 def _said_by(error: BaseException) -> str:
     """A message goes to etcd and into a header: not a megabyte of it."""
-    return f"{type(error).__name__}: {_short(str(error))}"
+    named = "" if isinstance(error, FlushFailed) else f"{type(error).__name__}: "
+    return named + _short(str(error))
 
 
 def _short(message: str) -> str:
@@ -173,4 +178,6 @@ def _short(message: str) -> str:
 
 def _of_the_handler(error: BaseException) -> BaseException | None:
     """The traceback that helps: none, where the message says it all."""
+    if isinstance(error, FlushFailed):
+        return error.__cause__
     return None if isinstance(error, PartitionSupervisorError) else error

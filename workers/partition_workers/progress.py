@@ -7,6 +7,7 @@ when etcd does not take what was cut: then the state is read again.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ from partition_workers.clock import Clock
 from partition_workers.commits import Commits
 from partition_workers.counts import Handled
 from partition_workers.errors import Retry
+from partition_workers.handler import Handler
 from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.kafka.reader import Record, next_offset
 from partition_workers.state.mapping import State
@@ -31,8 +33,11 @@ class Interrupted(Exception):
 class Progress:
     """Of one ownership, from `offset` on. Only the record loop's thread changes it."""
 
-    def __init__(self, state: State, commits: Commits, interrupt: InterruptFlag, offset: int, clock: Clock) -> None:
+    def __init__(
+        self, state: State, commits: Commits, interrupt: InterruptFlag, offset: int, clock: Clock, handler: Handler
+    ) -> None:
         self.state, self.commits = state, commits
+        self._handler = handler
         self.offset = offset
         self.handled = 0
         #: For metrics: it never goes back.
@@ -59,15 +64,25 @@ class Progress:
             self.offset, self.has_passed_over = end, True
 
     def cut(self) -> None:
-        """One cut up to `offset`. Nothing has changed when it raises StateInvalid, StateTooLarge or Interrupted.
+        """One cut up to `offset`, of what the handler has flushed. Nothing has changed when it raises FlushFailed,
+        StateInvalid, StateTooLarge or Interrupted.
 
         Waits, if neither the transaction in flight nor the next has room. Raises Lost and RequestTooLarge then.
         """
+        if self.uncut:
+            self._flush()
         changes = self.state.changes()
         while not self.commits.add(self.offset, changes):
             self._make_room()
         self.state.accept()
         self.uncut, self.has_passed_over = 0, False
+
+    def _flush(self) -> None:
+        """It has the handler's time limit for itself."""
+        self.rounds += 1
+        begun = time.perf_counter()
+        self._handler.flush()
+        self.counts.seconds += time.perf_counter() - begun
 
     def _make_room(self) -> None:
         """For a cut that has none beside those that wait."""

@@ -24,7 +24,7 @@ from partition_workers.commit_pace import IDLE, CommitPace
 from partition_workers.commits import Commits
 from partition_workers.counts import Handled
 from partition_workers.error_policy import ErrorPolicy
-from partition_workers.errors import Bug, RequestTooLarge, StateInvalid, StateTooLarge
+from partition_workers.errors import Bug, FlushFailed, RequestTooLarge, StateInvalid, StateTooLarge
 from partition_workers.handler import Handler
 from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.kafka.reader import Reader, Record, next_offset
@@ -64,7 +64,7 @@ class RecordLoop:
         self._reader, self._handler, self._state, self._commits = reader, handler, state, commits
         self._interrupt = interrupt
         self._poison_guard = care
-        self._progress = Progress(state, commits, interrupt, offset, clock)
+        self._progress = Progress(state, commits, interrupt, offset, clock, handler)
         self._one_by_one = OneByOne(
             self._progress, handler, interrupt, commit_interval == 0, max_retries, error_policy, care,
             attempt_key, host,
@@ -179,7 +179,7 @@ class RecordLoop:
                 self._pace.cut()
         except Interrupted:
             pass
-        except (StateInvalid, StateTooLarge) as error:
+        except (FlushFailed, StateInvalid, StateTooLarge) as error:
             self._go_back([], error)
 
     # --- handling ---------------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ class RecordLoop:
             self._one_by_one.handle(records)
         except Interrupted:
             self._rest = [*(each for each in records if next_offset(each) > self.offset), *self._rest]
-        except (StateInvalid, StateTooLarge) as error:  # of what was handled before
+        except (FlushFailed, StateInvalid, StateTooLarge) as error:  # of what was handled before
             self._go_back([], error)
 
     # --- the ways back -----------------------------------------------------------------------------------------
