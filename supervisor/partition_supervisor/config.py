@@ -212,7 +212,6 @@ class Config:
             max_records=int(self.max_records * random.uniform(0.9, 1.1)),  # or they would all be replaced at once
             log_level=self.log_level,
             outputs=self.outputs,
-            output_name=f"{self.etcd_prefix.strip('/').replace('/', '.')}.{self.group}",
         )
 
 

@@ -38,7 +38,7 @@ def test_each_difference_is_named_with_its_hosts() -> None:
 def test_every_setting_of_a_partition_is_compared() -> None:
     """One that a worker gets, and that is not named here, is a matter of each host, or of its machine."""
     own = {"partition", "worker", "host", "lease", "keys", "etcd", "kafka", "topic_id", "start_at", "max_records",
-           "log_level", "outputs", "output_name"}  # fmt: skip
+           "log_level", "outputs"}  # fmt: skip
     settings = CONFIG.for_worker(Partition("x", 0), "w", 1, "id", 1)
     named = {name.removeprefix("--").replace("-", "_") for name in settings_of(CONFIG)} - {"start", "output"}
     assert {each.name for each in dataclasses.fields(settings)} - own == named

@@ -42,6 +42,30 @@ def test_no_key_of_a_partition_is_under_a_prefix_of_another(one: Partition, othe
         assert KEYS.lock(one) != KEYS.lock(other)
 
 
+@given(st.lists(NAMES, min_size=2, max_size=4), PARTITIONS, st.lists(NAMES, min_size=2, max_size=4), PARTITIONS)
+def test_no_two_partitions_share_a_producer_and_no_two_groups_what_transactions_move(
+    one: list[str], partition: Partition, other: list[str], another: Partition
+) -> None:
+    """Whatever names have dots in them: two producers under one id would fence each other for ever."""
+    keys, others = Keys.of("/".join(one[1:]), one[0]), Keys.of("/".join(other[1:]), other[0])
+    if (keys, partition) != (others, another):
+        assert keys.transactional_id(partition) != others.transactional_id(another)
+    assert (keys.outputs_group == others.outputs_group) == (keys == others)
+    assert "/" in keys.outputs_group  # as no --group has
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("g", Partition("a.b", 0)), ("g.a", Partition("b", 0))),
+        (("g", Partition("a", 1)), ("g", Partition("a.1", 0))),
+    ],
+)
+def test_dots_in_names_make_no_two_producers_one(one: tuple[str, Partition], other: tuple[str, Partition]) -> None:
+    ids = {Keys.of("p", group).transactional_id(partition) for group, partition in (one, other)}
+    assert len(ids) == 2
+
+
 @given(PARTITIONS)
 def test_kinds_do_not_overlap(partition: Partition) -> None:
     """One watch on all locks, standbys, hosts and orders sees no commit."""

@@ -68,9 +68,9 @@ def main(settings: WorkerSettings, connection: Connection, log_queue: Any, liste
 def _exchange(settings: WorkerSettings) -> Exchange | None:
     if not settings.outputs:
         return None
-    name, partition = settings.output_name, settings.partition
+    keys, partition = settings.keys, settings.partition
     producer = TransactionalProducer(
-        settings.kafka, partition, f"{name}.{partition.topic}.{partition.number}", name, settings.outputs
+        settings.kafka, partition, keys.transactional_id(partition), keys.outputs_group, settings.outputs
     )
     return Exchange(producer)
 

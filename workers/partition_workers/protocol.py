@@ -26,7 +26,7 @@ class WorkerSettings:
     """Everything a worker needs to know, for life. Times in seconds.
 
     `topic_id`: "": not known. `start_at`: where the partition begins if nothing was ever committed; None: at its
-    first record. `outputs`: topics that the handler may produce to, under `output_name`.
+    first record. `outputs`: topics that the handler may produce to.
     """
 
     partition: Partition
@@ -50,7 +50,6 @@ class WorkerSettings:
     max_records: int
     log_level: int
     outputs: tuple[str, ...] = ()
-    output_name: str = ""
 
 
 # --- orders: from the supervisor to a worker ------------------------------------------------------------------

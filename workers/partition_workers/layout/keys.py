@@ -64,6 +64,16 @@ class Keys:
     def prepared(self, partition: Partition) -> str:
         return f"{self.root}/prepared/{_path(partition)}"
 
+    @property
+    def outputs_group(self) -> str:
+        """The Kafka group whose offsets are moved by transactions with outputs. No --group is called so, for its name
+        has a slash; and no two groups of ours have the same."""
+        return self.root.removeprefix("/")
+
+    def transactional_id(self, partition: Partition) -> str:
+        """Of the producer for a partition's outputs. No other partition has it: names have no slashes."""
+        return f"{self.outputs_group}/{_path(partition)}"
+
     def changes(self, partition: Partition) -> str:
         """The prefix of what is changed in the state beside its own keys, oldest first: see `change_log.py`."""
         return f"{self.root}/changes/{_path(partition)}/"
