@@ -16,6 +16,7 @@ from partition_workers.handler_import import source_of
 from partition_workers.layout.documents import Host
 from partition_workers.model import Partition
 
+OUTPUT, NONE = "--output", "none"
 #: Letters of a digest that people compare.
 SHOWN = 12
 
@@ -31,10 +32,16 @@ def settings_of(config: Config) -> dict[str, str]:
         "--max-retries": f"{config.max_retries}",
         "--max-deaths": f"{config.max_deaths}",
         "--on-error": config.on_error,
-        "--dlq-topic": config.dlq_topic or "none",
+        "--dlq-topic": config.dlq_topic or NONE,
         "--start": config.start,
-        "--output": ", ".join(sorted(config.outputs)) or "none",
+        OUTPUT: ", ".join(sorted(config.outputs)) or NONE,
     }
+
+
+def outputs_of(settings: Mapping[str, str]) -> tuple[str, ...]:
+    """The topics that a host's handlers may produce to, from its settings."""
+    listed = settings.get(OUTPUT, NONE)
+    return () if listed == NONE else tuple(listed.split(", "))
 
 
 def count_partitions(partitions: Iterable[Partition]) -> dict[str, int]:

@@ -55,6 +55,10 @@ class PartitionTotals:
     commit_retries: int = 0
     commits_refused: int = 0
     suspended_seconds: float = 0.0
+    outputs: int = 0
+    transactions: int = 0
+    transactions_aborted: int = 0
+    transactions_given_up: int = 0
 
     def copy(self) -> PartitionTotals:
         return dataclasses.replace(self)
@@ -62,12 +66,14 @@ class PartitionTotals:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """A partition that this host owns. `state`: keys and bytes, once they were measured."""
+    """A partition that this host owns. `state`: keys and bytes, once they were measured. `step_age`: in seconds, of a
+    step with outputs that is open for longer than usual."""
 
     token: Token
     offset: int | None
     state: tuple[int, int] | None
     lease_left: float | None
+    step_age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,7 @@ class HostMetrics:
     exits: Mapping[str, int] = field(default_factory=dict)
     gap: Mapping[str, Histogram] = field(default_factory=dict)
     commit_seconds: Histogram | None = None
+    transaction_seconds: Histogram | None = None
     lease_left: Histogram | None = None
     least_lease_left: float | None = None
     kafka_answers: bool = True

@@ -182,7 +182,7 @@ def test_show_tells_how_far_each_is_and_who_owns_it(console: Console) -> None:
     assert [each["partition"] for each in shown["offsets"]] == [0, 1, 2, 3]
     for each in shown["offsets"]:
         assert list(each) == [
-            "topic", "partition", "offset", "end_offset", "lag", "token", "committed_at", "owner",
+            "topic", "partition", "offset", "end_offset", "lag", "token", "committed_at", "prepared", "owner",
         ]  # fmt: skip
         assert each["end_offset"] >= each["offset"] > 0
         assert (each["owner"] is None) == (each["partition"] == 2)
@@ -238,7 +238,7 @@ def test_history_tells_of_a_kill_in_words_and_as_json(console: Console) -> None:
     *_, before, newest = console.history(str(partition))
     assert set(newest) == {
         "topic", "partition", "token", "worker", "host", "pid", "cause", "since", "from_offset", "last_commit", "gap",
-        "until", "to_offset", "ending", "reason",
+        "until", "to_offset", "ending", "reason", "step",
     }  # fmt: skip
     assert (before["token"], before["ending"], before["pid"]) == (token, "died", lock.pid)
     assert (newest["topic"], newest["partition"], newest["cause"]) == (*partition, "taken-over")

@@ -104,7 +104,7 @@ def test_the_json_has_exactly_the_public_fields(group: Group) -> None:
     first = shown["partitions"][0]
     assert list(first) == [
         "topic", "partition", "owner", "token", "offset", "end_offset", "lag", "standbys", "state", "reason", "since",
-        "state_keys", "state_bytes",
+        "state_keys", "state_bytes", "prepared",
     ]  # fmt: skip
     assert first["owner"] == {"host": "host-a", "pid": PID, "worker": "worker"}
     assert first["standbys"] == [{"host": "host-b", "pid": 202, "worker": "host-b"}]
@@ -114,7 +114,7 @@ def test_the_json_has_exactly_the_public_fields(group: Group) -> None:
     assert shown["partitions"][1]["offset"] is None
     assert list(shown["hosts"][0]) == [
         "host", "pid", "workers", "version", "started", "draining", "address", "able",
-        "unable_because", "passed_over",
+        "unable_because", "passed_over", "outputs",
     ]  # fmt: skip
 
 

@@ -118,8 +118,10 @@ def test_the_documented_values_in_etcd_are_what_the_program_reads() -> None:
 def test_the_documented_json_of_status_has_every_field() -> None:
     """The example in docs/status-json.md has the fields that `status` prints, in the same order."""
     worker = Worker("host-a", 1, "w")
-    partition = PartitionView(Partition("events", 0), PartitionState.OWNED, owner=worker, standbys=(worker,))
-    host = HostView("host-a", 1, 0, "0.1.0", "", False)
+    partition = PartitionView(
+        Partition("events", 0), PartitionState.OWNED, owner=worker, standbys=(worker,), step=("4.17", "")
+    )
+    host = HostView("host-a", 1, 0, "0.1.0", "", False, outputs=("enriched",))
     real = GroupView((partition,), (host,), (ForeignKey("", ""),), ("",), ("",)).as_json()
     (example,) = json_values(PAGES["docs/status-json.md"])
     assert shape(example) == shape(real)

@@ -21,10 +21,11 @@ ABOUT = About("1.2.3", "host-a", "orders")
 
 HOST = HostMetrics(
     at=1.0, is_ready=True, reason="", hosts=2, partitions=4, wanted=4, workers={"owner": 1, "standby": 3},
-    owned={P: Owned(17, 40, (3, 100), 4.2)}, totals={P: PartitionTotals(records=40, commits=7)},
+    owned={P: Owned(17, 40, (3, 100), 4.2, 2.5)},
+    totals={P: PartitionTotals(records=40, commits=7, outputs=11, transactions=5, transactions_given_up=1)},
     unowned={Q: 1.5}, unowned_seconds=2.5, ownerships={"taken-over": 1}, exits={"killed": 3},
     gap={phase: Histogram(GAP_BOUNDS) for phase in PHASES}, commit_seconds=Histogram(COMMIT_BOUNDS),
-    lease_left=Histogram(LEASE_BOUNDS), least_lease_left=3.9,
+    transaction_seconds=Histogram(COMMIT_BOUNDS), lease_left=Histogram(LEASE_BOUNDS), least_lease_left=3.9,
 )  # fmt: skip
 SAMPLES = Samples(
     memory={P: 5_000_000}, cpu_seconds={P: 1.25}, ends={P: 45}, kafka_seconds=0.01, etcd_up={"etcd-1:2379": True},
@@ -68,6 +69,10 @@ def test_the_values_are_those_that_were_told() -> None:
     assert value("lag_records", topic="events", partition="0") == 5
     assert value("records_total", topic="events", partition="0") == 40
     assert value("unowned_seconds", topic="events", partition="3") == 1.5
+    assert value("step_open_seconds", topic="events", partition="0") == 2.5
+    assert value("outputs_total", topic="events", partition="0") == 11
+    assert value("transactions_total", topic="events", partition="0") == 5
+    assert value("transactions_given_up_total", topic="events", partition="0") == 1
     assert value("partitions_unowned") == 1
     assert value("worker_exits_total", reason="killed") == 3
     assert value("etcd_alarm", alarm="NOSPACE") == 1

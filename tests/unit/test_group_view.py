@@ -70,6 +70,7 @@ def test_an_owned_partition_has_every_field() -> None:
                 "since": "2030-01-01T00:00:00.000000Z",
                 "state_keys": 70_000,
                 "state_bytes": 9_000_000,
+                "prepared": None,
             }
         ],
         "hosts": [
@@ -84,12 +85,28 @@ def test_an_owned_partition_has_every_field() -> None:
                 "able": True,
                 "unable_because": None,
                 "passed_over": {},
+                "outputs": [],
             }
         ],
         "foreign_keys": [],
         "alarms": [],
         "differences": [],
     }
+
+
+def test_a_prepared_step_is_shown_and_remarked_on_when_it_is_old() -> None:
+    """In the usual case it is applied some milliseconds later."""
+    settings = {"--output": "enriched, totals"}
+    for at, is_old in (("2030-01-01T00:00:01.000000Z", False), ("2020-01-01T00:00:01.000000Z", True)):
+        stored = dataclasses.replace(OFFSET, prepared="42.3", at=at)
+        found = picture(
+            key_value(KEYS.offset(E0), stored),
+            key_value(KEYS.host("host-a"), dataclasses.replace(HOST, settings=settings)),
+        )
+        assert shown(found)["partitions"][0]["prepared"] == {"step": "42.3", "since": at}
+        assert shown(found)["hosts"][0]["outputs"] == ["enriched", "totals"]
+        told = [line for line in remarks(found) if "step 42.3 with outputs was prepared" in line]
+        assert bool(told) == is_old
 
 
 def test_nothing_in_etcd_is_an_empty_picture() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date, datetime
 
 import pytest
@@ -38,6 +39,12 @@ def test_a_takeover_tells_from_whom_where_and_how_long_it_took() -> None:
         "host-b (pid 8812) took over from host-a at offset 1,043, token 18:"
         " 23 ms after the exit was seen (lock 6 ms, state 13 ms, first record 23 ms)"
     )
+
+
+def test_what_became_of_a_step_with_outputs_is_told() -> None:
+    for step, words in (("applied 12.7", "it applied step 12.7"), ("dropped 12.7", "it dropped step 12.7")):
+        told = beginning(Episode(E3, replace(SECOND, step=step), before=FIRST))
+        assert told.endswith(f"; {words} of its predecessor's outputs")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +116,7 @@ def test_the_json_has_exactly_the_public_fields() -> None:
     [entry] = document["history"]
     assert set(entry) == {
         "topic", "partition", "token", "worker", "host", "pid", "cause", "since", "from_offset", "last_commit", "gap",
-        "until", "to_offset", "ending", "reason",
+        "until", "to_offset", "ending", "reason", "step",
     }  # fmt: skip
     assert (entry["topic"], entry["partition"], entry["gap"]) == ("events", 3, GAP)
 

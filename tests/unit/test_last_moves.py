@@ -42,7 +42,7 @@ def test_phases_count_from_the_death_or_from_the_last_commit() -> None:
     handed = record(2, lock_taken=3.0, state_loaded=5.0, first_record=9.0)
     nothing = record(3)
     told = [row[4:] for row in rows({Partition("t", n): each for n, each in enumerate((died, handed, nothing))})]
-    assert told[0][1:] == ("+16 ms", "+17 ms", "+40 ms", "7")
+    assert told[0][1:] == ("+16 ms", "+17 ms", "+40 ms", "7", "-")
     assert told[0][0] != "-"
-    assert told[1] == ("-", "+3 ms", "+5 ms", "+9 ms", "7")
-    assert told[2] == ("-", "-", "-", "-", "7")
+    assert told[1] == ("-", "+3 ms", "+5 ms", "+9 ms", "7", "-")
+    assert told[2] == ("-", "-", "-", "-", "7", "-")

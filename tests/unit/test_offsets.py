@@ -191,7 +191,7 @@ def test_what_is_shown_is_null_where_it_is_not_known(store: FakeEtcd, offsets: O
     put(store, KEYS.lock(E0), LOCK)
     assert json.loads(json.dumps(offsets.look()[E0].as_json())) == {
         "topic": "events", "partition": 0, "offset": None, "end_offset": None, "lag": None, "token": None,
-        "committed_at": None, "owner": {"host": "host-a", "pid": 101, "worker": "worker-1"},
+        "committed_at": None, "prepared": None, "owner": {"host": "host-a", "pid": 101, "worker": "worker-1"},
     }  # fmt: skip
 
 

@@ -87,3 +87,11 @@ def size_of(prefix: str, changes: Mapping[str, bytes | None]) -> int:
     each_key = len(prefix.encode()) + 32 if len(changes) <= DIRECT else 4
     names = len("".join(changes).encode())
     return len(changes) * each_key + names + sum(map(len, filter(None, changes.values())))
+
+
+def fit_together(prefix: str, one: Mapping[str, bytes | None], other: Mapping[str, bytes | None]) -> bool:
+    """Whether both go in one transaction, whatever each of them is alone."""
+    if not one or not other:
+        return True
+    size = size_of(prefix, one) + size_of(prefix, other)
+    return size <= MAX_STATE_BYTES and len(one) + len(other) <= MAX_STATE_KEYS

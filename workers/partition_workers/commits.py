@@ -22,7 +22,7 @@ from partition_workers.clock import Clock
 from partition_workers.commit_flight import Flight
 from partition_workers.commit_limits import CommitLimits, size_of
 from partition_workers.commit_trouble import CommitTrouble
-from partition_workers.counts import CommitTimes
+from partition_workers.counts import CommitTimes, TransactionTimes
 from partition_workers.errors import LeaseGone, Lost, Refused, RequestTooLarge, Retry
 from partition_workers.etcd.store import Get, KeyValue, Operation, Store, TxnResult
 from partition_workers.layout.changes import Changes
@@ -55,7 +55,7 @@ class Commits:
         are stored but not folded into the state's own keys, by number."""
         self.token = token
         self._begun_at, self._deaths, self.committed = offset, deaths, offset
-        self.times = CommitTimes(clock)
+        self.times, self.transactions = CommitTimes(clock), TransactionTimes(clock)
         self._store, self._keys, self._partition, self.topic_id = store, keys, partition, topic_id
         self._clock, self._seen, self._sequence, self.offset = clock, offset_revision, 0, offset
         self.outputs = Outputs(())  # no topic that a handler could produce to
@@ -187,7 +187,7 @@ class Commits:
     def _launch(self, flight: Flight) -> None:
         self._flight, self._unsure = flight, False
         self._delays = delays(0.02, 0.5)
-        self.times.sent()
+        self.times.begin()
         self._answer = self._store.transact_soon(flight.txn)
 
     def _settle(self, answer: Future[TxnResult]) -> None:
@@ -218,7 +218,7 @@ class Commits:
         else:
             with self.times.refused_if_raised():
                 self._seen = transactions.revision_of(self._partition, result, flight.offset)
-        self.times.stored()
+        self.times.end()
         self._log.done(flight.logged)
         self._dirty |= self._log.is_live  # while nothing happens, it is folded
         self._flight = self._answer = None

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 
 from partition_workers.clock import Clock
 from partition_workers.commit_flight import Flight
-from partition_workers.commit_limits import size_of
+from partition_workers.commit_limits import fit_together
 from partition_workers.commits import Commits
 from partition_workers.errors import OutputsTooLarge, PartitionRefused, RequestTooLarge, Retry
 from partition_workers.etcd.store import Delete, Operation, Put, Store
@@ -25,7 +25,6 @@ from partition_workers.outputs.buffer import FULL_AT, Output, Outputs, Waiting
 from partition_workers.outputs.exchange import Exchange
 from partition_workers.outputs.steps import Known, Step, Verdict, number_of, unknown_outcome
 from partition_workers.ownership import transactions
-from partition_workers.ownership.transactions import MAX_STATE_BYTES, MAX_STATE_KEYS
 from partition_workers.retry import delays
 
 
@@ -60,7 +59,7 @@ class OutputCommits(Commits):
         self._done = left
         if left is not None:
             self.offset = self.committed = self._begun_at = left.offset
-            self._dirty = True
+            self._dirty, self.transactions.prepared_at = True, clock()
         self._step: Step | None = None
         self._attempt: Attempt | None = None
         self._known: Known | None = None
@@ -113,6 +112,8 @@ class OutputCommits(Commits):
         except PartitionRefused:
             self._close()
             raise
+        if self._step is None and self._done is None:
+            self.transactions.prepared_at = None
         if self._exchange.trouble is not None:
             self.trouble.failed(self._exchange.trouble)
 
@@ -154,6 +155,7 @@ class OutputCommits(Commits):
             self._changes, self._records, self._dirty = {}, [], False
         put = Put(self._keys.prepared(self._partition), step.prepared(now()).encode())
         flight = self._make(self.committed, self._redo, (put,), False, number)
+        self.transactions.prepared_at = self._clock()
         self._extra, self._step = {}, step
         return dataclasses.replace(flight, changes=flight.changes | step.changes)
 
@@ -163,12 +165,7 @@ class OutputCommits(Commits):
 
     def _is_too_much(self) -> bool:
         """To apply one step and prepare the next in one transaction."""
-        redo = self._redo
-        if not redo or not self._changes:
-            return False
-        prefix = self._keys.state(self._partition)
-        size = size_of(prefix, redo) + size_of(prefix, self._changes)
-        return size > MAX_STATE_BYTES or len(redo) + len(self._changes) > MAX_STATE_KEYS
+        return not fit_together(self._keys.state(self._partition), self._redo, self._changes)
 
     def _stored(self, flight: Flight) -> None:
         self._applied = flight.offset.offset
@@ -177,7 +174,7 @@ class OutputCommits(Commits):
         if self._step is not None and not self._is_closed:
             question = transactions.still_mine(self._keys, self._partition, self.token)
             self._attempt = Attempt(
-                self._step, self._exchange, lambda: self._store.transact_soon(question), self._clock
+                self._step, self._exchange, lambda: self._store.transact_soon(question), self._clock, self.transactions
             )
 
     def _drop(self, flight: Flight, error: RequestTooLarge) -> None:

@@ -90,7 +90,8 @@ class Owner:
         offset = self._commits.offset
         self._commits.on_found = lambda found: self._commits.attach(*self._history.tidy(found))
         self._commits.trouble.tell = lambda why: pipe.tell(CannotCommit(why))
-        begun = History(self._token, me.worker, me.host, me.pid, loaded.lock.cause, loaded.lock.since, offset)
+        lock, step = loaded.lock, loaded.step
+        begun = History(self._token, me.worker, me.host, me.pid, lock.cause, lock.since, offset, step=step)
         self._history = OwnHistory(self._keys, self._partition, begun)
         state = State(self._commits.beyond(loaded.state))
         size = StateSize(self._partition, self._keys.size(self._partition), loaded.size, state.size)

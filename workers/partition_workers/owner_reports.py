@@ -10,7 +10,7 @@ from partition_workers.commits import Commits
 from partition_workers.counts import Counts
 from partition_workers.model import Offset
 from partition_workers.ownership.state_size import StateSize
-from partition_workers.protocol import MadeProgress, Starved
+from partition_workers.protocol import MadeProgress, Starved, StepIsOpen
 from partition_workers.record_loop import RecordLoop
 from partition_workers.supervisor_pipe import SupervisorPipe
 
@@ -28,6 +28,7 @@ class OwnerReports:
         self._start, self._clock = start, clock
         self._told: tuple[float, Offset] = (0.0, -1)
         self._starved_told = 0.0
+        self._step_told: float | None = None
         self._gap: dict[str, float] = {}
 
     def first_record(self, gap: dict[str, float]) -> None:
@@ -36,6 +37,7 @@ class OwnerReports:
 
     def progress(self) -> None:
         """The first time as soon as it got on: it has committed more than its entrance, or all was done already."""
+        self._open_step()
         at, offset = self._told
         if self._clock() - at < PROGRESS_EVERY and offset >= 0:
             return
@@ -49,12 +51,22 @@ class OwnerReports:
                 self._gap = {}
 
     def counts(self) -> Counts:
-        handled, times = self._loop.counts, self._commits.times
+        handled, times, sent = self._loop.counts, self._commits.times, self._commits.transactions
         return Counts(
             handled.records, handled.seconds, handled.retries, handled.skipped, handled.dead_letters,
             times.count, times.seconds, tuple(times.buckets), times.retries, times.refused,
             log_sender.lines_dropped(),
+            sent.outputs, sent.count, sent.seconds, tuple(sent.buckets), sent.aborted, sent.given_up,
         )  # fmt: skip
+
+    def _open_step(self) -> None:
+        """A step that was prepared and is not applied, once it takes longer than usual; and that it is over."""
+        since = self._commits.transactions.prepared_at
+        if since is not None and self._clock() - since < PROGRESS_EVERY:
+            since = None
+        if since != self._step_told:
+            self._step_told = since
+            self._pipe.tell(StepIsOpen(since))
 
     def starvation(self, since: float | None, limit: float) -> None:
         """It has brought nothing `since` then (time.monotonic), though there is more: told after `limit` seconds, and

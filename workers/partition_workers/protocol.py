@@ -189,6 +189,14 @@ class CannotCommit:
 
 
 @dataclass(frozen=True, slots=True)
+class StepIsOpen:
+    """A step with outputs was prepared at `since` (seconds, CLOCK_BOOTTIME) and is not applied yet, which is longer
+    ago than usual; None: it is over."""
+
+    since: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class HandedOver:
     """`successor` has the lock under `token`, if it is alive, and goes on at `offset` (None: not known)."""
 
@@ -236,5 +244,5 @@ class IsEnding:
 
 Report = (
     BecameReady | AnsweredPing | TookLock | LoadsState | MissedLock | RenewedLease | Suspended | Resumed | GotStuck
-    | MadeProgress | CannotCommit | HandedOver | Starved | WasParked | WasToldToLeave | GaveUp | IsEnding
+    | MadeProgress | CannotCommit | StepIsOpen | HandedOver | Starved | WasParked | WasToldToLeave | GaveUp | IsEnding
 )  # fmt: skip

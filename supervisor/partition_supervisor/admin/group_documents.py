@@ -98,7 +98,8 @@ def _partition(
 ) -> PartitionView:
     cluster = documents.cluster
     held, parked = cluster.locks.get(partition), cluster.parked.get(partition)
-    offset = documents.offsets.get(partition) or parked
+    stored = documents.offsets.get(partition)
+    offset = stored or parked
     standbys = tuple(map(Worker.named_in, cluster.ready_standbys(partition)))
     blocked = held is not None and not held.is_owned
     if blocked:
@@ -115,6 +116,7 @@ def _partition(
         reason=_reason(state, parked, blocked, partition, cluster.hosts, bool(standbys), is_gone, stalled),
         since=parked.at if parked else held.lock.since if held else None,
         size=documents.sizes.get(partition),
+        step=(stored.prepared, stored.at) if stored is not None and stored.prepared else None,
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
+from partition_supervisor.group_settings import outputs_of
 from partition_workers.layout.document import Document
 from partition_workers.layout.documents import Host, Lock, Size, Standby
 from partition_workers.layout.foreign import ForeignKey
@@ -60,6 +61,8 @@ class PartitionView:
     reason: str | None = None
     since: str | None = None
     size: Size | None = None
+    #: A step with outputs that is not applied yet, by its number, and since when.
+    step: tuple[str, str] | None = None
 
     @property
     def lag(self) -> int | None:
@@ -83,7 +86,12 @@ class PartitionView:
             "since": self.since,
             "state_keys": self.size.keys if self.size else None,
             "state_bytes": self.size.bytes if self.size else None,
+            "prepared": self.prepared,
         }
+
+    @property
+    def prepared(self) -> JSON:
+        return {"step": self.step[0], "since": self.step[1]} if self.step else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +110,8 @@ class HostView:
     able: bool = True
     unable_because: str = ""
     passed_over: Mapping[str, str] = field(default_factory=dict)
+    #: Topics that its handlers may produce to.
+    outputs: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, host: str, document: Host, drained: bool) -> HostView:
@@ -109,7 +119,7 @@ class HostView:
         draining = document.draining or drained
         return cls(
             host, document.pid, document.workers, document.version, document.started, draining, document.address,
-            document.able, document.unable_because, document.passed_over,
+            document.able, document.unable_because, document.passed_over, outputs_of(document.settings),
         )  # fmt: skip
 
     def as_json(self) -> JSON:
@@ -124,6 +134,7 @@ class HostView:
             "able": self.able,
             "unable_because": self.unable_because or None,
             "passed_over": {**self.passed_over},
+            "outputs": [*self.outputs],
         }
 
 

@@ -18,6 +18,7 @@ FIRST_RECORD, EXIT_SEEN = "first_record", "exit_seen"
 TSV = (
     "topic", "partition", "token", "cause", "host", "pid", "worker", "since", "from_offset", "last_commit",
     "exit_seen", "lock_taken", "state_loaded", "first_record", "until", "to_offset", "ending", "reason",
+    "step",
 )  # fmt: skip
 
 
@@ -85,8 +86,9 @@ def beginning(episode: Episode) -> str:
         _was_given(record.cause, before) if record.ending == Ending.NOT_TAKEN else _came_by(record.cause, before)
     )
     words = f"{record.host} (pid {record.pid}) {came_by}{offset}, token {record.token}"
-    gap = told_gap(record.gap)
-    return f"{words}: {gap}" if gap else words
+    gap, step = told_gap(record.gap), record.step
+    words = f"{words}: {gap}" if gap else words
+    return f"{words}; it {step.replace(' ', ' step ', 1)} of its predecessor's outputs" if step else words
 
 
 def _came_by(cause: str, before: History | None) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Reads in a transaction; etcd takes 128.
 AT_ONCE = 100
 COLUMNS = ("PARTITION", "CAME BY", "SINCE", "LAST COMMIT", "EXIT SEEN", "LOCK TAKEN", "STATE LOADED", "FIRST RECORD",
-           "FROM OFFSET")  # fmt: skip
+           "FROM OFFSET", "STEP")  # fmt: skip
 #: Counted from when the exit was seen; where nobody died, from the last commit.
 PHASES = ("lock_taken", "state_loaded", FIRST_RECORD)
 
@@ -49,12 +49,12 @@ def rows(found: Mapping[Partition, History]) -> Iterator[tuple[str, ...]]:
             str(partition), record.cause, moment(record.since), moment(record.last_commit),
             moment(at_phase(record, EXIT_SEEN)),
             *(f"+{duration(record.gap[phase] - begun)}" if phase in record.gap else "-" for phase in PHASES),
-            "-" if record.from_offset is None else str(record.from_offset),
+            "-" if record.from_offset is None else str(record.from_offset), record.step or "-",
         )  # fmt: skip
 
 
 def drawn(found: dict[Partition, History], width: int) -> Columns:
-    made = table(COLUMNS, width, right=COLUMNS[4:])
+    made = table(COLUMNS, width, right=COLUMNS[4:-1])
     for each in rows(found):
         made.add_row(*each)
     return made

@@ -73,6 +73,11 @@ class Standing:
         return self.stored.offset.offset if self.stored.offset else None
 
     @property
+    def prepared(self) -> str | None:
+        """The step with outputs that is not applied yet, by its number."""
+        return (self.stored.offset.prepared or None) if self.stored.offset else None
+
+    @property
     def lag(self) -> int | None:
         return None if self.offset is None or self.end is None else max(0, self.end - self.offset)
 
@@ -86,6 +91,7 @@ class Standing:
             "lag": self.lag,
             "token": stored.token if stored else None,
             "committed_at": stored.at if stored else None,
+            "prepared": self.prepared,
             "owner": {"host": owner.host, "pid": owner.pid, "worker": owner.worker} if owner else None,
         }
 
@@ -110,6 +116,7 @@ class Step:
             "offset": self.standing.offset,
             "new_offset": self.target,
             "note": self.note or None,
+            "prepared": self.standing.prepared,
         }
 
 

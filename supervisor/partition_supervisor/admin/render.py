@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Collection, Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 WIDE = 100
 STYLES = {"owned": "", "unowned": "red", "parked": "yellow"}
 REMARK = "yellow"
+#: Seconds after which a step with outputs is told of: it takes some ten milliseconds, and is applied with the next.
+OPEN_LONG = 5.0
 ALARMS = {
     "NOSPACE": "nothing can be committed, locks are kept. Compact and defrag, or raise --quota-backend-bytes; then"
     " `etcdctl alarm disarm`",
@@ -74,6 +76,18 @@ def remarks(picture: GroupView) -> Iterator[str]:
             yield f"{other} is offered nothing by {host.host} for a while: {words}"
     for each in picture.differences:
         yield f"hosts differ: {each}"
+    for partition in picture.partitions:
+        if partition.step and (age := _age(partition.step[1])) > OPEN_LONG:
+            step = f"step {partition.step[0]} with outputs"
+            yield f"{partition.partition}: {step} was prepared {age:,.0f} s ago, and is not applied yet"
+
+
+def _age(written: str) -> float:
+    """Seconds since then, by the clocks of two hosts; 0 for what is no time."""
+    try:
+        return (datetime.now(UTC) - datetime.fromisoformat(written)).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0
 
 
 def why(each: PartitionView) -> str:
@@ -88,6 +102,7 @@ def pretty(picture: GroupView, width: int) -> RenderableType:
     hosts = table(HOST_COLUMNS, width)
     for host in picture.hosts:
         hosts.add_row(*host_row(host), style="yellow" if host.draining else "")
+    outputs = sorted({topic for host in picture.hosts for topic in host.outputs})
     notes = [Text(printable(line), style=style) for line, style in complaints(picture)]
     notes += [Text(printable(line), style=REMARK) for line in remarks(picture)]
     return Group(
@@ -95,6 +110,7 @@ def pretty(picture: GroupView, width: int) -> RenderableType:
         *([Text(""), *notes] if notes else []),
         Text(""),
         hosts if picture.hosts else Text("no supervisor is running"),
+        *([Text(f"\noutputs: {', '.join(outputs)}")] if outputs else []),
     )
 
 

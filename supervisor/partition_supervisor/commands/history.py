@@ -54,7 +54,8 @@ def history(partitions: tuple[Partition, ...], last: int | None, follow: bool, o
           | jq '[.history[] | select(.cause == "taken-over") | .gap.first_record] | max'
     \b
     The JSON: schema_version (1) and history (topic, partition, token, worker, host, pid, cause, since, from_offset,
-    last_commit, gap, until, to_offset, ending, reason). What is not known is null.
+    last_commit, gap, until, to_offset, ending, reason, step). What is not known is null.
+    step: what became of the step with outputs that the predecessor had prepared: applied or dropped, and its number.
     gap: milliseconds from last_commit, the last one before this ownership, to each phase.
     With --follow there is one line for each event: began, first-record, ended; in JSON one object, with `event`.
     cause: acquired, handed-over, taken-over. ending: stopped, handed-over, parked, died.

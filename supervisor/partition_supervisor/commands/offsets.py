@@ -11,6 +11,7 @@ import click
 
 from partition_supervisor.admin.render import dash, moment, table
 from partition_supervisor.commands.errors import PlainGroup
+from partition_supervisor.commands.left_steps import left_by
 from partition_supervisor.commands.offsets_forget import forget
 from partition_supervisor.commands.options import etcd_options, kafka_options
 from partition_supervisor.commands.order_options import (
@@ -67,7 +68,8 @@ def show(
       $ partition-supervisor offsets show
       $ partition-supervisor offsets show 'events[3]' -o json
     \b
-    The JSON: schema_version (1) and offsets (topic, partition, offset, end_offset, lag, token, committed_at, owner).
+    The JSON: schema_version (1) and offsets (topic, partition, offset, end_offset, lag, token, committed_at,
+    prepared, owner).
     Exit codes: 0 fine, 2 usage, 69 etcd unreachable, 78 no such partition.
     """
     from partition_supervisor.admin.offsets import SCHEMA_VERSION, Offsets
@@ -116,7 +118,8 @@ def reset(
 
     Nothing is changed without --execute. An offset outside of what Kafka has becomes the nearest that it has.
     State and offset belong together: records that are processed again change the state a second time, unless
-    --drop-state lets it begin anew, in the same transaction.
+    --drop-state lets it begin anew, in the same transaction. A step with outputs that its owner had prepared is
+    dropped; it is said whether readers have its outputs.
 
     \b
     Examples:
@@ -130,7 +133,8 @@ def reset(
       Pass over one record that cannot be processed:
       $ partition-supervisor offsets reset 'events[3]' --shift-by 1 --execute
     \b
-    The JSON: schema_version (1), executed, state_dropped, offsets (topic, partition, offset, new_offset, note).
+    The JSON: schema_version (1), executed, state_dropped, offsets (topic, partition, offset, new_offset, note,
+    prepared: a step with outputs that the reset drops).
     Exit codes: 0 fine, 2 usage, 3 a partition has an owner, 69 etcd or Kafka unreachable, 78 no such partition.
     """
     from partition_supervisor.admin.offsets import SCHEMA_VERSION, Offsets, Standing, plan, refuse_owned
@@ -139,7 +143,8 @@ def reset(
     aim = aim_from(values)
     if not partitions and not topics:
         raise click.UsageError("say which: PARTITION..., or --topic TOPIC for all of its partitions")
-    kafka = Extents({**properties_from(properties), "bootstrap.servers": bootstrap_servers})
+    kafka_client = {**properties_from(properties), "bootstrap.servers": bootstrap_servers}
+    kafka = Extents(kafka_client)
     with opened(values) as group:
         stored = Offsets(group.etcd, group.keys)
         found = stored.look()  # before Kafka is asked: an end that is read later is never behind an offset
@@ -148,6 +153,8 @@ def reset(
             raise Misconfigured(f"Kafka at {bootstrap_servers} has no topic {', '.join(missing)}")
         chosen = sorted({*partitions, *(p for p in extents if p.topic in topics)})
         steps = plan(aim, [found.get(p, Standing(p)) for p in chosen], extents)
+        unowned = {s.partition: s.standing.stored.offset for s in steps if not s.standing.owner}
+        left = left_by(group, {p: each for p, each in unowned.items() if each is not None}, kafka_client)
         if execute:
             refuse_owned(step.standing for step in steps)
             set_all(stored, steps, drop_state)
@@ -159,7 +166,7 @@ def reset(
         print_records((step.as_json() for step in steps), RESET_TSV)
     else:
         print_pretty(lambda width: steps_table(steps, width))
-    for line in remarks(steps, execute, drop_state):
+    for line in (*(each.on_reset() for each in left.values()), *remarks(steps, execute, drop_state)):
         complain(line)
 
 

@@ -10,6 +10,7 @@ import click
 from partition_supervisor.admin.printable import printable
 from partition_supervisor.admin.render import moment
 from partition_supervisor.commands.errors import PlainCommand
+from partition_supervisor.commands.left_steps import left_by
 from partition_supervisor.commands.options import etcd_options, kafka_options
 from partition_supervisor.commands.order_options import (
     must_be_known,
@@ -47,7 +48,8 @@ def resume(
     They go on at the next record after the last commit, whether they were paused by a person or parked by a
     worker that could not go on. A record that was found to kill workers gets all its tries again; to pass over
     it instead, set the offset first (offsets reset --shift-by 1). Kafka is asked whether the offset still means
-    something: a partition whose topic was made anew, or whose next record is gone, is refused.
+    something: a partition whose topic was made anew, or whose next record is gone, is refused. It is said what will
+    become of a step with outputs that was left prepared.
 
     \b
     Examples:
@@ -60,7 +62,8 @@ def resume(
     from partition_supervisor.admin.control_keys import Orders
     from partition_supervisor.kafka.end_offsets import Extents
 
-    kafka = Extents({**properties_from(properties), "bootstrap.servers": bootstrap_servers})
+    kafka_client = {**properties_from(properties), "bootstrap.servers": bootstrap_servers}
+    kafka = Extents(kafka_client)
     with opened(values) as group:
         orders = Orders(group.etcd, group.keys)
         documents = orders.look()
@@ -72,6 +75,9 @@ def resume(
         for line in refused.values():
             complain(line)
         chosen = [each for each in chosen if each not in refused]
+        stored_offsets = {p: documents.offsets[p] for p in chosen if p in documents.offsets}
+        for step in left_by(group, stored_offsets, kafka_client).values():
+            complain(step.on_resume())
         for each in orders.resume(chosen):
             if each.parked is None:
                 click.echo(f"{each.partition} was not parked")

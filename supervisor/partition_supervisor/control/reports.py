@@ -38,6 +38,7 @@ from partition_workers.protocol import (
     Report,
     Resumed,
     Starved,
+    StepIsOpen,
     Suspended,
     TookLock,
     WasParked,
@@ -104,6 +105,8 @@ class Reports:
                 self._has_committed(child, offset, records)
             case CannotCommit(why):
                 self._no_commits.failed(f"{child.partition}: {why}; the lock is kept", logging.ERROR)
+            case StepIsOpen(since):
+                child.step_open_since = since
             case RenewedLease(deadline):
                 self._tally.renewed(child)
                 child.deadline = deadline

@@ -7,6 +7,8 @@ killed all day, and what is counted for each of them would grow without end.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import fields
 
 from partition_supervisor.cluster_state import Held
 from partition_supervisor.host_metrics import GAP_BOUNDS, LEASE_BOUNDS, Histogram, PartitionTotals
@@ -18,6 +20,8 @@ from partition_workers.layout.documents import Cause
 from partition_workers.model import Partition, Token
 from partition_workers.protocol import MadeProgress
 
+#: What is counted for each partition by the worker, under the same name in both.
+COUNTED = tuple(each.name for each in fields(PartitionTotals) if each.name in Counts.__dataclass_fields__)
 #: Phases of a gap, as `history` has them.
 PHASES = ("exit_seen", "lock_taken", "state_loaded", "first_record")
 #: Seconds for which the least that was left of a lease is remembered at least; at the most it is twice as long.
@@ -33,7 +37,7 @@ class Tally:
         self.ownerships = Counter({str(cause): 0 for cause in Cause})
         self.exits = Counter({str(reason): 0 for reason in ExitReason})
         self.gap = {phase: Histogram(GAP_BOUNDS) for phase in PHASES}
-        self.commit_seconds = Histogram(COMMIT_BOUNDS)
+        self.commit_seconds, self.transaction_seconds = Histogram(COMMIT_BOUNDS), Histogram(COMMIT_BOUNDS)
         self.lease_left = Histogram(LEASE_BOUNDS)
         self.log_lines_dropped = 0
         self._least: tuple[float | None, float | None] = (None, None)
@@ -54,17 +58,16 @@ class Tally:
         """What is more than at its last report."""
         before, child.counts = child.counts, counts
         totals = self.totals[child.partition]
-        totals.records += counts.records - before.records
-        totals.handler_seconds += counts.handler_seconds - before.handler_seconds
-        totals.retries += counts.retries - before.retries
-        totals.skipped += counts.skipped - before.skipped
-        totals.dead_letters += counts.dead_letters - before.dead_letters
-        totals.commits += counts.commits - before.commits
-        totals.commit_retries += counts.commit_retries - before.commit_retries
-        totals.commits_refused += counts.commits_refused - before.commits_refused
+        for name in COUNTED:
+            setattr(totals, name, getattr(totals, name) + getattr(counts, name) - getattr(before, name))
         self.log_lines_dropped += counts.log_lines_dropped - before.log_lines_dropped
-        more = [now - then for now, then in zip(counts.commit_buckets, before.commit_buckets, strict=True)]
-        self.commit_seconds.add(more, counts.commit_seconds - before.commit_seconds)
+        self.commit_seconds.add(
+            _more(counts.commit_buckets, before.commit_buckets), counts.commit_seconds - before.commit_seconds
+        )
+        self.transaction_seconds.add(
+            _more(counts.transaction_buckets, before.transaction_buckets),
+            counts.transaction_seconds - before.transaction_seconds,
+        )
 
     def renewed(self, child: Child) -> None:
         """Before its new deadline is noted: what was left of the old one."""
@@ -95,6 +98,10 @@ class Tally:
     def ended(self, child: Child, code: int) -> None:
         self.resumed(child)
         self.exits[reason_of(code, child)] += 1
+
+
+def _more(buckets: Sequence[int], before: Sequence[int]) -> list[int]:
+    return [now - then for now, then in zip(buckets, before, strict=True)]
 
 
 class Unowned:

@@ -119,6 +119,7 @@ class Telemetry:
             exits=dict(tally.exits),
             gap={phase: each.copy() for phase, each in tally.gap.items()},
             commit_seconds=tally.commit_seconds.copy(),
+            transaction_seconds=tally.transaction_seconds.copy(),
             lease_left=tally.lease_left.copy(),
             least_lease_left=tally.least_lease_left,
             kafka_answers=self.kafka_access is None or self.kafka_access.answers,
@@ -126,8 +127,10 @@ class Telemetry:
         )
 
     def _owned(self, child: Child) -> Owned:
-        left = None if child.deadline is None else child.deadline - self._inbox.read_at
-        return Owned(child.token or 0, child.offset, child.state_size, left)
+        now, since = self._inbox.read_at, child.step_open_since
+        left = None if child.deadline is None else child.deadline - now
+        age = None if since is None else max(0.0, now - since)
+        return Owned(child.token or 0, child.offset, child.state_size, left, age)
 
     def _totals(self, children: list[Child]) -> dict[Partition, PartitionTotals]:
         """Who is suspended now counts up to now."""

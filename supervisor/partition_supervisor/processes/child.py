@@ -57,6 +57,8 @@ class Child:
     #: Keys and bytes, once they were measured.
     state_size: tuple[int, int] | None = None
     suspended_at: float | None = None
+    #: Since when a step with outputs is open, on the clock of leases, if it is so for longer than usual.
+    step_open_since: float | None = None
 
     @property
     def worker(self) -> str:

@@ -78,6 +78,15 @@ METRICS = (
     _counter("commits_refused", "Commits that etcd refused: too large, or the lock had another owner.",
              *OF_PARTITION),
     _histogram("commit_seconds", "From sending a commit to etcd's answer, however often it was sent."),
+    _counter("outputs", "Records that a handler has produced and Kafka has taken, as its owner has seen.",
+             *OF_PARTITION),
+    _counter("transactions", "Kafka transactions with outputs that were committed.", *OF_PARTITION),
+    _counter("transactions_aborted", "Those that never happened; what was in them was sent again.", *OF_PARTITION),
+    _counter("transactions_given_up", "Those that Kafka did not answer in time; then it was asked what had become of"
+             " them.", *OF_PARTITION),
+    _histogram("transaction_seconds", "From a step prepared in etcd to its outputs committed in Kafka."),
+    _gauge("step_open_seconds", "How long ago a step with outputs was prepared that is not applied yet; only there"
+           " while that takes more than a second.", *OF_PARTITION),
     _counter("suspended_seconds", "Time in which an owner started no record, because it was late with its lease.",
              *OF_PARTITION),
     _histogram("lease_left_seconds", "What was left of an owner's lease at each of its renewals."),

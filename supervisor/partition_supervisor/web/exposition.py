@@ -95,20 +95,29 @@ def _of_partitions(host: HostMetrics, samples: Samples) -> Iterator[Family]:
     states = {partition: each.state for partition, each in owned.items() if each.state is not None}
     yield _family("state_keys", _by_partition({p: keys for p, (keys, _) in states.items()}))
     yield _family("state_bytes", _by_partition({p: size for p, (_, size) in states.items()}))
+    yield _family(
+        "step_open_seconds", _by_partition({p: o.step_age for p, o in owned.items() if o.step_age is not None})
+    )
     yield _family("worker_memory_bytes", _by_partition(samples.memory))
     yield _family("worker_cpu_seconds_total", _by_partition(samples.cpu_seconds))
     counters = {
         "records_total": "records", "handler_seconds_total": "handler_seconds", "record_retries_total": "retries",
         "records_skipped_total": "skipped", "dead_letters_total": "dead_letters", "commits_total": "commits",
         "commit_retries_total": "commit_retries", "commits_refused_total": "commits_refused",
-        "suspended_seconds_total": "suspended_seconds",
+        "suspended_seconds_total": "suspended_seconds", "outputs_total": "outputs",
+        "transactions_total": "transactions", "transactions_aborted_total": "transactions_aborted",
+        "transactions_given_up_total": "transactions_given_up",
     }  # fmt: skip
     for name, field in counters.items():
         yield _family(name, _by_partition({p: _count(each, field) for p, each in host.totals.items()}))
 
 
 def _of_commits_and_leases(host: HostMetrics) -> Iterator[Family]:
-    for name, histogram in (("commit_seconds", host.commit_seconds), ("lease_left_seconds", host.lease_left)):
+    histograms = {
+        "commit_seconds": host.commit_seconds, "transaction_seconds": host.transaction_seconds,
+        "lease_left_seconds": host.lease_left,
+    }  # fmt: skip
+    for name, histogram in histograms.items():
         if histogram is not None:
             yield _histograms(name, {"": histogram})
     if host.least_lease_left is not None:

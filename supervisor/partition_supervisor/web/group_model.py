@@ -165,6 +165,7 @@ def measured(view: PartitionView) -> dict[str, JSON]:
         "end_offset": view.end_offset,
         "lag": view.lag,
         "standbys": [each.as_json() for each in view.standbys],
+        "prepared": view.prepared,
     }
 
 

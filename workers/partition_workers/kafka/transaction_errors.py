@@ -21,22 +21,24 @@ class TransactionFailed(Exception):
     """Raised when a transaction was not seen to be committed; it may have been.
 
     `too_large`: which of the records the broker did not take for its size. `refusal`: why it will not take it at
-    another time either, until a person has done something.
+    another time either, until a person has done something. `given_up`: it was not waited for any longer.
     """
 
-    def __init__(self, why: str, too_large: int | None = None, refusal: str | None = None) -> None:
+    def __init__(
+        self, why: str, too_large: int | None = None, refusal: str | None = None, given_up: bool = False
+    ) -> None:
         super().__init__(why)
-        self.too_large, self.refusal = too_large, refusal
+        self.too_large, self.refusal, self.given_up = too_large, refusal, given_up
 
 
 def failure(
     error: KafkaError, refused: Sequence[tuple[KafkaError, Message]], records: Sequence[Sequence[Any]]
 ) -> TransactionFailed:
-    """`refused`: what the broker said of which of the `records`."""
+    """`refused`: what the broker said of which of the `records`. What may be asked again was given up."""
     large = next((message for each, message in refused if each.code() == KafkaError.MSG_SIZE_TOO_LARGE), None)
     hopeless = next((each for each in (error, *(each for each, _ in refused)) if each.code() in REFUSED), None)
     too_large = None if large is None else _number_of(large, records)
-    return TransactionFailed(error.str(), too_large, hopeless.str() if hopeless else None)
+    return TransactionFailed(error.str(), too_large, hopeless.str() if hopeless else None, error.retriable())
 
 
 def _number_of(message: Message, records: Sequence[Sequence[Any]]) -> int:

@@ -218,7 +218,8 @@ class Host(Document):
 @dataclass(frozen=True, slots=True)
 class History(Document):
     """`history/<p>/<token>`: one ownership. `gap`: milliseconds from `last_commit`, the last one under the previous
-    token, to each phase of the takeover; empty when nobody owned the partition before."""
+    token, to each phase of the takeover; empty when nobody owned the partition before. `step`: what became of the
+    step with outputs that the predecessor had prepared: applied or dropped, and its number."""
 
     token: int
     worker: str
@@ -233,6 +234,7 @@ class History(Document):
     to_offset: int | None = None
     ending: str | None = None
     reason: str | None = None
+    step: str | None = None
 
     def closed(
         self, ending: Ending, to_offset: int | None, reason: str | None = None, at: str | None = None

@@ -8,6 +8,7 @@ from concurrent.futures import Future, wait
 from typing import Any
 
 from partition_workers.clock import Clock
+from partition_workers.counts import TransactionTimes
 from partition_workers.errors import Lost, Retry
 from partition_workers.etcd.store import TxnResult
 from partition_workers.kafka.transaction_errors import TransactionFailed
@@ -24,9 +25,16 @@ class Attempt:
     """Driven by `pump`. `ask_etcd`: whether the lock is still ours."""
 
     def __init__(
-        self, step: Step, exchange: Exchange, ask_etcd: Callable[[], Future[TxnResult]], clock: Clock
+        self,
+        step: Step,
+        exchange: Exchange,
+        ask_etcd: Callable[[], Future[TxnResult]],
+        clock: Clock,
+        times: TransactionTimes,
     ) -> None:
         self.step = step
+        self._times = times
+        times.begin()
         self.known: Known | None = None
         """K, once the attempt is over."""
         self.failed: TransactionFailed | None = None
@@ -58,9 +66,10 @@ class Attempt:
             log.warning("a transaction with %d outputs was not seen to be committed: %s",
                         len(self.step.records), failed)  # fmt: skip
             self.failed = failed
+            self._times.given_up += failed.given_up
             self._ask_whose_it_is()
             return None
-        return Verdict.DONE
+        return self._counted(Verdict.DONE)
 
     def _ask_whose_it_is(self) -> None:
         """A zombie that initialises a producer fences the rightful owner. So first it is asked who that is."""
@@ -79,4 +88,12 @@ class Attempt:
 
     def _on_opened(self, answer: Future[Known | None]) -> Verdict | None:
         self.known = answer.result()
-        return decide(self.step.number, self.step.before, self.known, is_fenced=True)
+        return self._counted(decide(self.step.number, self.step.before, self.known, is_fenced=True))
+
+    def _counted(self, verdict: Verdict) -> Verdict:
+        if verdict is Verdict.DONE:
+            self._times.end()
+            self._times.outputs += len(self.step.records)
+        else:
+            self._times.aborted += verdict is Verdict.DROPPED
+        return verdict

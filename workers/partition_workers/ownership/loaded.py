@@ -42,6 +42,12 @@ class Loaded:
     opening: Future[Known | None] | None = None
 
     @property
+    def step(self) -> str | None:
+        """What becomes of the step with outputs that the predecessor had prepared, and its number."""
+        number = self.offset.prepared if self.offset is not None else ""
+        return f"{'applied' if self.left is not None else 'dropped'} {number}" if number else None
+
+    @property
     def deaths(self) -> int:
         """How many owners have died in a row without getting on: as whoever named us knew, or as is stored."""
         return max(self.lock.deaths, self.offset.deaths if self.offset else 0)

@@ -13,7 +13,7 @@ const known = (model, of) => {
   if (!model.partitions.has(name)) {
     model.partitions.set(name, {
       name, topic: of.topic, number: of.partition, state: "unowned", owner: null, token: null, offset: null, end: null,
-      lag: null, standbys: [], reason: null, since: null, gap: null, samples: [], unownedAt: null, takingAt: null, litAt: 0,
+      lag: null, prepared: null, standbys: [], reason: null, since: null, gap: null, samples: [], unownedAt: null, takingAt: null, litAt: 0,
     });
   }
   return model.partitions.get(name);
@@ -34,7 +34,7 @@ function snapshot(model, data, id, now) {
     const old = before.get(made.name);
     Object.assign(made, {
       state: each.state, owner: each.owner, token: each.token, offset: each.offset, end: each.end_offset, lag: each.lag,
-      standbys: each.standbys, reason: each.reason, since: each.since, samples: old ? old.samples : [],
+      prepared: each.prepared, standbys: each.standbys, reason: each.reason, since: each.since, samples: old ? old.samples : [],
       unownedAt: each.state === "unowned" ? (old && old.unownedAt) || now : null,
     });
   }
@@ -84,7 +84,7 @@ function owned(model, record, now, quietly) {
   note(model, key, {
     at: record.since, partition: partition.name, host: record.host, cause: record.cause, token: record.token,
     words: old ? old.words : began(record.cause, record.host, null), gap, phases: record.gap || {}, ending: record.ending,
-    until: record.until, reason: record.reason,
+    until: record.until, reason: record.reason, step: record.step,
   });
 }
 
@@ -131,7 +131,8 @@ function drain(model, data, now, id) {
 function progress(model, data, id, now) {
   for (const each of data.partitions) {
     const partition = known(model, each);
-    Object.assign(partition, { offset: each.offset, end: each.end_offset, lag: each.lag, standbys: each.standbys });
+    const { offset, end_offset: end, lag, standbys, prepared } = each;
+    Object.assign(partition, { offset, end, lag, standbys, prepared });
     if (each.lag !== null) {
       partition.samples.push([now, each.lag]);
       if (partition.samples.length > SAMPLES) partition.samples.shift();

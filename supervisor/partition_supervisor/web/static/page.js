@@ -152,6 +152,7 @@ function strip() {
     const line = element("li", undefined, each.kind === "trouble" ? "trouble" : each.cause || "");
     line.append(element("time", clock(each.at)), element("b", each.partition || ""), element("span", each.words));
     if (each.gap !== null && each.gap !== undefined) line.append(element("em", `first record after ${duration(each.gap)}`));
+    if (each.step) line.append(element("i", `${each.step.replace(" ", " step ")} with outputs`));
     if (each.ending === "died") line.append(element("i", "died later"));
     if (each.ending === "not-taken") line.append(element("i", "did not take it"));
     return line;
@@ -182,6 +183,7 @@ async function choose(name) {
     const words = `${clock(record.since)}  ${record.host} (pid ${record.pid}), ${record.cause}, token ${record.token}`;
     const line = element("li", words);
     if (gap !== null) line.append(element("em", `gap ${duration(gap)}`));
+    if (record.step) line.append(element("small", `its predecessor's step with outputs: ${record.step}`));
     if (record.until) line.append(element("small", `until ${clock(record.until)}: ${record.ending}`));
     return line;
   }));
@@ -193,6 +195,7 @@ function facts() {
   const rows = [["state", each.state], ["owner", each.owner ? `${each.owner.host}, pid ${each.owner.pid}` : "nobody"],
     ["token", number(each.token)], ["offset", number(each.offset)], ["end", number(each.end)], ["lag", number(each.lag)],
     ["standbys", each.standbys.map((s) => `${s.host} (pid ${s.pid})`).join(", ") || "none"]];
+  if (each.prepared) rows.push(["outputs", `step ${each.prepared.step}, prepared ${clock(each.prepared.since)}`]);
   if (each.reason) rows.push(["reason", each.reason]);
   if (each.state === "parked") rows.push(["to go on", `partition-supervisor resume '${each.name}'`]);
   $("facts").replaceChildren(...rows.flatMap(([name, value]) => [element("dt", name), element("dd", String(value))]));
