@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 
 from partition_supervisor.admin import check
-from partition_supervisor.admin.check import etcd, host, kafka
+from partition_supervisor.admin.check import etcd, host, kafka, outputs
 from partition_supervisor.admin.check.findings import Finding, Level
 from partition_supervisor.kafka.inspection import KafkaFacts, TopicFacts
 from partition_workers.errors import NoSpace, Refused
 from partition_workers.etcd.status import SilentServer
 from partition_workers.layout.documents import Cause, Lock, Parked
 from tests.unit.test_check import NOW, TOPIC, WELL, a_host, look, three
+from tests.unit.test_check_outputs import OUT, SOURCE, TRANSACTIONS
 
 Plant = Callable[[Path], Iterable[Finding]]
 
@@ -44,6 +45,15 @@ def member(**changed: Any) -> Plant:
 
 def topic(found: TopicFacts, letters: TopicFacts | None = None) -> Plant:
     return lambda _: kafka.kafka(KafkaFacts("k:1", 3, (found,), letters))
+
+
+def output(**changed: Any) -> Plant:
+    found = KafkaFacts("k:1", 3, (SOURCE,), outputs=(replace(OUT, **changed),))
+    return lambda _: outputs.topics(found)
+
+
+def transactions(brokers: int = 3, **changed: Any) -> Plant:
+    return lambda _: outputs.transactions(replace(TRANSACTIONS, **changed), brokers)
 
 
 def group(**written: Any) -> Plant:
@@ -96,6 +106,28 @@ FAULTS = [
           topic(TOPIC, replace(LETTERS, operations=frozenset({"READ"})))),
     Fault("dead letters that do not fit", "kafka.sizes", WARNING, "max.message.bytes",
           topic(TOPIC, replace(LETTERS, max_message_bytes=1_000_000))),
+    Fault("no such output topic", "kafka.topic", BAD, "create it",
+          lambda _: kafka.kafka(KafkaFacts("k:1", 3, (), outputs=(TopicFacts("enriched", error="Unknown topic"),)))),
+    Fault("no right to outputs", "kafka.rights", BAD, "grant WRITE",
+          lambda _: kafka.kafka(KafkaFacts("k:1", 3, (), outputs=(replace(OUT, operations=frozenset()),)))),
+    Fault("too few replicas in sync for outputs", "outputs.in-sync", BAD, "that are behind", output(in_sync=1)),
+    Fault("too few replicas for outputs", "outputs.in-sync", BAD, "replication factor to 3",
+          output(in_sync=1, replicas=1)),
+    Fault("outputs that do not fit", "outputs.sizes", WARNING, "max.message.bytes of enriched",
+          output(max_message_bytes=10_000)),
+    Fault("no right to transactions", "outputs.transactions", BAD, "ids with the prefix partition-supervisor/g/",
+          transactions(error="Transactional Id authorization failed")),
+    Fault("too few brokers for transactions", "outputs.transactions", BAD, "transaction.state.log.replication.factor",
+          transactions(1, error="Timed out")),
+    Fault("no coordinator of transactions", "outputs.transactions", BAD, "__transaction_state",
+          transactions(error="Timed out")),
+    Fault("no right to the group of transactions", "outputs.group", BAD, "READ and DESCRIBE on the group",
+          transactions(operations=frozenset({"DESCRIBE"}))),
+    Fault("transactions longer than allowed", "outputs.timeout", BAD, "-X transaction.timeout.ms=900000",
+          transactions(timeout=1_000_000)),
+    Fault("transactions that are aborted early", "outputs.timeout", WARNING, "60000", transactions(timeout=5_000)),
+    Fault("offsets that are forgotten", "outputs.retention", BAD, "offsets.retention.minutes",
+          transactions(retention_minutes=60)),
     Fault("too few descriptors", "host.descriptors", BAD, "LimitNOFILE", lambda _: host.limits(64, 300, None, 8)),
     Fault("too few processes", "host.processes", BAD, "TasksMax", lambda _: host.limits(64, 20_000, 500, 8)),
     Fault("too many workers", "host.workers", WARNING, "--workers", lambda _: host.limits(64, 20_000, None, 2)),

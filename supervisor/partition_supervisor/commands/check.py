@@ -33,8 +33,8 @@ def check(output: str, **values: Any) -> None:
     """Look at etcd, Kafka, this host and the group, and say what is wrong and how to mend it.
 
     It takes the arguments of `run`, or its settings from the same file; run's --output TOPIC is --output-topic here.
-    HANDLER and topics may be left out. It writes one small key to etcd and takes it away again; nothing else is
-    changed.
+    HANDLER and topics may be left out. It writes one small key to etcd and takes it away again; with outputs it
+    begins to be a producer of transactions, and sends nothing. Nothing else is changed.
 
     \b
     Examples:
@@ -69,8 +69,9 @@ for parameter in run.params:
 
 def findings(values: dict[str, Any]) -> Iterator[Finding]:
     """One after the other, so that what is slow is seen to be."""
-    from partition_supervisor.admin.check import etcd, host, kafka
+    from partition_supervisor.admin.check import etcd, host, kafka, outputs
     from partition_supervisor.kafka.inspection import inspect
+    from partition_supervisor.kafka.transaction_inspection import inspect_transactions
     from partition_workers.etcd.client import Etcd
 
     topics, dead_letters = tuple(values["topics"] or ()), values["dlq_topic"]
@@ -81,6 +82,9 @@ def findings(values: dict[str, Any]) -> Iterator[Finding]:
         yield host.handler(values["handler"])
     facts = inspect(properties, topics, dead_letters, PATIENCE, tuple(values["outputs"] or ()))
     yield from kafka.kafka(facts)
+    if facts.outputs and not facts.error:
+        yield from outputs.topics(facts)
+        yield from outputs.transactions(inspect_transactions(properties, keys.outputs_group, PATIENCE), facts.brokers)
     partitions = sum(topic.partitions for topic in facts.topics)
     workers = values["workers"] or partitions
     yield from host.limits(workers, host.descriptors(), host.processes(), os.cpu_count() or 1)

@@ -25,6 +25,7 @@ class TopicFacts:
     operations: frozenset[str] | None = None
     max_message_bytes: int | None = None
     error: str = ""
+    min_in_sync: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def _topic(admin: AdminClient, name: str, timeout: float) -> TopicFacts:
         described = futures[name].result()
     except KafkaException as error:
         return TopicFacts(name, error=error.args[0].str())
-    partitions = described.partitions
+    partitions, settings = described.partitions, _settings(admin, name, timeout)
     allowed = described.authorized_operations
     return TopicFacts(
         name,
@@ -82,14 +83,21 @@ def _topic(admin: AdminClient, name: str, timeout: float) -> TopicFacts:
         replicas=min((len(each.replicas) for each in partitions), default=0),
         in_sync=min((len(each.isr) for each in partitions), default=0),
         operations=frozenset(each.name for each in allowed) if allowed else None,
-        max_message_bytes=_max_message_bytes(admin, name, timeout),
+        max_message_bytes=_number(settings, "max.message.bytes"),
+        min_in_sync=_number(settings, "min.insync.replicas"),
     )
 
 
-def _max_message_bytes(admin: AdminClient, name: str, timeout: float) -> int | None:
-    """None where we may not ask, or the broker does not say."""
+def _settings(admin: AdminClient, name: str, timeout: float) -> dict[str, str]:
+    """Empty where we may not ask, or the broker does not say."""
     resource = ConfigResource(ResourceType.TOPIC, name)
-    with contextlib.suppress(KafkaException, KeyError, ValueError):
+    with contextlib.suppress(KafkaException):
         entries = admin.describe_configs([resource], request_timeout=timeout)[resource].result()
-        return int(entries["max.message.bytes"].value)
+        return {each: entry.value for each, entry in entries.items()}
+    return {}
+
+
+def _number(settings: Mapping[str, str], name: str) -> int | None:
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        return int(settings[name])
     return None
