@@ -14,7 +14,7 @@ from partition_supervisor.addresses import is_unspecified, split_address
 from partition_workers.errors import Misconfigured
 from partition_workers.etcd.options import EtcdOptions
 from partition_workers.layout.keys import Keys, check_name
-from partition_workers.model import Offset, Partition
+from partition_workers.model import EXACTLY_ONCE, Offset, Partition
 from partition_workers.protocol import WorkerSettings
 
 #: Of a host; like Kafka's topics, and a line of text between hosts can hold it.
@@ -75,6 +75,7 @@ class Config:
     dlq_topic: str | None = None
     #: Topics that the handler may produce to.
     outputs: tuple[str, ...] = ()
+    output_guarantee: str = EXACTLY_ONCE
     #: A person with a kill command does not come three times to the same record.
     max_deaths: int = 3
     #: 0: no limit. A leak ends the host otherwise.
@@ -212,6 +213,7 @@ class Config:
             max_records=int(self.max_records * random.uniform(0.9, 1.1)),  # or they would all be replaced at once
             log_level=self.log_level,
             outputs=self.outputs,
+            output_guarantee=self.output_guarantee,
         )
 
 

@@ -35,6 +35,7 @@ def settings_of(config: Config) -> dict[str, str]:
         "--dlq-topic": config.dlq_topic or NONE,
         "--start": config.start,
         OUTPUT: ", ".join(sorted(config.outputs)) or NONE,
+        "--output-guarantee": config.output_guarantee,
     }
 
 

@@ -19,13 +19,16 @@ from partition_workers.etcd.options import EtcdOptions
 from partition_workers.etcd.store import Store, Txn, TxnResult
 from partition_workers.handler import Context, Handler
 from partition_workers.interrupt_flag import InterruptFlag
-from partition_workers.kafka.transaction_errors import TransactionFailed
+from partition_workers.kafka.sending_errors import SendingFailed
 from partition_workers.layout.documents import Cause, Lock, Standby, StoredOffset, now
 from partition_workers.lease_watchdog import LeaseWatchdog
 from partition_workers.lifecycle import Lifecycle, LifecycleEvent
 from partition_workers.loading import Loading, make_commits
+from partition_workers.model import AT_LEAST_ONCE, EXACTLY_ONCE
 from partition_workers.outputs.buffer import Output
+from partition_workers.outputs.calls import Calls
 from partition_workers.outputs.exchange import Exchange
+from partition_workers.outputs.sender import Sender
 from partition_workers.ownership import transactions
 from partition_workers.ownership.lock import PartitionLock
 from partition_workers.poison import PoisonGuard
@@ -102,9 +105,9 @@ class FakeProducer:
         outputs = list(map(Output._make, records))
         for number, record in enumerate(outputs):
             if record.size > broker.largest:
-                raise TransactionFailed("too large", too_large=number)
+                raise SendingFailed("too large", too_large=number)
         if broker.refusal:
-            raise TransactionFailed(broker.refusal, refusal=broker.refusal)
+            raise SendingFailed(broker.refusal, refusal=broker.refusal)
         broker.before("end")
         self._must_be_newest(epoch)
         fate = broker.fates.popleft() if broker.fates else "committed"
@@ -114,18 +117,36 @@ class FakeProducer:
             broker.transactions += 1
         broker.before("ended")
         if fate != "committed":
-            raise TransactionFailed(fate)
+            raise SendingFailed(fate)
         self._epoch = epoch
+
+    def send(self, records: Sequence[Sequence[Any]], given_up: Callable[[], bool]) -> None:
+        """At least once: some may be there although it failed."""
+        broker = self._broker
+        sent = list(map(Output._make, records))
+        broker.before("send")
+        for number, record in enumerate(sent):
+            if record.size > broker.largest:
+                broker.visible += sent[:number]
+                raise SendingFailed("too large", too_large=number)
+        if broker.refusal:
+            raise SendingFailed(broker.refusal, refusal=broker.refusal)
+        fate = broker.fates.popleft() if broker.fates else "committed"
+        if fate != "aborted":
+            broker.visible += sent if fate == "committed" else sent[: len(sent) // 2 + 1]
+        broker.before("sent")
+        if fate != "committed":
+            raise SendingFailed(fate)
 
     def close(self) -> None:
         self._epoch = None
 
     def _must_be_newest(self, epoch: int | None) -> None:
         if epoch is None or epoch != self._broker.newest:
-            raise TransactionFailed("fenced")
+            raise SendingFailed("fenced")
 
 
-class SteppedExchange(Exchange):
+class Stepped(Calls):
     """Calls are made when the test says so; or at once, while `at_once`."""
 
     def __init__(self, producer: FakeProducer) -> None:
@@ -154,6 +175,14 @@ class SteppedExchange(Exchange):
         except Exception as error:
             future.set_exception(error)
         return True
+
+
+class SteppedExchange(Stepped, Exchange):
+    pass
+
+
+class SteppedSender(Stepped, Sender):
+    pass
 
 
 class Line:
@@ -222,9 +251,10 @@ class Stage:
         outputs: tuple[str, ...] = (OUT,),
         one_by_one: bool = True,
         by_steps: bool = False,
+        guarantee: str = EXACTLY_ONCE,
     ) -> Owner:
         """The next one: it has the lock, whatever the one before thinks."""
-        made = Owner(self, f"owner-{len(self.owners)}", interval, outputs, one_by_one)
+        made = Owner(self, f"owner-{len(self.owners)}", interval, outputs, one_by_one, guarantee)
         self.owners.append(made)
         if by_steps:
             made.by_steps()
@@ -257,11 +287,15 @@ class Stage:
 class Owner:
     """The record loop of an owner that produces, and its commits. It goes on by `turn`, `line` and `exchange`."""
 
-    def __init__(self, stage: Stage, name: str, interval: float, outputs: tuple[str, ...], one_by_one: bool) -> None:
+    def __init__(
+        self, stage: Stage, name: str, interval: float, outputs: tuple[str, ...], one_by_one: bool, guarantee: str
+    ) -> None:
         self.stage, self.name, self._interval = stage, name, interval
         self._sizes = [1] * len(stage.records) if one_by_one else []
         self.line = Line(stage.store)
-        self.exchange = SteppedExchange(stage.broker.producer())
+        self.exchange: SteppedExchange | SteppedSender = (
+            SteppedSender if guarantee == AT_LEAST_ONCE else SteppedExchange
+        )(stage.broker.producer())
         self.outputs = outputs
         self.interrupt = Stub(stage.clock)
         self.me = Standby(name, "here", 1, f"{stage.store.grant(10_000_000).lease:x}", now())
@@ -278,7 +312,7 @@ class Owner:
         lock = PartitionLock(cast(Store, self.line), KEYS, P, self.me, lambda: False)
         loaded = lock.confirm(stage.token)
         assert loaded is not None
-        if self.outputs:
+        if self.outputs and isinstance(self.exchange, SteppedExchange):
             lifecycle = Lifecycle()
             lifecycle.advance(LifecycleEvent.WARMED_UP)
             lifecycle.advance(LifecycleEvent.LOCK_OFFERED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from partition_workers import output_commits
+from partition_workers import producing_commits
 from partition_workers.outputs import buffer
 from tests.fakes.kafka import FakeRecord
 from tests.fakes.outputs import Stage
@@ -14,7 +14,7 @@ from tests.fakes.record_loop import P
 def test_an_owner_that_is_full_before_its_producer_is_initialised_goes_on_when_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for module in (buffer, output_commits):
+    for module in (buffer, producing_commits):
         monkeypatch.setattr(module, "FULL_AT", (5, 10**9))
     stage = Stage([FakeRecord(P, number, b"x") for number in range(40)])
     owner = stage.owner(one_by_one=False, by_steps=True)

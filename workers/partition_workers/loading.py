@@ -11,6 +11,7 @@ import dataclasses
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import NamedTuple
 
+from partition_workers.acknowledged_commits import AcknowledgedCommits
 from partition_workers.clock import Clock
 from partition_workers.commits import Commits
 from partition_workers.errors import Bug, LeaseGone, Lost, Retry
@@ -24,6 +25,7 @@ from partition_workers.model import Partition
 from partition_workers.output_commits import OutputCommits
 from partition_workers.outputs.buffer import Outputs
 from partition_workers.outputs.exchange import Exchange
+from partition_workers.outputs.sender import Sender
 from partition_workers.outputs.steps import Known, Step, Verdict, decide, unknown_outcome
 from partition_workers.ownership.loaded import Loaded
 from partition_workers.ownership.lock import PartitionLock
@@ -166,15 +168,17 @@ def make_commits(
     topic_id: str,
     offset: int,
     clock: Clock,
-    exchange: Exchange | None,
+    way_out: Exchange | Sender | None,
     topics: tuple[str, ...],
 ) -> Commits:
-    """Of an ownership that begins with what was `loaded`, or at `offset` if nothing was."""
-    plain = (store, keys, partition, loaded.token, topic_id, offset, loaded.offset_revision, clock)
-    if exchange is None or loaded.opening is None:
-        return Commits(*plain, loaded.deaths, loaded.changes)
-    outputs = Outputs(topics, exchange.partitions_of)
-    return OutputCommits(
-        *plain, loaded.deaths, loaded.changes, outputs=outputs, exchange=exchange, opening=loaded.opening,
-        left=loaded.left,
+    """Of an ownership that begins with what was `loaded`, or at `offset` if nothing was. `way_out`: of outputs."""
+    plain = (
+        store, keys, partition, loaded.token, topic_id, offset, loaded.offset_revision, clock, loaded.deaths,
+        loaded.changes,
     )  # fmt: skip
+    if isinstance(way_out, Sender):
+        return AcknowledgedCommits(*plain, outputs=Outputs(topics, way_out.partitions_of), sender=way_out)
+    if way_out is None or loaded.opening is None:
+        return Commits(*plain)
+    outputs = Outputs(topics, way_out.partitions_of)
+    return OutputCommits(*plain, outputs=outputs, exchange=way_out, opening=loaded.opening, left=loaded.left)

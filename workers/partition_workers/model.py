@@ -14,6 +14,9 @@ from typing import NamedTuple, TypeAlias
 
 JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
 
+#: What can be promised of outputs.
+EXACTLY_ONCE, AT_LEAST_ONCE = "exactly-once", "at-least-once"
+
 Offset: TypeAlias = int
 Token: TypeAlias = int
 

@@ -1,6 +1,7 @@
-"""Commits of an owner that produces: each cut with outputs goes in a step of three parts, as `outputs/steps.py` has
-them. Cuts without outputs go as they always do. One step is under way at a time, until Kafka has decided it; the
-handler goes on. What is done in Kafka is applied with the next transaction in etcd, whatever else that is for.
+"""Commits of an owner that produces exactly once: each cut with outputs goes in a step of three parts, as
+`outputs/steps.py` has them. Cuts without outputs go as they always do. One step is under way at a time, until Kafka
+has decided it; the handler goes on. What is done in Kafka is applied with the next transaction in etcd, whatever else
+that is for.
 """
 
 from __future__ import annotations
@@ -12,23 +13,22 @@ from concurrent.futures import Future
 from partition_workers.clock import Clock
 from partition_workers.commit_flight import Flight
 from partition_workers.commit_limits import fit_together
-from partition_workers.commits import Commits
-from partition_workers.errors import OutputsTooLarge, PartitionRefused, RequestTooLarge, Retry
+from partition_workers.errors import PartitionRefused, RequestTooLarge, Retry
 from partition_workers.etcd.store import Delete, Operation, Put, Store
-from partition_workers.kafka.transaction_errors import TransactionFailed
 from partition_workers.layout.changes import Changes
 from partition_workers.layout.documents import now
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition, Token
 from partition_workers.outputs.attempt import Attempt
-from partition_workers.outputs.buffer import FULL_AT, Output, Outputs, Waiting
+from partition_workers.outputs.buffer import Outputs
 from partition_workers.outputs.exchange import Exchange
 from partition_workers.outputs.steps import Known, Step, Verdict, number_of, unknown_outcome
 from partition_workers.ownership import transactions
+from partition_workers.producing_commits import ProducingCommits
 from partition_workers.retry import delays
 
 
-class OutputCommits(Commits):
+class OutputCommits(ProducingCommits):
     """One at a time is under way: a transaction in etcd, or a step that Kafka decides."""
 
     def __init__(
@@ -51,10 +51,10 @@ class OutputCommits(Commits):
     ) -> None:
         """`opening`: the producer that is being initialised. `left`: what a predecessor prepared and Kafka has
         committed; it is applied with our first commit."""
-        super().__init__(store, keys, partition, token, topic_id, offset, offset_revision, clock, deaths, unfolded)
-        self.outputs = outputs
+        super().__init__(
+            store, keys, partition, token, topic_id, offset, offset_revision, clock, deaths, unfolded, outputs=outputs
+        )  # fmt: skip
         self._exchange = exchange
-        self._records: list[Waiting] = []
         self._applied = offset
         self._done = left
         if left is not None:
@@ -63,9 +63,7 @@ class OutputCommits(Commits):
         self._step: Step | None = None
         self._attempt: Attempt | None = None
         self._known: Known | None = None
-        self._is_open = self._is_closed = False
-        self._opening = opening
-        self._failures, self._not_before = delays(0.05, 2.0), 0.0
+        self._is_open, self._opening = False, opening
 
     @property
     def in_flight(self) -> bool:
@@ -75,19 +73,8 @@ class OutputCommits(Commits):
     def idle(self) -> bool:
         return not self._dirty and not self.in_flight and self._done is None
 
-    def add(self, offset: int, changes: Changes) -> bool:
-        if self._is_closed:
-            return True
-        if self._records and len(self._records) + len(self.outputs) > FULL_AT[0]:
-            return False
-        if not super().add(offset, changes):
-            return False
-        self._records += self.outputs.take()
-        return True
-
     def abandon(self) -> None:
         super().abandon()
-        self._records = []
         if self._step is not None:
             self.offset = self._step.offset
 
@@ -110,7 +97,7 @@ class OutputCommits(Commits):
             else:
                 super().pump()
         except PartitionRefused:
-            self._close()
+            self._close()  # a step that may have been committed is left for the next owner
             raise
         if self._step is None and self._done is None:
             self.transactions.prepared_at = None
@@ -174,13 +161,16 @@ class OutputCommits(Commits):
         if self._step is not None and not self._is_closed:
             question = transactions.still_mine(self._keys, self._partition, self.token)
             self._attempt = Attempt(
-                self._step, self._exchange, lambda: self._store.transact_soon(question), self._clock, self.transactions
+                self._step,
+                self._exchange,
+                lambda: self._store.transact_soon(question),
+                self._clock,
+                self.transactions,
             )
 
     def _drop(self, flight: Flight, error: RequestTooLarge) -> None:
         self._step = None
         super()._drop(flight, error)
-        self._records = []
         self._dirty = self._dirty or self._done is not None
 
     def _drain(self, until: float, last_word: tuple[Operation, ...]) -> bool:
@@ -211,7 +201,7 @@ class OutputCommits(Commits):
         if verdict is Verdict.DONE:
             self._finish(step)
         elif attempt.failed is not None:
-            self._once_more(step, attempt.failed)
+            self._once_more(step.changes, step.records, attempt.failed)  # with a new step
 
     def _finish(self, step: Step) -> None:
         """Kafka has committed it."""
@@ -220,28 +210,8 @@ class OutputCommits(Commits):
         if step.before:
             self._done, self._dirty = step, True
 
-    def _once_more(self, step: Step, failed: TransactionFailed) -> None:
-        """It never happened. The same goes with a new step, unless it would always fail."""
-        if failed.refusal is not None:
-            raise PartitionRefused(f"{self._partition}: its outputs cannot be sent: {failed.refusal}")
-        if failed.too_large is not None:
-            blamed = Output._make(step.records[failed.too_large])
-            self.outputs.learn(blamed)
-            self.offset, self._changes, self._records = self.committed, {}, []
-            raise OutputsTooLarge(f"{blamed.topic} took no record of {blamed.size:,} bytes")
-        self._changes = step.changes | self._changes
-        self._records = step.records + self._records
-        self._dirty = True
-        self._not_before = self._clock() + next(self._failures)
-
     def _wait(self, seconds: float) -> None:
         if self._attempt is not None and self._flight is None:
             self._attempt.wait(min(seconds, 0.5))
         else:
             super()._wait(seconds)
-
-    def _close(self) -> None:
-        """Nothing more is produced. A step that may have been committed is left for the next owner."""
-        self._is_closed = True
-        self._changes, self._records, self._dirty = {}, [], False
-        self.offset = self.committed

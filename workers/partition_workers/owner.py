@@ -21,6 +21,7 @@ from partition_workers.lifecycle import Lifecycle, LifecycleEvent, LifecycleStat
 from partition_workers.loading import make_commits
 from partition_workers.log_events import event
 from partition_workers.outputs.exchange import Exchange
+from partition_workers.outputs.sender import Sender
 from partition_workers.owner_reports import OwnerReports
 from partition_workers.ownership import transactions
 from partition_workers.ownership.history import OwnHistory
@@ -71,7 +72,7 @@ class Owner:
         interrupt: InterruptFlag,
         lifecycle: Lifecycle,
         clock: Clock,
-        exchange: Exchange | None = None,
+        way_out: Exchange | Sender | None = None,
     ) -> None:
         self._settings, self._keys, self._partition = settings, settings.keys, settings.partition
         self._me, self._token, self._lock, self._stored = me, loaded.token, loaded.lock, loaded.offset
@@ -84,7 +85,7 @@ class Owner:
         offset = loaded.offset.offset if loaded.offset else first_start_offset(settings, reader, lease, pipe)
         self._identity = TopicIdentity(reader, loaded.offset, settings.topic_id)
         self._commits = make_commits(
-            store, self._keys, self._partition, loaded, self._identity.topic_id, offset, clock, exchange,
+            store, self._keys, self._partition, loaded, self._identity.topic_id, offset, clock, way_out,
             settings.outputs,
         )  # fmt: skip
         offset = self._commits.offset

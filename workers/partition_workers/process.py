@@ -22,12 +22,15 @@ from partition_workers.errors import ExitCode, Misconfigured, PartitionSuperviso
 from partition_workers.etcd.client import Etcd
 from partition_workers.handler import load
 from partition_workers.interrupt_flag import InterruptFlag
+from partition_workers.kafka.acknowledged_producer import AcknowledgedProducer
 from partition_workers.kafka.reader import Reader
 from partition_workers.kafka.transactional_producer import TransactionalProducer
 from partition_workers.kernel_deadline import KernelDeadline
 from partition_workers.layout.documents import Standby, now
 from partition_workers.lifecycle import Lifecycle, LifecycleState
+from partition_workers.model import AT_LEAST_ONCE
 from partition_workers.outputs.exchange import Exchange
+from partition_workers.outputs.sender import Sender
 from partition_workers.protocol import GaveUp, IsEnding, WorkerSettings
 from partition_workers.supervisor_pipe import SupervisorPipe
 from partition_workers.worker import Worker
@@ -65,9 +68,11 @@ def main(settings: WorkerSettings, connection: Connection, log_queue: Any, liste
     sys.exit(int(code))
 
 
-def _exchange(settings: WorkerSettings) -> Exchange | None:
+def _for_outputs(settings: WorkerSettings) -> Exchange | Sender | None:
     if not settings.outputs:
         return None
+    if settings.output_guarantee == AT_LEAST_ONCE:
+        return Sender(AcknowledgedProducer(settings.kafka, settings.outputs))
     keys, partition = settings.keys, settings.partition
     producer = TransactionalProducer(
         settings.kafka, partition, keys.transactional_id(partition), keys.outputs_group, settings.outputs
@@ -100,18 +105,18 @@ def _live(
         handler = load(settings.handler)
         me = Standby(settings.worker, settings.host, os.getpid(), f"{settings.lease:x}", now())
         reader = Reader(settings.kafka, settings.partition)
-        exchange = _exchange(settings)
+        outputs = _for_outputs(settings)
         store = Etcd(settings.etcd)
         try:
             worker = Worker(
                 settings, me, store, reader, handler, pipe, interrupt, Lifecycle(show), boottime,
-                deadline.kill_after, exchange,
+                deadline.kill_after, outputs,
             )  # fmt: skip
             code = worker.live()
             return begin_to_end(code, worker.owner.counts() if worker.owner is not None else None)
         finally:
-            if exchange is not None:
-                exchange.close()
+            if outputs is not None:
+                outputs.close()
             reader.close()
             store.close()
     except PartitionSupervisorError as error:

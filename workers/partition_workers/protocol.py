@@ -13,7 +13,7 @@ from partition_workers.counts import NOTHING, Counts
 from partition_workers.etcd.options import EtcdOptions
 from partition_workers.layout.documents import Standby
 from partition_workers.layout.keys import Keys
-from partition_workers.model import Offset, Partition, Token
+from partition_workers.model import EXACTLY_ONCE, Offset, Partition, Token
 
 #: Signals that are often sent to a whole group of processes. What they mean is for the supervisor to decide.
 FOR_THE_SUPERVISOR = (
@@ -26,7 +26,7 @@ class WorkerSettings:
     """Everything a worker needs to know, for life. Times in seconds.
 
     `topic_id`: "": not known. `start_at`: where the partition begins if nothing was ever committed; None: at its
-    first record. `outputs`: topics that the handler may produce to.
+    first record. `outputs`: topics that the handler may produce to; `output_guarantee`: what is promised of them.
     """
 
     partition: Partition
@@ -50,6 +50,7 @@ class WorkerSettings:
     max_records: int
     log_level: int
     outputs: tuple[str, ...] = ()
+    output_guarantee: str = EXACTLY_ONCE
 
 
 # --- orders: from the supervisor to a worker ------------------------------------------------------------------

@@ -26,6 +26,7 @@ from partition_workers.lifecycle import Lifecycle, LifecycleEvent
 from partition_workers.loading import Glance, Loading
 from partition_workers.log_events import event
 from partition_workers.outputs.exchange import Exchange
+from partition_workers.outputs.sender import Sender
 from partition_workers.owner import Owner
 from partition_workers.ownership.loaded import Loaded
 from partition_workers.ownership.lock import PartitionLock
@@ -70,10 +71,10 @@ class Worker:
         lifecycle: Lifecycle,
         clock: Clock,
         kill_after: Callable[[float], None] = lambda _seconds: None,
-        exchange: Exchange | None = None,
+        outputs: Exchange | Sender | None = None,
     ) -> None:
-        """`kill_after(seconds)`: the kernel ends this process, unless it is called again before that. `exchange`: for
-        outputs."""
+        """`kill_after(seconds)`: the kernel ends this process, unless it is called again before that. `outputs`: how
+        they are sent."""
         self._settings, self._partition, self._keys = settings, settings.partition, settings.keys
         self._me, self._store, self._reader, self._handler = me, store, reader, handler
         self._pipe, self._interrupt, self._lifecycle, self._clock = pipe, interrupt, lifecycle, clock
@@ -84,7 +85,8 @@ class Worker:
         self._lock = PartitionLock(store, self._keys, self._partition, me, self._is_hopeless, ask_kafka)
         self._is_named = self._is_rehearsed = False
         self.owner: Owner | None = None
-        self._exchange = exchange
+        self._outputs = outputs
+        self._exchange = outputs if isinstance(outputs, Exchange) else None
         self._glance: Glance | None = None
 
     def live(self) -> ExitCode:
@@ -139,8 +141,8 @@ class Worker:
 
     def _warm_reader(self) -> None:
         self._reader.warm_up(timeout=5.0)
-        if self._exchange is not None:
-            self._exchange.warm_up(timeout=5.0)
+        if self._outputs is not None:
+            self._outputs.warm_up(timeout=5.0)
 
     def _until_done(self, call: Callable[[], object]) -> None:
         """Until it succeeds, or we are told to leave."""
@@ -189,13 +191,13 @@ class Worker:
     def _owner(self, settings: WorkerSettings, taken_at: str, loaded: Loaded) -> Owner:
         return Owner(
             settings, self._me, loaded, taken_at, self._store, self._reader, self._handler,
-            self._lease, self._pipe, self._interrupt, self._lifecycle, self._clock, self._exchange,
+            self._lease, self._pipe, self._interrupt, self._lifecycle, self._clock, self._outputs,
         )  # fmt: skip
 
     def _stay_warm(self) -> None:
         self._reader.stay_warm()
-        if self._exchange is not None:
-            self._exchange.stay_warm()
+        if self._outputs is not None:
+            self._outputs.stay_warm()
         if not self._is_rehearsed:
             self._is_rehearsed = True
             without_dead_letters = dataclasses.replace(self._settings, on_error=OnError.STOP)  # they connect to Kafka

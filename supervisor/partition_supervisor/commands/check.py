@@ -18,6 +18,7 @@ from partition_supervisor.commands.run import run
 from partition_supervisor.commands.settings import properties_from
 from partition_workers.errors import ExitCode, PartitionSupervisorError
 from partition_workers.layout.keys import Keys
+from partition_workers.model import EXACTLY_ONCE
 
 if TYPE_CHECKING:
     from partition_supervisor.admin.check.findings import Finding
@@ -84,7 +85,9 @@ def findings(values: dict[str, Any]) -> Iterator[Finding]:
     yield from kafka.kafka(facts)
     if facts.outputs and not facts.error:
         yield from outputs.topics(facts)
-        yield from outputs.transactions(inspect_transactions(properties, keys.outputs_group, PATIENCE), facts.brokers)
+        if values["output_guarantee"] == EXACTLY_ONCE:
+            transactions = inspect_transactions(properties, keys.outputs_group, PATIENCE)
+            yield from outputs.transactions(transactions, facts.brokers)
     partitions = sum(topic.partitions for topic in facts.topics)
     workers = values["workers"] or partitions
     yield from host.limits(workers, host.descriptors(), host.processes(), os.cpu_count() or 1)

@@ -18,6 +18,7 @@ from partition_supervisor.processes.descriptors import raise_descriptor_limit
 from partition_supervisor.service_manager import ServiceManager
 from partition_supervisor.termination import Termination
 from partition_workers.errors import Misconfigured
+from partition_workers.model import AT_LEAST_ONCE, EXACTLY_ONCE
 
 LEVELS = ["debug", "info", "warning", "error"]
 
@@ -117,6 +118,13 @@ LEVELS = ["debug", "info", "warning", "error"]
     multiple=True,
     metavar="TOPIC",
     help="A topic that the handler may produce to, with context.produce(). Repeatable.",
+)
+@option(
+    "--output-guarantee",
+    type=click.Choice([EXACTLY_ONCE, AT_LEAST_ONCE]),
+    default=EXACTLY_ONCE,
+    show_default=True,
+    help="What is promised of outputs: by Kafka's transactions, or only that they are acknowledged before a commit.",
 )
 @option(
     "--max-deaths",

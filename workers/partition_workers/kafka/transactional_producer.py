@@ -16,31 +16,22 @@ A transaction that failed is not aborted here: the next client that is initialis
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from partition_workers.errors import Misconfigured, PartitionRefused, Unavailable
-from partition_workers.kafka.destination import LARGEST_RECORD, for_sending
-from partition_workers.kafka.sending import MOST, send, send_each
-from partition_workers.kafka.transaction_errors import REFUSED, TransactionFailed, failure, insist
+from partition_workers.errors import PartitionRefused, Unavailable
+from partition_workers.kafka.output_clients import BACKOFF, Refused, connect, for_outputs, made, throw_away
+from partition_workers.kafka.sending import send, send_each
+from partition_workers.kafka.sending_errors import REFUSED, BatchSize, SendingFailed, failure, insist
 from partition_workers.model import Offset, Partition
-
-#: A producer that was fenced says so at the highest level. It is an old one's, or its owner says what follows.
-_LOG = logging.getLogger("librdkafka.outputs")
-_LOG.addFilter(lambda line: "fenced" not in line.getMessage())
 
 #: Seconds for a client to be initialised, before it is asked what it has heard; and for any call in the end.
 SOON, LONG = 0.02, 5.0
 #: Clients that are tried, one after the other, while the broker is at another transaction; two of them are warm.
 TRIED = 25
-#: Milliseconds before librdkafka asks again. Its order of records does not depend on it, being idempotent.
-BACKOFF = {"retry.backoff.ms": 5}
 #: Seconds for one attempt to end a transaction; then it is looked whether anybody still wants it.
 ATTEMPT = 1.0
 #: Seconds after which a transaction is given up, at first and at the most: after a broker was killed and came back,
@@ -58,18 +49,15 @@ class TransactionalProducer:
         self, config: Mapping[str, Any], partition: Partition, name: str, group: str, topics: Sequence[str]
     ) -> None:
         """`name`: the transactional.id."""
-        own = {
-            "transactional.id": name, "message.max.bytes": LARGEST_RECORD, "linger.ms": 5,
-            "queue.buffering.max.messages": 10 * MOST[0],
-        }  # fmt: skip
-        self._config = BACKOFF | for_sending(config) | own
+        self._config = for_outputs(config) | {"transactional.id": name}
+        self._batches = BatchSize(int(config.get("batch.size", 1_000_000)))
         self._asking = BACKOFF | dict(config) | {"group.id": group, "enable.auto.commit": False}
         self._partition, self._topics = partition, topics
         self._warm: list[Producer] = []
         self._patience = PATIENCE
         #: Whether it is to be told what became of each record: after a failure, to know which is to blame.
         self._is_watched = False
-        #: The one that is initialised, or none. Whoever throws it away must be the last that knows it.
+        #: The one that is initialised, or none.
         self._at_work: list[Producer] = []
         self._consumer: Consumer | None = None
         self._counts: dict[str, int] = {}
@@ -82,21 +70,16 @@ class TransactionalProducer:
         """Two clients, connected. Raises Unavailable when no broker answers in `timeout` seconds."""
         while len(self._warm) < 2:
             self._warm.append(self._make())
-        try:
-            for each in self._warm:
-                for topic in self._topics:
-                    found = each.list_topics(topic, timeout).topics[topic]
-                    self._counts[topic] = len(found.partitions) if found.error is None else 0
-            self.look(timeout)
-        except KafkaException as error:
-            raise Unavailable(f"Kafka: --output: {error.args[0].str()}") from error
+        for each in self._warm:
+            self._counts |= connect(each, self._topics, timeout)
+        self.look(timeout)
 
     def initialise(self) -> None:
         """From now on nobody else commits for this partition, and what somebody else had begun is decided.
 
         Raises Unavailable, to be called again; PartitionRefused when a right is missing.
         """
-        self._throw_away(self._at_work)
+        throw_away(self._at_work)
         error: KafkaError | None = None
         for _ in range(TRIED):
             tried = [self._warm.pop(0) if self._warm else self._make()]
@@ -104,7 +87,7 @@ class TransactionalProducer:
             if error is None:
                 self._at_work = tried
                 return
-            self._throw_away(tried)
+            throw_away(tried)
             self._refuse_if_hopeless(error)
             if error.code() != KafkaError.CONCURRENT_TRANSACTIONS:
                 break
@@ -118,7 +101,7 @@ class TransactionalProducer:
         What a transaction has written that is not decided yet is waited for.
         """
         if self._consumer is None:
-            self._consumer = self._made(Consumer, self._asking)
+            self._consumer = made(Consumer, self._asking)
         asked = TopicPartition(self._partition.topic, self._partition.number)
         try:
             (found,) = self._consumer.committed([asked], timeout=timeout)
@@ -134,22 +117,27 @@ class TransactionalProducer:
     ) -> None:
         """One transaction: the records (topic, value, key, headers, partition, timestamp) and K.
 
-        Raises TransactionFailed, after which `initialise` must come first.
+        Raises SendingFailed, after which `initialise` must come first.
         """
         at_work, self._at_work = self._at_work, []
         if not at_work:
-            raise TransactionFailed("no producer is initialised")
-        refused: list[tuple[KafkaError, Message]] = []
+            raise SendingFailed("no producer is initialised")
+        refused: Refused = []
         error = self._try(at_work[0], records, refused, offset, metadata, given_up)
         if error is not None:
-            self._throw_away(at_work)
+            at_work[0].poll(0)  # what the broker has said of single records
+            throw_away(at_work)
             self._patience, self._is_watched = min(2 * self._patience, MOST_PATIENCE), True
-            raise failure(error, refused, records)
+            before = self._batches.size
+            blamed = self._batches.judge(refused)
+            if self._batches.size != before:
+                throw_away(self._warm)  # theirs are as large
+            raise failure(error, refused, records, blamed)
         self._at_work, self._patience, self._is_watched = at_work, PATIENCE, False
 
     def close(self) -> None:
-        self._throw_away(self._at_work)
-        self._throw_away(self._warm)
+        throw_away(self._at_work)
+        throw_away(self._warm)
         if self._consumer is not None:
             self._consumer.close()
 
@@ -159,7 +147,7 @@ class TransactionalProducer:
         self,
         producer: Producer,
         records: Sequence[Sequence[Any]],
-        refused: list[tuple[KafkaError, Message]],
+        refused: Refused,
         offset: Offset,
         metadata: str,
         given_up: Callable[[], bool],
@@ -173,9 +161,7 @@ class TransactionalProducer:
             return error
         return None
 
-    def _send(
-        self, producer: Producer, records: Sequence[Sequence[Any]], refused: list[tuple[KafkaError, Message]]
-    ) -> None:
+    def _send(self, producer: Producer, records: Sequence[Sequence[Any]], refused: Refused) -> None:
         if not self._is_watched:
             send(producer, records)
             return
@@ -201,21 +187,8 @@ class TransactionalProducer:
     # --- clients
 
     def _make(self) -> Producer:
-        producer: Producer = self._made(Producer, self._config)
+        producer: Producer = made(Producer, self._config | {"batch.size": self._batches.size})
         return producer
-
-    def _made(self, kind: Any, config: Mapping[str, Any]) -> Any:
-        try:
-            return kind(dict(config), logger=_LOG)
-        except KafkaException as error:
-            raise Misconfigured(f"--output: Kafka: {error.args[0].str()}") from error
-
-    def _throw_away(self, producers: list[Producer]) -> None:
-        """Not by this thread: it takes its time. They are not closed, which would abort, or send what is left."""
-        if producers:
-            doomed = producers.copy()
-            producers.clear()
-            threading.Thread(target=_forget, args=(doomed,), name="old producers", daemon=True).start()
 
     def _refuse_if_hopeless(self, error: KafkaError) -> None:
         if error.code() in REFUSED:
@@ -235,11 +208,3 @@ def _initialise(producer: Producer) -> KafkaError | None:
             patience *= 2  # it has not answered at all
         else:
             return None
-
-
-def _forget(producers: list[Producer]) -> None:
-    while producers:
-        producer = producers.pop()
-        with contextlib.suppress(KafkaException):
-            producer.purge(blocking=False)
-        del producer

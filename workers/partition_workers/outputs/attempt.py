@@ -11,7 +11,7 @@ from partition_workers.clock import Clock
 from partition_workers.counts import TransactionTimes
 from partition_workers.errors import Lost, Retry
 from partition_workers.etcd.store import TxnResult
-from partition_workers.kafka.transaction_errors import TransactionFailed
+from partition_workers.kafka.sending_errors import SendingFailed
 from partition_workers.outputs.exchange import Exchange
 from partition_workers.outputs.steps import Known, Step, Verdict, decide
 
@@ -37,7 +37,7 @@ class Attempt:
         times.begin()
         self.known: Known | None = None
         """K, once the attempt is over."""
-        self.failed: TransactionFailed | None = None
+        self.failed: SendingFailed | None = None
         self._exchange, self._ask_etcd, self._clock = exchange, ask_etcd, clock
         self._again_at = 0.0
         self._then: Callable[[Future[Any]], Verdict | None] = self._on_committed
@@ -62,7 +62,7 @@ class Attempt:
     def _on_committed(self, answer: Future[Known]) -> Verdict | None:
         try:
             self.known = answer.result()
-        except TransactionFailed as failed:
+        except SendingFailed as failed:
             log.warning("a transaction with %d outputs was not seen to be committed: %s",
                         len(self.step.records), failed)  # fmt: skip
             self.failed = failed
