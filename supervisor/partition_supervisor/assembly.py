@@ -51,7 +51,7 @@ from partition_workers.etcd.client import Etcd
 from partition_workers.etcd.options import address
 from partition_workers.etcd.status import version_warning
 from partition_workers.etcd.store import ServerStatus
-from partition_workers.kafka.destination import check_destination
+from partition_workers.kafka.destination import check_destinations
 from partition_workers.layout.documents import Host, now
 from partition_workers.log_events import event
 
@@ -110,7 +110,7 @@ def _supervise(
                 store, config.keys, topic_ids, lambda topic: ends.of([topic], 2.0).offsets, config.connect_timeout
             )
             config = dataclasses.replace(config, start_at=begin)
-        check_destinations(config)
+        look_at_destinations(config)
         config = limit_workers(config, len(topic_ids))
         places = config.workers or len(topic_ids)
         if places > most_reasonable_workers():
@@ -224,13 +224,13 @@ def way_to_etcd(config: Config) -> str | None:
     return min(found, key=is_loopback, default=None)
 
 
-def check_destinations(config: Config) -> None:
+def look_at_destinations(config: Config) -> None:
     """Dead letters and outputs: now, and not in the night when the first one is to be sent."""
-    destinations = [("--output", topic) for topic in config.outputs]
+    destinations = dict.fromkeys(config.outputs, "--output")
     if config.dlq_topic is not None:
-        destinations.append(("--dlq-topic", config.dlq_topic))
-    for option, topic in destinations:
-        if warning := check_destination(config.kafka_client(), option, topic, config.connect_timeout):
+        destinations[config.dlq_topic] = "--dlq-topic"
+    if destinations:
+        for warning in check_destinations(config.kafka_client(), destinations, config.connect_timeout):
             log.warning("%s", warning)
 
 

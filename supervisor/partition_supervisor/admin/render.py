@@ -23,6 +23,8 @@ STYLES = {"owned": "", "unowned": "red", "parked": "yellow"}
 REMARK = "yellow"
 #: Seconds after which a step with outputs is told of: it takes some ten milliseconds, and is applied with the next.
 OPEN_LONG = 5.0
+#: Topics that are named in a line.
+SHOWN_TOPICS = 10
 ALARMS = {
     "NOSPACE": "nothing can be committed, locks are kept. Compact and defrag, or raise --quota-backend-bytes; then"
     " `etcdctl alarm disarm`",
@@ -82,6 +84,11 @@ def remarks(picture: GroupView) -> Iterator[str]:
             yield f"{partition.partition}: {step} was prepared {age:,.0f} s ago, and is not applied yet"
 
 
+def _listed(topics: list[str]) -> str:
+    more = f", and {len(topics) - SHOWN_TOPICS} more" if len(topics) > SHOWN_TOPICS else ""
+    return ", ".join(topics[:SHOWN_TOPICS]) + more
+
+
 def _age(written: str) -> float:
     """Seconds since then, by the clocks of two hosts; 0 for what is no time."""
     try:
@@ -110,7 +117,7 @@ def pretty(picture: GroupView, width: int) -> RenderableType:
         *([Text(""), *notes] if notes else []),
         Text(""),
         hosts if picture.hosts else Text("no supervisor is running"),
-        *([Text(f"\noutputs: {', '.join(outputs)}")] if outputs else []),
+        *([Text(f"\noutputs: {_listed(outputs)}")] if outputs else []),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka import KafkaException, Producer
 
 from partition_workers.errors import Misconfigured, Unavailable
-from partition_workers.kafka.destination import LARGEST_RECORD, check_destination, for_sending
+from partition_workers.kafka.destination import LARGEST_RECORD, check_destinations, for_sending
 from partition_workers.kafka.reader import Record
 
 
@@ -23,9 +23,10 @@ class DeadLetters:
         self._producer: Producer | None = None
 
     def check(self, timeout: float) -> str | None:
-        """Make the producer and look at the topic, before anybody needs them; as `check_destination` does."""
+        """Make the producer and look at the topic, before anybody needs them; as `check_destinations` does."""
         self._make(timeout)
-        return check_destination(self._config, "--dlq-topic", self.topic, timeout)
+        warnings = check_destinations(self._config, {self.topic: "--dlq-topic"}, timeout)
+        return warnings[0] if warnings else None
 
     def send(self, record: Record, reason: str, timeout: float = 10.0) -> None:
         """Send and wait for the acknowledgement. Raises Unavailable when there is none in `timeout` seconds.

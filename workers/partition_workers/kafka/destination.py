@@ -1,4 +1,4 @@
-"""A topic that we write to: whether it is there, and may be written; and the properties of clients that do."""
+"""Topics that we write to: whether they are there, and may be written; and the properties of clients that do."""
 
 from __future__ import annotations
 
@@ -35,28 +35,31 @@ def for_sending(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in CONSUMER_ONLY}
 
 
-def check_destination(config: Mapping[str, Any], option: str, topic: str, timeout: float) -> str | None:
-    """Look at the topic, before anybody needs it; a warning, where one is due. `option` is what named it.
+def check_destinations(config: Mapping[str, Any], options: Mapping[str, str], timeout: float) -> list[str]:
+    """Look at the topics, before anybody needs them; warnings, where they are due. `options`: what named each.
 
-    Raises Misconfigured when nothing can be sent there as things are; Unavailable when no broker answers in `timeout`
-    seconds.
+    Raises Misconfigured when nothing can be sent to one as things are; Unavailable when no broker answers in
+    `timeout` seconds.
     """
     sending = for_sending(config)
     until = time.monotonic() + timeout
+    named = {topic: f"{option} {topic}" for topic, option in options.items()}
     try:
         producer = Producer(sending, logger=logging.getLogger("librdkafka"))
     except KafkaException as failed:
-        raise Misconfigured(f"{option} {topic}: nothing can be sent: Kafka: {failed.args[0].str()}") from failed
-    try:
-        while (error := _trouble(producer, topic, timeout)) is not None:
-            # Asked by a producer, some brokers create the topic, and have it a moment later.
-            may_pass = error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART or error.retriable()
-            if not may_pass or time.monotonic() > until - timeout / 2:
-                raise Misconfigured(f"{option} {topic}: {error.str()}: create it, or correct its name")
-            time.sleep(0.1)
-    except KafkaException as failed:
-        raise Unavailable(f"Kafka: {option} {topic}: {failed.args[0].str()}") from failed
-    return _warn_of_rights(sending, f"{option} {topic}", topic, max(1.0, until - time.monotonic()))
+        first = next(iter(named.values()), "")
+        raise Misconfigured(f"{first}: nothing can be sent: Kafka: {failed.args[0].str()}") from failed
+    for topic, words in named.items():
+        try:
+            while (error := _trouble(producer, topic, timeout)) is not None:
+                # Asked by a producer, some brokers create the topic, and have it a moment later.
+                may_pass = error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART or error.retriable()
+                if not may_pass or time.monotonic() > until - timeout / 2:
+                    raise Misconfigured(f"{words}: {error.str()}: create it, or correct its name")
+                time.sleep(0.1)
+        except KafkaException as failed:
+            raise Unavailable(f"Kafka: {words}: {failed.args[0].str()}") from failed
+    return _warn_of_rights(sending, named, max(1.0, until - time.monotonic())) if named else []
 
 
 def _trouble(producer: Producer, topic: str, timeout: float) -> KafkaError | None:
@@ -64,17 +67,20 @@ def _trouble(producer: Producer, topic: str, timeout: float) -> KafkaError | Non
     return error
 
 
-def _warn_of_rights(sending: Mapping[str, Any], named: str, topic: str, timeout: float) -> str | None:
-    """Raises Misconfigured when the broker says that we may not write there; nothing is known: a warning."""
+def _warn_of_rights(sending: Mapping[str, Any], named: Mapping[str, str], timeout: float) -> list[str]:
+    """Raises Misconfigured when the broker says that we may not write to one; nothing is known: a warning."""
     quiet = {"log_level": 5}  # of what it still had to say when it ends
     asking = AdminClient({**quiet, **sending}, logger=logging.getLogger("librdkafka"))
-    (answer,) = asking.describe_topics(
-        TopicCollection([topic]), include_authorized_operations=True, request_timeout=timeout
-    ).values()
-    try:
-        found: TopicDescription = answer.result(timeout + 1.0)
-    except (KafkaException, TimeoutError) as error:
-        return f"{named}: nobody knows whether it may be written to: {error}"
-    if found.authorized_operations is not None and AclOperation.WRITE not in found.authorized_operations:
-        raise Misconfigured(f"{named}: it may not be written to: grant WRITE on it to this user")
-    return None
+    answers = asking.describe_topics(
+        TopicCollection(list(named)), include_authorized_operations=True, request_timeout=timeout
+    )
+    warnings = []
+    for topic, answer in answers.items():
+        try:
+            found: TopicDescription = answer.result(timeout + 1.0)
+        except (KafkaException, TimeoutError) as error:
+            warnings.append(f"{named[topic]}: nobody knows whether it may be written to: {error}")
+            continue
+        if found.authorized_operations is not None and AclOperation.WRITE not in found.authorized_operations:
+            raise Misconfigured(f"{named[topic]}: it may not be written to: grant WRITE on it to this user")
+    return warnings

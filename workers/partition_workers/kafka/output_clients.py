@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka.admin._metadata import TopicMetadata
 
 from partition_workers.errors import Misconfigured, Unavailable
 from partition_workers.kafka.destination import LARGEST_RECORD, for_sending
@@ -20,6 +21,9 @@ LOG.addFilter(lambda line: "fenced" not in line.getMessage())
 
 #: Milliseconds before librdkafka asks again. Its order of records does not depend on it, being idempotent.
 BACKOFF = {"retry.backoff.ms": 5}
+
+#: Topics that are asked for one by one; more of them come with all that there are, in one answer.
+FEW = 10
 
 Refused = list[tuple[KafkaError, Message]]
 
@@ -41,14 +45,14 @@ def made(kind: Any, config: Mapping[str, Any]) -> Any:
 def connect(producer: Producer, topics: Sequence[str], timeout: float) -> dict[str, int]:
     """How many partitions each topic has; 0: not known. Raises Unavailable when no broker answers in `timeout`
     seconds."""
-    counts: dict[str, int] = {}
+    found: dict[str, TopicMetadata] = {}
     try:
-        for topic in topics:
-            found = producer.list_topics(topic, timeout).topics[topic]
-            counts[topic] = len(found.partitions) if found.error is None else 0
+        for asked in topics if len(topics) <= FEW else (None,):
+            found |= producer.list_topics(asked, timeout).topics
     except KafkaException as error:
         raise Unavailable(f"Kafka: --output: {error.args[0].str()}") from error
-    return counts
+    known = {topic: found[topic] for topic in topics if topic in found}
+    return {topic: len(each.partitions) if each.error is None else 0 for topic, each in known.items()}
 
 
 def throw_away(producers: list[Producer]) -> None:

@@ -14,8 +14,6 @@ _NO_RIGHT = frozenset({
     KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 })  # fmt: skip
-#: Bytes that the protocol adds to a record, at most.
-EACH = 100
 REFUSED = _NO_RIGHT | UNKNOWN | {KafkaError.INVALID_TRANSACTION_TIMEOUT}
 
 
