@@ -20,7 +20,7 @@ Reading changes nothing. `changes` is what differs from the last cut; `rollback`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from partition_workers.model import JSON
@@ -190,10 +190,10 @@ class State(DictLike):
     def __contains__(self, key: object) -> bool:
         return key in self._changed or (key in self._stored and key not in self._gone)
 
-    def __iter__(self) -> Iterator[str]:
+    def _names(self) -> AbstractSet[str]:
         if not self._new and not self._gone:
-            return iter(sorted(self._stored))
-        return iter(sorted((self._stored.keys() | self._changed.keys()) - self._gone))
+            return self._stored.keys()
+        return (self._stored.keys() | self._changed.keys()) - self._gone
 
     def __len__(self) -> int:
         return len(self._stored) + self._new - len(self._gone)
