@@ -312,7 +312,8 @@ class Owner:
         lock = PartitionLock(cast(Store, self.line), KEYS, P, self.me, lambda: False)
         loaded = lock.confirm(stage.token)
         assert loaded is not None
-        if self.outputs and isinstance(self.exchange, SteppedExchange):
+        exchange = self.exchange if self.outputs and isinstance(self.exchange, SteppedExchange) else None
+        if loaded.is_prepared or exchange is not None:
             lifecycle = Lifecycle()
             lifecycle.advance(LifecycleEvent.WARMED_UP)
             lifecycle.advance(LifecycleEvent.LOCK_OFFERED)
@@ -322,7 +323,8 @@ class Owner:
             )  # fmt: skip
             loading = Loading(
                 settings, lock, cast(Store, self.line), cast(LeaseWatchdog, FakeLease()),
-                cast(SupervisorPipe, FakeSupervisorPipe()), InterruptFlag(), lifecycle, self.exchange,
+                cast(SupervisorPipe, FakeSupervisorPipe()), InterruptFlag(), lifecycle, exchange,
+                make_exchange=lambda _settings: SteppedExchange(stage.broker.producer()),
             )  # fmt: skip
             loaded = loading.complete(loaded)
             assert loaded is not None

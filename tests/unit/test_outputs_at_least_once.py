@@ -29,10 +29,12 @@ def first_seen(stage: Stage) -> list[bytes]:
 
 
 def judge(stage: Stage) -> None:
-    """Everything is there, in order for who passes over what he has seen; and the state is exact."""
+    """Everything is there, in order for who passes over what he has seen; and the state is exact. No transaction was
+    left open, before which readers of what is committed would stand still."""
     offset, state, sent = stage.expected()
     assert first_seen(stage) == sent
     assert stage.stored() == (offset, state)
+    assert stage.broker.begun is None
 
 
 class Silent:
@@ -77,6 +79,7 @@ def test_no_output_is_lost_whoever_dies_between_two_requests(data: st.DataObject
 def test_the_guarantee_may_be_changed_at_any_step(guarantees: tuple[str, ...], data: st.DataObject) -> None:
     """Nothing is lost, and the state is exact; the one who is overtaken may still do what it was about to."""
     stage = Stage(records(8))
+    stage.broker.fates.extend(data.draw(st.lists(st.sampled_from(FATES), max_size=4), label="fates"))
     for guarantee in guarantees:
         owner = stage.owner(guarantee=guarantee)
         owner.by_steps()
@@ -96,6 +99,8 @@ def test_the_first_output_is_added_and_taken_away_again(guarantee: str, data: st
     stage = Stage(records(3), silently)
     stage.owner(outputs=()).run()
     stage.records, stage.handler = records(8), handle
+    if guarantee == EXACTLY_ONCE:
+        stage.broker.fates.extend(data.draw(st.lists(st.sampled_from(FATES), max_size=3), label="fates"))
     owner = stage.owner(guarantee=guarantee)
     owner.by_steps()
     for _ in range(data.draw(st.integers(0, 24), label="steps")):
@@ -106,6 +111,7 @@ def test_the_first_output_is_added_and_taken_away_again(guarantee: str, data: st
 
     offset, state, sent = stage.expected()
     assert stage.stored() == (offset, state)
+    assert stage.broker.begun is None
     assert set(stage.seen()) <= set(sent[3:])
     assert [key for key, _ in groupby(stage.seen())] == stage.seen()
 

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
+import time
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import NamedTuple
 
+from partition_workers import way_out
 from partition_workers.acknowledged_commits import AcknowledgedCommits
 from partition_workers.clock import Clock
 from partition_workers.commits import Commits
@@ -33,8 +37,12 @@ from partition_workers.protocol import HandedOver, KnowTopic, Leave, LoadsState,
 from partition_workers.retry import delays, until_answered
 from partition_workers.supervisor_pipe import SupervisorPipe
 
+log = logging.getLogger(__name__)
+
 #: Seconds between two looks at what others want, while Kafka is waited for.
 LOOK = 0.05
+#: Seconds for the end of a transaction that does not matter to the owner that ends it.
+PATIENCE = 10.0
 
 
 class Glance(NamedTuple):
@@ -63,9 +71,11 @@ class Loading:
         lifecycle: Lifecycle,
         exchange: Exchange | None,
         glance: Glance | None = None,
+        make_exchange: Callable[[WorkerSettings], Exchange] = way_out.transactions,
     ) -> None:
+        """`exchange`: for outputs exactly once; `make_exchange` makes one where there are none any more."""
         self.settings = settings
-        self._glance = glance
+        self._glance, self._make_exchange = glance, make_exchange
         self._keys, self._partition = settings.keys, settings.partition
         self._lock, self._store, self._lease, self._pipe = lock, store, lease, pipe
         self._interrupt, self._lifecycle, self._exchange = interrupt, lifecycle, exchange
@@ -82,6 +92,8 @@ class Loading:
             loaded = self._lock.read_rest(loaded, self._is_told_to_leave)
         if loaded.complete and self._exchange is not None:
             loaded = self._settle(loaded, self._exchange)
+        elif loaded.complete and loaded.is_prepared:
+            self._end_transaction(loaded)
         if self._begun is not None:
             self._interrupt.set()  # whatever came meanwhile is looked at before the first record
         if self._leave is not None and self._begun is not None:
@@ -147,6 +159,22 @@ class Loading:
         if prepared is None or prepared.number != number:
             raise Bug(f"{self._partition}: the offset names step {number}, and prepared is {prepared}")
         return Step.of(prepared)
+
+    def _end_transaction(self, loaded: Loaded) -> None:
+        """One that an owner with outputs exactly once may have left open. Nobody else would end it, and readers of
+        what is committed would stand still before it until `transaction.timeout.ms` is over."""
+        self._enter(loaded)
+        exchange, until = self._make_exchange(self.settings), time.monotonic() + PATIENCE
+        opening = exchange.open()
+        while not opening.done() and time.monotonic() < until and not self._lease.is_over():
+            if self._is_told_to_leave():
+                break
+            wait([opening], timeout=LOOK)
+        exchange.close()
+        if self._leave is None and (not opening.done() or opening.exception() is not None):
+            why = opening.exception() if opening.done() else "Kafka did not answer"
+            log.warning("%s: a transaction that an earlier owner may have left open was not ended: %s; readers may"
+                        " have to wait for transaction.timeout.ms", self._partition, why)  # fmt: skip
 
     def _leave_unread(self, successors: tuple[Standby, ...], begun: History) -> None:
         self._lifecycle.advance(LifecycleEvent.TOLD_TO_LEAVE)

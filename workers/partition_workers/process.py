@@ -1,4 +1,4 @@
-"""The first code of ours in a worker process, and the only place in it where clients are made.
+"""The first code of ours in a worker process, and with `way_out.py` the only place in it where clients are made.
 
 Made here, after the fork: neither librdkafka nor gRPC survives one.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 from setproctitle import setproctitle
 
-from partition_workers import isolation, log_sender
+from partition_workers import isolation, log_sender, way_out
 from partition_workers.clock import boottime
 from partition_workers.counts import Counts
 from partition_workers.ending import Ending, held_up_by
@@ -22,15 +22,10 @@ from partition_workers.errors import ExitCode, Misconfigured, PartitionSuperviso
 from partition_workers.etcd.client import Etcd
 from partition_workers.handler import load
 from partition_workers.interrupt_flag import InterruptFlag
-from partition_workers.kafka.acknowledged_producer import AcknowledgedProducer
 from partition_workers.kafka.reader import Reader
-from partition_workers.kafka.transactional_producer import TransactionalProducer
 from partition_workers.kernel_deadline import KernelDeadline
 from partition_workers.layout.documents import Standby, now
 from partition_workers.lifecycle import Lifecycle, LifecycleState
-from partition_workers.model import AT_LEAST_ONCE
-from partition_workers.outputs.exchange import Exchange
-from partition_workers.outputs.sender import Sender
 from partition_workers.protocol import GaveUp, IsEnding, WorkerSettings
 from partition_workers.supervisor_pipe import SupervisorPipe
 from partition_workers.worker import Worker
@@ -68,18 +63,6 @@ def main(settings: WorkerSettings, connection: Connection, log_queue: Any, liste
     sys.exit(int(code))
 
 
-def _for_outputs(settings: WorkerSettings) -> Exchange | Sender | None:
-    if not settings.outputs:
-        return None
-    if settings.output_guarantee == AT_LEAST_ONCE:
-        return Sender(AcknowledgedProducer(settings.kafka, settings.outputs))
-    keys, partition = settings.keys, settings.partition
-    producer = TransactionalProducer(
-        settings.kafka, partition, keys.transactional_id(partition), keys.outputs_group, settings.outputs
-    )
-    return Exchange(producer)
-
-
 def try_handler(name: str, connection: Connection) -> None:
     """Say whether the handler can be imported: None, or the error."""
     try:
@@ -105,7 +88,7 @@ def _live(
         handler = load(settings.handler)
         me = Standby(settings.worker, settings.host, os.getpid(), f"{settings.lease:x}", now())
         reader = Reader(settings.kafka, settings.partition)
-        outputs = _for_outputs(settings)
+        outputs = way_out.of(settings)
         store = Etcd(settings.etcd)
         try:
             worker = Worker(

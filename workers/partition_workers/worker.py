@@ -179,7 +179,7 @@ class Worker:
     def _become_owner(self) -> Owner | None:
         """None: told to leave. Nothing else holds on to the state that was read, of which each value will change."""
         taken_at, loaded = self._stand_by()
-        if loaded is not None and (not loaded.complete or self._exchange is not None):
+        if loaded is not None and (not loaded.complete or loaded.is_prepared or self._exchange is not None):
             loading = Loading(
                 self._settings, self._lock, self._store, self._lease, self._pipe, self._interrupt, self._lifecycle,
                 self._exchange, self._glance,

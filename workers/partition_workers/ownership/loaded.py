@@ -48,6 +48,11 @@ class Loaded:
         return f"{'applied' if self.left is not None else 'dropped'} {number}" if number else None
 
     @property
+    def is_prepared(self) -> bool:
+        """An owner with outputs had prepared a step, and nobody has applied it, or dropped it."""
+        return self.offset is not None and bool(self.offset.prepared)
+
+    @property
     def deaths(self) -> int:
         """How many owners have died in a row without getting on: as whoever named us knew, or as is stored."""
         return max(self.lock.deaths, self.offset.deaths if self.offset else 0)
