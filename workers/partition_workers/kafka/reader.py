@@ -14,16 +14,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    Consumer,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
 from partition_workers.errors import Bug, Misconfigured, TopicMadeAnew, Unavailable
 from partition_workers.kafka.client_log import ClientLog
+from partition_workers.kafka.closing import close
 from partition_workers.kafka.read_errors import Meaning, Trouble, meaning_of, what_is_wrong
 from partition_workers.kafka.starvation import Starvation
 from partition_workers.kafka.topics import ask_topic_id
@@ -163,7 +158,7 @@ class Reader:
         return records
 
     def close(self) -> None:
-        self._consumer.close()
+        close(self._consumer, self.partition)
 
     @property
     def _next(self) -> Offset:

@@ -23,6 +23,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from partition_workers.errors import PartitionRefused, Unavailable
+from partition_workers.kafka.closing import close
 from partition_workers.kafka.output_clients import BACKOFF, Refused, connect, for_outputs, made, throw_away
 from partition_workers.kafka.sending import send, send_each
 from partition_workers.kafka.sending_errors import REFUSED, BatchSize, SendingFailed, failure, insist
@@ -139,7 +140,7 @@ class TransactionalProducer:
         throw_away(self._at_work)
         throw_away(self._warm)
         if self._consumer is not None:
-            self._consumer.close()
+            close(self._consumer, self._partition)
 
     # --- one transaction
 
