@@ -98,14 +98,14 @@ def test_descriptors_that_run_out_and_come_back(make_cluster: MakeCluster) -> No
     eventually("the place is filled", lambda: all_owned_without(cluster, dead), deadline=15)
 
 
-def test_too_few_descriptors_for_all_workers_are_said_at_the_start(services: Services, tmp_path: Path) -> None:
+def test_too_few_descriptors_for_all_workers_are_said_at_the_start(broker: Services, tmp_path: Path) -> None:
     """As many workers run as there are descriptors for, with room for connections; and TERM ends it with 0."""
     topic = f"many-{secrets.token_hex(3)}"
-    create_topic(services.bootstrap_servers, topic, 64)
+    create_topic(broker.bootstrap_servers, topic, 64)
     log = tmp_path / "log"
     with log.open("wb") as out, subprocess.Popen(
-        [*COMMAND, "run", "partition_workers.samples:count", "-t", topic, "-b", services.bootstrap_servers,
-         "-e", services.etcd_endpoints, "--group", topic, "--host-id", "a"],
+        [*COMMAND, "run", "partition_workers.samples:count", "-t", topic, "-b", broker.bootstrap_servers,
+         "-e", broker.etcd_endpoints, "--group", topic, "--host-id", "a"],
         stderr=out, env=environment(), start_new_session=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300)),
     ) as process:  # fmt: skip
