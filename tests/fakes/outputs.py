@@ -313,7 +313,7 @@ class Owner:
         loaded = lock.confirm(stage.token)
         assert loaded is not None
         exchange = self.exchange if self.outputs and isinstance(self.exchange, SteppedExchange) else None
-        if loaded.is_prepared or exchange is not None:
+        if loaded.prepared or exchange is not None:
             lifecycle = Lifecycle()
             lifecycle.advance(LifecycleEvent.WARMED_UP)
             lifecycle.advance(LifecycleEvent.LOCK_OFFERED)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import NamedTuple
 
-from partition_workers import way_out
 from partition_workers.acknowledged_commits import AcknowledgedCommits
 from partition_workers.clock import Clock
 from partition_workers.commits import Commits
@@ -36,6 +36,7 @@ from partition_workers.ownership.lock import PartitionLock
 from partition_workers.protocol import HandedOver, KnowTopic, Leave, LoadsState, WorkerSettings
 from partition_workers.retry import delays, until_answered
 from partition_workers.supervisor_pipe import SupervisorPipe
+from partition_workers.way_out import transactions
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Loading:
         lifecycle: Lifecycle,
         exchange: Exchange | None,
         glance: Glance | None = None,
-        make_exchange: Callable[[WorkerSettings], Exchange] = way_out.transactions,
+        make_exchange: Callable[[WorkerSettings], Exchange] = transactions,
     ) -> None:
         """`exchange`: for outputs exactly once; `make_exchange` makes one where there are none any more."""
         self.settings = settings
@@ -92,7 +93,7 @@ class Loading:
             loaded = self._lock.read_rest(loaded, self._is_told_to_leave)
         if loaded.complete and self._exchange is not None:
             loaded = self._settle(loaded, self._exchange)
-        elif loaded.complete and loaded.is_prepared:
+        elif loaded.complete and loaded.prepared:
             self._end_transaction(loaded)
         if self._begun is not None:
             self._interrupt.set()  # whatever came meanwhile is looked at before the first record
@@ -123,23 +124,26 @@ class Loading:
 
     def _settle(self, loaded: Loaded, exchange: Exchange) -> Loaded:
         """What is committed is so without our doing: that costs a look. Otherwise nobody else must be able to."""
-        number = loaded.offset.prepared if loaded.offset is not None else ""
-        if not number:
-            return dataclasses.replace(loaded, opening=exchange.open())
         opening = exchange.open()
+        if not loaded.prepared:
+            return dataclasses.replace(loaded, opening=opening)
         key = self._keys.prepared(self._partition)
         looked, found = self._glance or Glance.take(exchange, self._store, key)
-        step = self._prepared(number, found)
+        step = self._prepared(loaded.prepared, found)
         wait([looked, opening], return_when=FIRST_COMPLETED)
         with contextlib.suppress(Retry):
             if looked.done() and decide(step.number, step.before, looked.result(), is_fenced=False) is Verdict.DONE:
                 return dataclasses.replace(loaded, left=step, opening=opening)
         self._enter(loaded)
-        while not opening.done() and not self._is_told_to_leave():
+        self._wait_for(opening)
+        return loaded if self._leave is not None else self._decided(loaded, step, opening)
+
+    def _wait_for(self, opening: Future[Known | None], until: float = math.inf) -> None:
+        """Until it is done, or we are told to leave, or `until` (time.monotonic). Raises Lost."""
+        while not opening.done() and time.monotonic() < until and not self._is_told_to_leave():
             wait([opening], timeout=LOOK)
             if self._lease.is_over():
                 raise Lost(f"{self._partition}: Kafka did not answer")
-        return loaded if self._leave is not None else self._decided(loaded, step, opening)
 
     def _decided(self, loaded: Loaded, step: Step, opening: Future[Known | None]) -> Loaded:
         known = opening.result()
@@ -164,13 +168,9 @@ class Loading:
         """One that an owner with outputs exactly once may have left open. Nobody else would end it, and readers of
         what is committed would stand still before it until `transaction.timeout.ms` is over."""
         self._enter(loaded)
-        exchange, until = self._make_exchange(self.settings), time.monotonic() + PATIENCE
-        opening = exchange.open()
-        while not opening.done() and time.monotonic() < until and not self._lease.is_over():
-            if self._is_told_to_leave():
-                break
-            wait([opening], timeout=LOOK)
-        exchange.close()
+        with contextlib.closing(self._make_exchange(self.settings)) as exchange:
+            opening = exchange.open()
+            self._wait_for(opening, time.monotonic() + PATIENCE)
         if self._leave is None and (not opening.done() or opening.exception() is not None):
             why = opening.exception() if opening.done() else "Kafka did not answer"
             log.warning("%s: a transaction that an earlier owner may have left open was not ended: %s; readers may"

@@ -140,10 +140,10 @@ class Owner:
         self._lifecycle.advance(LifecycleEvent.LOCK_CONFIRMED, self._token)
         self._pipe.tell(TookLock(self._token, self._loop.offset, self._deaths, self._lock.cause))
         self._lease.watch_over(self._loop.place)
-        with self._loop.off_the_clock():
-            # Who took a free lock has nobody to count its death but what it has written by then.
-            while self._lock.cause == Cause.ACQUIRED and not self.has_entered() and not self._interrupt.raised:
-                pass
+        if self._lock.cause == Cause.ACQUIRED:
+            with self._loop.off_the_clock():  # nobody counts its death but by what it has written by then
+                while not self.has_entered() and not self._interrupt.raised:
+                    pass
         if self._handler.takes_time_to_open:
             time.sleep(SENDING)
         context = Context(

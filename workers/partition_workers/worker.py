@@ -13,7 +13,6 @@ from collections.abc import Callable
 from functools import partial
 
 from partition_workers.clock import Clock
-from partition_workers.error_policy import OnError
 from partition_workers.errors import ExitCode, LeaseGone, Lost, PartitionRefused, Retry, Unavailable
 from partition_workers.etcd.store import Put, Store, Txn
 from partition_workers.handler import Handler
@@ -179,18 +178,18 @@ class Worker:
     def _become_owner(self) -> Owner | None:
         """None: told to leave. Nothing else holds on to the state that was read, of which each value will change."""
         taken_at, loaded = self._stand_by()
-        if loaded is not None and (not loaded.complete or loaded.is_prepared or self._exchange is not None):
+        if loaded is not None and (not loaded.complete or loaded.prepared or self._exchange is not None):
             loading = Loading(
                 self._settings, self._lock, self._store, self._lease, self._pipe, self._interrupt, self._lifecycle,
                 self._exchange, self._glance,
             )  # fmt: skip
             loaded = loading.complete(loaded)
             self._settings = loading.settings
-        return self._owner(self._settings, taken_at, loaded) if loaded is not None else None
+        return self._owner(taken_at, loaded) if loaded is not None else None
 
-    def _owner(self, settings: WorkerSettings, taken_at: str, loaded: Loaded) -> Owner:
+    def _owner(self, taken_at: str, loaded: Loaded) -> Owner:
         return Owner(
-            settings, self._me, loaded, taken_at, self._store, self._reader, self._handler,
+            self._settings, self._me, loaded, taken_at, self._store, self._reader, self._handler,
             self._lease, self._pipe, self._interrupt, self._lifecycle, self._clock, self._outputs,
         )  # fmt: skip
 
@@ -200,10 +199,9 @@ class Worker:
             self._outputs.stay_warm()
         if not self._is_rehearsed:
             self._is_rehearsed = True
-            without_dead_letters = dataclasses.replace(self._settings, on_error=OnError.STOP)  # they connect to Kafka
             with contextlib.suppress(Retry):  # it is for speed alone
                 self._lock.rehearse()
-                rehearse(partial(self._owner, without_dead_letters, now()), self._keys, self._partition, self._me)
+                rehearse(partial(self._owner, now()), self._keys, self._partition, self._me)
 
     def _stand_by(self) -> tuple[str, Loaded | None]:
         """Wait for the lock, and say when it came; None: told to leave."""

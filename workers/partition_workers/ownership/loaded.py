@@ -44,13 +44,12 @@ class Loaded:
     @property
     def step(self) -> str | None:
         """What becomes of the step with outputs that the predecessor had prepared, and its number."""
-        number = self.offset.prepared if self.offset is not None else ""
-        return f"{'applied' if self.left is not None else 'dropped'} {number}" if number else None
+        return f"{'applied' if self.left is not None else 'dropped'} {self.prepared}" if self.prepared else None
 
     @property
-    def is_prepared(self) -> bool:
-        """An owner with outputs had prepared a step, and nobody has applied it, or dropped it."""
-        return self.offset is not None and bool(self.offset.prepared)
+    def prepared(self) -> str:
+        """The number of a step with outputs that was prepared, and that nobody has applied or dropped; "": none."""
+        return self.offset.prepared if self.offset is not None else ""
 
     @property
     def deaths(self) -> int:
