@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from partition_supervisor.admin.group_view import GroupView, PartitionState, PartitionView
-from partition_supervisor.admin.last_moves import AT_ONCE, last_moves, rows
-from partition_supervisor.cluster.retry import RetryingStore
+from partition_supervisor.admin.last_moves import last_moves, rows
+from partition_supervisor.cluster.retry import AT_ONCE, RetryingStore
 from partition_workers.etcd.store import Put, Txn
 from partition_workers.layout.documents import History
 from partition_workers.layout.keys import Keys

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from partition_supervisor.admin.group_view import GroupView
 from partition_supervisor.admin.history_text import EXIT_SEEN, FIRST_RECORD, Episode, at_phase, duration
 from partition_supervisor.admin.render import moment, table
-from partition_workers.etcd.store import Get, Txn
 from partition_workers.layout.documents import History
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from partition_supervisor.admin.columns import Columns
     from partition_supervisor.cluster.retry import RetryingStore
 
-#: Reads in a transaction; etcd takes 128.
-AT_ONCE = 100
 COLUMNS = ("PARTITION", "CAME BY", "SINCE", "LAST COMMIT", "EXIT SEEN", "LOCK TAKEN", "STATE LOADED", "FIRST RECORD",
            "FROM OFFSET", "STEP")  # fmt: skip
 #: Counted from when the exit was seen; where nobody died, from the last commit.
@@ -29,15 +27,11 @@ def last_moves(store: RetryingStore, keys: Keys, view: GroupView) -> dict[Partit
     """Of those that have an owner, as it has written it. Raises Unreachable."""
     wanted = [(each.partition, each.token) for each in view.partitions if each.token is not None]
     found: dict[Partition, History] = {}
-    for first in range(0, len(wanted), AT_ONCE):
-        part = wanted[first : first + AT_ONCE]
-        result = store.transact(Txn((), tuple(Get(keys.history(partition, token)) for partition, token in part)))
-        for (partition, _), items in zip(part, result.answers, strict=True):
-            for item in items:
-                try:
-                    found[partition] = History.decode(item.value)
-                except ValueError:  # none of ours: `history` names it
-                    continue
+    items = store.get_each([keys.history(partition, token) for partition, token in wanted])
+    for (partition, _), item in zip(wanted, items, strict=True):
+        if item is not None:
+            with contextlib.suppress(ValueError):  # none of ours: `history` names it
+                found[partition] = History.decode(item.value)
     return found
 
 

@@ -8,13 +8,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from partition_supervisor.cluster.retry import RetryingStore
-from partition_workers.etcd.store import Get, Txn
 from partition_workers.layout.documents import Prepared, StoredOffset
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
-
-#: Reads in a transaction; etcd takes 128.
-AT_ONCE = 100
 
 
 class Fate(Enum):
@@ -78,12 +74,10 @@ def left_steps(
     """Those that the offsets name. Raises Unreachable."""
     wanted = [(each, stored.prepared) for each, stored in sorted(offsets.items()) if stored.prepared]
     found: dict[Partition, Prepared] = {}
-    for first in range(0, len(wanted), AT_ONCE):
-        part = wanted[first : first + AT_ONCE]
-        answers = etcd.transact(Txn((), tuple(Get(keys.prepared(each)) for each, _ in part))).answers
-        for (partition, number), items in zip(part, answers, strict=True):
-            for item in items:
-                with contextlib.suppress(ValueError):  # none of ours: its owner will say so
-                    if (prepared := Prepared.decode(item.value)).number == number:
-                        found[partition] = prepared
+    items = etcd.get_each([keys.prepared(each) for each, _ in wanted])
+    for (partition, number), item in zip(wanted, items, strict=True):
+        if item is not None:
+            with contextlib.suppress(ValueError):  # none of ours: its owner will say so
+                if (prepared := Prepared.decode(item.value)).number == number:
+                    found[partition] = prepared
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Collection, Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -91,9 +91,11 @@ def _listed(topics: list[str]) -> str:
 
 def _age(written: str) -> float:
     """Seconds since then, by the clocks of two hosts; 0 for what is no time."""
+    from partition_workers.layout.documents import milliseconds, now
+
     try:
-        return (datetime.now(UTC) - datetime.fromisoformat(written)).total_seconds()
-    except (ValueError, TypeError):
+        return milliseconds(written, now()) / 1000
+    except ValueError:
         return 0.0
 
 

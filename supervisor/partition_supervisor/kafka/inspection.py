@@ -74,7 +74,8 @@ def _topic(admin: AdminClient, name: str, timeout: float) -> TopicFacts:
         described = futures[name].result()
     except KafkaException as error:
         return TopicFacts(name, error=error.args[0].str())
-    partitions, settings = described.partitions, _settings(admin, name, timeout)
+    topic = ConfigResource(ResourceType.TOPIC, name)
+    partitions, settings = described.partitions, settings_of(admin, topic, timeout)
     allowed = described.authorized_operations
     return TopicFacts(
         name,
@@ -83,21 +84,21 @@ def _topic(admin: AdminClient, name: str, timeout: float) -> TopicFacts:
         replicas=min((len(each.replicas) for each in partitions), default=0),
         in_sync=min((len(each.isr) for each in partitions), default=0),
         operations=frozenset(each.name for each in allowed) if allowed else None,
-        max_message_bytes=_number(settings, "max.message.bytes"),
-        min_in_sync=_number(settings, "min.insync.replicas"),
+        max_message_bytes=number(settings, "max.message.bytes"),
+        min_in_sync=number(settings, "min.insync.replicas"),
     )
 
 
-def _settings(admin: AdminClient, name: str, timeout: float) -> dict[str, str]:
-    """Empty where we may not ask, or the broker does not say."""
-    resource = ConfigResource(ResourceType.TOPIC, name)
-    with contextlib.suppress(KafkaException):
-        entries = admin.describe_configs([resource], request_timeout=timeout)[resource].result()
+def settings_of(admin: AdminClient, resource: ConfigResource, timeout: float) -> dict[str, str]:
+    """Of a topic or a broker. Empty where we may not ask, or it does not say."""
+    with contextlib.suppress(KafkaException, TimeoutError):
+        entries = admin.describe_configs([resource], request_timeout=timeout)[resource].result(timeout + 1.0)
         return {each: entry.value for each, entry in entries.items()}
     return {}
 
 
-def _number(settings: Mapping[str, str], name: str) -> int | None:
+def number(settings: Mapping[str, str], name: str) -> int | None:
+    """None: it is not among them."""
     with contextlib.suppress(KeyError, TypeError, ValueError):
         return int(settings[name])
     return None

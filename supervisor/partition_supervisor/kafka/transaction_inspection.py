@@ -14,6 +14,7 @@ from typing import Any
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
+from partition_supervisor.kafka.inspection import number, settings_of
 from partition_workers.kafka.destination import for_sending
 
 #: Of librdkafka, in milliseconds.
@@ -42,16 +43,11 @@ def inspect_transactions(config: Mapping[str, Any], group: str, timeout: float) 
     error = _try({"log_level": 2, **for_sending(config)}, f"{group}/check", timeout)
     admin = AdminClient(quiet)
     settings = _broker_settings(admin, timeout)
-
-    def number(name: str) -> int | None:
-        with contextlib.suppress(KeyError, TypeError, ValueError):
-            return int(settings[name])
-        return None
-
     return TransactionFacts(
         f"{group}/", group, asked, error, _operations(admin, group, timeout),
-        number("transaction.max.timeout.ms"), number("transaction.state.log.replication.factor"),
-        number("offsets.retention.minutes"),
+        number(settings, "transaction.max.timeout.ms"),
+        number(settings, "transaction.state.log.replication.factor"),
+        number(settings, "offsets.retention.minutes"),
     )  # fmt: skip
 
 
@@ -78,7 +74,5 @@ def _broker_settings(admin: AdminClient, timeout: float) -> dict[str, str]:
     """Of one broker: they should be alike."""
     with contextlib.suppress(KafkaException, TimeoutError, StopIteration):
         nodes = admin.describe_cluster(request_timeout=timeout).result(timeout + 1.0).nodes
-        resource = ConfigResource(ResourceType.BROKER, str(next(iter(nodes)).id))
-        found = admin.describe_configs([resource], request_timeout=timeout)[resource].result(timeout + 1.0)
-        return {name: entry.value for name, entry in found.items()}
+        return settings_of(admin, ConfigResource(ResourceType.BROKER, str(next(iter(nodes)).id)), timeout)
     return {}
