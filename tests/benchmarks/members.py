@@ -121,16 +121,20 @@ def _live(party: Party, index: int) -> None:
         _consume(party, config)
 
 
-def _consume(party: Party, config: dict[str, Any]) -> None:
-    stopped: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _frame: stopped.append(number))
+def _member(party: Party, config: dict[str, Any]) -> Consumer:
     own = {
         "bootstrap.servers": party.bootstrap_servers,
         "group.id": party.group,
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
     }
-    consumer = Consumer(config | own)
+    return Consumer(config | own)
+
+
+def _consume(party: Party, config: dict[str, Any]) -> None:
+    stopped: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: stopped.append(number))
+    consumer = _member(party, config)
     states: defaultdict[int | None, dict[str, Any]] = defaultdict(dict)
 
     def revoked(consumer: Consumer, _partitions: list[TopicPartition]) -> None:
@@ -156,13 +160,7 @@ def _consume(party: Party, config: dict[str, Any]) -> None:
 
 def _forward(party: Party, config: dict[str, Any], name: str) -> None:
     """`name`: the transactional.id. A transaction is given up as late as a silent member."""
-    own = {
-        "bootstrap.servers": party.bootstrap_servers,
-        "group.id": party.group,
-        "enable.auto.commit": False,
-        "auto.offset.reset": "earliest",
-    }
-    consumer = Consumer(config | own)
+    consumer = _member(party, config)
     producer = Producer({
         "bootstrap.servers": party.bootstrap_servers, "transactional.id": name, "retry.backoff.ms": 5,
         "transaction.timeout.ms": config["session.timeout.ms"], "log_level": 2,

@@ -353,6 +353,15 @@ class Owner:
         self.loop.turn()
         self.interrupt.clear()
 
+    def act(self, what: str) -> None:
+        """A turn, the next request to Kafka, or the next answer of etcd: "etcd", or how it gets lost."""
+        if what == "turn":
+            self.turn()
+        elif what == "kafka":
+            self.exchange.step()
+        else:
+            self.line.deliver("answered" if what == "etcd" else what)
+
     def by_steps(self) -> None:
         """From now on nothing arrives anywhere unless it is told to."""
         self.line.at_once = self.exchange.at_once = False

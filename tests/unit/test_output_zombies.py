@@ -55,12 +55,7 @@ class Zombies:
             st.sampled_from(["turn", "turn", "etcd", "kafka", "kafka", "lost after", "lost before"])
         )
         try:
-            if what == "turn":
-                owner.turn()
-            elif what == "kafka":
-                owner.exchange.step()
-            else:
-                owner.line.deliver("answered" if what == "etcd" else what)
+            owner.act(what)
         except Lost:
             self.dead.add(owner.name)
 

@@ -47,12 +47,7 @@ def silently(record: FakeRecord, state: Any) -> None:
 
 def act(owner: Owner, what: str) -> None:
     with contextlib.suppress(Lost):
-        if what == "turn":
-            owner.turn()
-        elif what == "kafka":
-            owner.exchange.step()
-        else:
-            owner.line.deliver("answered" if what == "etcd" else what)
+        owner.act(what)
 
 
 @settings(max_examples=100, deadline=None)
