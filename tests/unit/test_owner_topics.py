@@ -151,7 +151,7 @@ def test_an_owner_to_which_nothing_comes_says_so_again_and_again(monkeypatch: py
     stage = Stage()
     owner = stage.owner()
     moment = [1000.0]
-    monkeypatch.setattr("partition_workers.owner.time.monotonic", lambda: moment[0])
+    monkeypatch.setattr("partition_workers.owner_reports.time.monotonic", lambda: moment[0])
 
     def starve() -> None:
         moment[0] += 5.0

@@ -19,7 +19,7 @@ from functools import partial
 
 from partition_workers.change_log import ChangeLog
 from partition_workers.clock import Clock
-from partition_workers.commit_flight import Flight
+from partition_workers.commit_flight import Flight, wait_until_sent
 from partition_workers.commit_limits import CommitLimits, size_of
 from partition_workers.commit_trouble import CommitTrouble
 from partition_workers.counts import CommitTimes, TransactionTimes
@@ -57,7 +57,9 @@ class Commits:
         self._begun_at, self._deaths, self.committed = offset, deaths, offset
         self.times, self.transactions = CommitTimes(clock), TransactionTimes(clock)
         self._store, self._keys, self._partition, self.topic_id = store, keys, partition, topic_id
-        self._clock, self._seen, self._sequence, self.offset = clock, offset_revision, 0, offset
+        #: Of the newest commit that is known to be stored; what else it put was put at the same.
+        self.revision = offset_revision
+        self._clock, self._sequence, self.offset, self._again_at = clock, 0, offset, 0.0
         self.outputs = Outputs(())  # no topic that a handler could produce to
         self.limits = CommitLimits()
         self._log = ChangeLog(partial(keys.change, partition), unfolded or {})
@@ -66,16 +68,10 @@ class Commits:
         self._dirty = self._unsure = False
         self._flight: Flight | None = None
         self._answer: Future[TxnResult] | None = None
-        self._again_at = 0.0
         self._delays: Iterator[float] = iter(())
         self.on_found: Callable[[tuple[KeyValue, ...]], None] = lambda _found: None
         #: Told, seldom, why nothing has been committed for some seconds.
         self.trouble = CommitTrouble(clock)
-
-    @property
-    def revision(self) -> int:
-        """Of the newest commit that is known to be stored; what else it put was put at the same."""
-        return self._seen
 
     @property
     def in_flight(self) -> bool:
@@ -151,6 +147,11 @@ class Commits:
             self._launch(self._next(last_word))
         return self.settle(until)
 
+    def wait_until_sent(self) -> None:
+        """Until what was sent is on its way, whatever holds the interpreter from now on."""
+        if self._answer is not None:
+            wait_until_sent(self._answer)
+
     def settle(self, until: float) -> bool:
         """Wait for the transaction in flight, if there is one; False: not by `until` (seconds, the clock)."""
         while self.in_flight:
@@ -181,7 +182,7 @@ class Commits:
         room = self.limits.size // 4 if self.times.count and not is_last else 0  # the first and the last are urgent
         step = self._log.step(changes, self.limits.direct, room)
         extra = tuple({each.key: each for each in (*self._extra.values(), *more, *step.operations)}.values())
-        txn = transactions.commit(self._keys, self._partition, self._seen, stored, step.direct, extra)
+        txn = transactions.commit(self._keys, self._partition, self.revision, stored, step.direct, extra)
         return Flight(txn, stored, changes, self._extra, step)
 
     def _launch(self, flight: Flight) -> None:
@@ -211,13 +212,13 @@ class Commits:
             return
         self.trouble.over()
         if result.succeeded:
-            self._seen = result.revision
+            self.revision = result.revision
             for operation, found in zip(flight.txn.success, result.answers, strict=True):
                 if isinstance(operation, Get):
                     self.on_found(found)
         else:
             with self.times.refused_if_raised():
-                self._seen = transactions.revision_of(self._partition, result, flight.offset)
+                self.revision = transactions.revision_of(self._partition, result, flight.offset)
         self.times.end()
         self._log.done(flight.logged)
         self._dirty |= self._log.is_live  # while nothing happens, it is folded
@@ -236,8 +237,7 @@ class Commits:
             raise Refused(f"{self._partition}: {error}") from error
         place = f"{self._partition} offset {self.committed}"
         self.limits.refused(error, place, self._keys.state(self._partition), changes, direct)
-        self.offset, self._changes = self.committed, {}
-        self._extra = flight.extra | self._extra
+        self.offset, self._changes, self._extra = self.committed, {}, flight.extra | self._extra
         self._dirty = bool(self._extra)
         self._flight = self._answer = None
 

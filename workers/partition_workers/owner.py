@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 
 from partition_workers import log_sender
 from partition_workers.clock import Clock
@@ -48,9 +47,6 @@ log = logging.getLogger(__name__)
 
 #: Seconds in which an owner that has handed over leaves the processor to its successor: ending is work too.
 YIELD_SECONDS = 0.05
-#: Seconds in which the thread that sends gets hold of the interpreter, before a handler's open() that may not let
-#: go of it. Where there is none, reading the first record takes as long.
-SENDING = 0.002
 #: Seconds for the last commit; the supervisor's own limit usually ends it earlier.
 LAST_COMMIT = 60.0
 
@@ -145,7 +141,7 @@ class Owner:
                 while not self.has_entered() and not self._interrupt.raised:
                     pass
         if self._handler.takes_time_to_open:
-            time.sleep(SENDING)
+            self._commits.wait_until_sent()
         context = Context(
             self._partition, self._token, self._me.host, self._loop.heartbeat, lambda: self._pipe.told_to_leave,
             produce=self._commits.outputs.produce,
@@ -198,6 +194,7 @@ class Owner:
             raise
 
     def _note_first_record(self) -> None:
+        self._commits.wait_until_sent()  # the handler may not let go of the interpreter
         self._commits.attach(*self._history.on_first_record(self._stored, self._phases | {"first_record": now()}))
         self._reports.first_record(self._history.record.gap)
 
