@@ -15,6 +15,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 #: No more than so many records, and bytes, are handed over at once: librdkafka must have room for them.
 MOST = (200_000, 128 * 1024 * 1024)
 
+#: Records in a list: what is made for one is still in the processor's cache when librdkafka reads it.
+AT_ONCE = 500
+
 _TOPIC, _VALUE, _KEY, _HEADERS, _PARTITION, _TIMESTAMP = range(6)
 
 Record = Sequence[Any]
@@ -28,11 +31,16 @@ def send(producer: Producer, records: Sequence[Record]) -> None:
         by_place.setdefault((each[_TOPIC], each[_PARTITION]), []).append(each)
     if _go_as_lists(by_place, records):
         for (topic, partition), found in by_place.items():
-            messages = [{"value": each[_VALUE], "key": each[_KEY]} for each in found]
-            if producer.produce_batch(topic, messages, partition) < len(messages):
-                raise KafkaException(next(each["_error"] for each in messages if "_error" in each))
+            for begin in range(0, len(found), AT_ONCE):
+                _send_list(producer, topic, partition, found[begin : begin + AT_ONCE])
     else:
         send_each(producer, records, None)
+
+
+def _send_list(producer: Producer, topic: str, partition: int, records: Sequence[Record]) -> None:
+    messages = [{"value": each[_VALUE], "key": each[_KEY]} for each in records]
+    if producer.produce_batch(topic, messages, partition) < len(messages):
+        raise KafkaException(next(each["_error"] for each in messages if "_error" in each))
 
 
 def _go_as_lists(places: Iterable[tuple[str, int]], records: Sequence[Record]) -> bool:
