@@ -76,6 +76,8 @@ class FakeBroker:
 
 
 class FakeProducer:
+    called_at = 0.0
+
     def __init__(self, broker: FakeBroker) -> None:
         self._broker = broker
         self._epoch: int | None = None
@@ -146,15 +148,15 @@ class FakeProducer:
             raise SendingFailed("fenced")
 
 
-class Stepped(Calls):
+class Stepped(Calls[Any]):
     """Calls are made when the test says so; or at once, while `at_once`."""
 
     def __init__(self, producer: FakeProducer) -> None:
-        super().__init__(producer)
-        self.waiting: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        super().__init__(lambda: producer)
+        self.waiting: deque[tuple[Callable[[Any], Any], Future[Any]]] = deque()
         self.at_once = True
 
-    def _ask(self, call: Callable[[], T]) -> Future[T]:
+    def _ask(self, call: Callable[[Any], T], is_asked_again: bool = False) -> Future[T]:
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
         self.waiting.append((call, future))
@@ -162,7 +164,7 @@ class Stepped(Calls):
             self.step()
         return future
 
-    def beside(self, call: Callable[[], T]) -> Future[T]:
+    def beside(self, call: Callable[[Any], T]) -> Future[T]:
         return self._ask(call)
 
     def step(self) -> bool:
@@ -171,7 +173,7 @@ class Stepped(Calls):
             return False
         call, future = self.waiting.popleft()
         try:
-            future.set_result(call())
+            future.set_result(call(self._door))
         except Exception as error:
             future.set_exception(error)
         return True

@@ -62,6 +62,7 @@ class AcknowledgedCommits(ProducingCommits):
 
     def pump(self) -> None:
         """Raises PartitionRefused too, when Kafka does not let us; OutputsTooLarge when it did not take a record."""
+        self._sender.look_after()
         if self._sent is None:
             super().pump()
             return

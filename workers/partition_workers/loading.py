@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two looks at what others want, while Kafka is waited for.
 LOOK = 0.05
+#: Seconds for Kafka's answer, before it is said that this one may take its time.
+SOON = 1.0
 #: Seconds for the end of a transaction that does not matter to the owner that ends it.
 PATIENCE = 10.0
 
@@ -55,7 +57,7 @@ class Glance(NamedTuple):
 
     @classmethod
     def take(cls, exchange: Exchange, store: Store, key: str) -> Glance:
-        return cls(exchange.look(), exchange.beside(lambda: store.get(key)))
+        return cls(exchange.look(), exchange.beside(lambda _door: store.get(key)))
 
 
 class Loading:
@@ -130,18 +132,19 @@ class Loading:
         key = self._keys.prepared(self._partition)
         looked, found = self._glance or Glance.take(exchange, self._store, key)
         step = self._prepared(loaded.prepared, found)
-        wait([looked, opening], return_when=FIRST_COMPLETED)
+        wait([looked, opening], SOON, return_when=FIRST_COMPLETED)
         with contextlib.suppress(Retry):
             if looked.done() and decide(step.number, step.before, looked.result(), is_fenced=False) is Verdict.DONE:
                 return dataclasses.replace(loaded, left=step, opening=opening)
         self._enter(loaded)
-        self._wait_for(opening)
+        self._wait_for(exchange, opening)
         return loaded if self._leave is not None else self._decided(loaded, step, opening)
 
-    def _wait_for(self, opening: Future[Known | None], until: float = math.inf) -> None:
+    def _wait_for(self, exchange: Exchange, opening: Future[Known | None], until: float = math.inf) -> None:
         """Until it is done, or we are told to leave, or `until` (time.monotonic). Raises Lost."""
         while not opening.done() and time.monotonic() < until and not self._is_told_to_leave():
             wait([opening], timeout=LOOK)
+            exchange.look_after()
             if self._lease.is_over():
                 raise Lost(f"{self._partition}: Kafka did not answer")
 
@@ -170,7 +173,7 @@ class Loading:
         self._enter(loaded)
         with contextlib.closing(self._make_exchange(self.settings)) as exchange:
             opening = exchange.open()
-            self._wait_for(opening, time.monotonic() + PATIENCE)
+            self._wait_for(exchange, opening, time.monotonic() + PATIENCE)
         if self._leave is None and (not opening.done() or opening.exception() is not None):
             why = opening.exception() if opening.done() else "Kafka did not answer"
             log.warning("%s: a transaction that an earlier owner may have left open was not ended: %s; readers may"

@@ -26,6 +26,7 @@ EventName = Literal[
     "hosts-vanished",
     "http-port-failed",
     "kafka-answers",
+    "kafka-client-hung",
     "kafka-silent",
     "lock-lost",
     "lock-not-taken",

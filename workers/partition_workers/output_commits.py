@@ -89,6 +89,7 @@ class OutputCommits(ProducingCommits):
 
     def pump(self) -> None:
         """Raises PartitionRefused too, when Kafka does not let us; OutputsTooLarge when it did not take a record."""
+        self._exchange.look_after()
         try:
             if not self._is_open and self._opening.done() and not self._is_closed:
                 self._known, self._is_open = self._opening.result(), True

@@ -15,14 +15,12 @@ def of(settings: WorkerSettings) -> Exchange | Sender | None:
     if not settings.outputs:
         return None
     if settings.output_guarantee == AT_LEAST_ONCE:
-        return Sender(AcknowledgedProducer(settings.kafka, settings.outputs))
+        return Sender(lambda: AcknowledgedProducer(settings.kafka, settings.outputs))
     return transactions(settings)
 
 
 def transactions(settings: WorkerSettings) -> Exchange:
     """For outputs exactly once: also of an owner that only ends what another had begun. Raises Misconfigured."""
     keys, partition = settings.keys, settings.partition
-    producer = TransactionalProducer(
-        settings.kafka, partition, keys.transactional_id(partition), keys.outputs_group, settings.outputs
-    )
-    return Exchange(producer)
+    name, group = keys.transactional_id(partition), keys.outputs_group
+    return Exchange(lambda: TransactionalProducer(settings.kafka, partition, name, group, settings.outputs))

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds for one copy: less than until the next, and little where a supervisor that stops waits for it.
 PATIENCE = 3.0
+#: Kafka's client does not say that the group's coordinator was refused to us: it goes on asking.
+SILENCE = "no answer; where Kafka has ACLs, this user needs READ on the group"
 
 
 class OffsetMirror:
@@ -56,11 +58,11 @@ class OffsetMirror:
     def _copy(self, offsets: Mapping[Partition, int]) -> str | None:
         """Why it did not work."""
         places = [TopicPartition(p.topic, p.number, offset) for p, offset in offsets.items()]
-        self._answer = "no answer"
+        self._answer = SILENCE
         until = time.monotonic() + PATIENCE
         try:
             self._consumer.commit(offsets=places, asynchronous=True)
-            while self._answer == "no answer" and time.monotonic() < until:
+            while self._answer == SILENCE and time.monotonic() < until:
                 self._consumer.poll(0.1)
         except KafkaException as error:
             return str(error.args[0].str())

@@ -3,6 +3,7 @@ acknowledged before anybody is told that it was sent."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ class AcknowledgedProducer:
         #: One, or none.
         self._at_work: list[Producer] = []
         self._counts: dict[str, int] = {}
+        self.called_at = time.monotonic()
 
     def partitions_of(self, topic: str) -> int:
         """How many the topic has; 0: not known."""
@@ -60,6 +62,7 @@ class AcknowledgedProducer:
         try:
             send_each(producer, records, watch)
             while left > 0 and not given_up():
+                self.called_at = time.monotonic()
                 producer.poll(0.1)
         except KafkaException as failed:
             error: KafkaError = failed.args[0]

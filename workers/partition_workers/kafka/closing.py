@@ -7,6 +7,8 @@ import threading
 
 from confluent_kafka import Consumer
 
+from partition_workers.log_events import event
+
 log = logging.getLogger(__name__)
 
 #: Seconds for it. It takes some milliseconds.
@@ -21,4 +23,5 @@ def close(consumer: Consumer, whose: object) -> None:
     closing.start()
     closing.join(CLOSING)
     if closing.is_alive():
-        log.warning("%s: Kafka's client has not ended within %g s; it is left behind", whose, CLOSING)
+        log.warning("%s: Kafka's client has not ended within %g s; it is left behind", whose, CLOSING,
+                    extra=event("kafka-client-hung"))  # fmt: skip

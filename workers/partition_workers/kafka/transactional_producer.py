@@ -61,6 +61,7 @@ class TransactionalProducer:
         #: The one that is initialised, or none.
         self._at_work: list[Producer] = []
         self._consumer: Consumer | None = None
+        self.called_at = time.monotonic()
         self._counts: dict[str, int] = {}
 
     def partitions_of(self, topic: str) -> int:
@@ -83,6 +84,7 @@ class TransactionalProducer:
         throw_away(self._at_work)
         error: KafkaError | None = None
         for _ in range(TRIED):
+            self.called_at = time.monotonic()
             tried = [self._warm.pop(0) if self._warm else self._make()]
             error = _initialise(tried[0])
             if error is None:
@@ -103,6 +105,7 @@ class TransactionalProducer:
         """
         if self._consumer is None:
             self._consumer = made(Consumer, self._asking)
+        self.called_at = time.monotonic()
         asked = TopicPartition(self._partition.topic, self._partition.number)
         try:
             (found,) = self._consumer.committed([asked], timeout=timeout)
@@ -180,7 +183,8 @@ class TransactionalProducer:
         until = time.monotonic() + self._patience
 
         def is_over() -> bool:
-            return given_up() or time.monotonic() > until
+            self.called_at = time.monotonic()
+            return given_up() or self.called_at > until
 
         insist(lambda: producer.send_offsets_to_transaction([known], group, ATTEMPT), is_over)
         insist(lambda: producer.commit_transaction(ATTEMPT), is_over)

@@ -1,38 +1,55 @@
-"""Calls to Kafka by a thread of their own: the record loop waits for none of them."""
+"""Calls to Kafka by a thread of their own: the record loop waits for none of them.
+
+librdkafka 2.16 was seen not to come back, within minutes, from a call that was given a second: the commit of a
+transaction, while three brokers were started anew one after the other. Nobody can end such a thread. It is left
+behind with its client, and another of each goes on; what the old one may still do is what a zombie may.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any, Protocol, TypeVar
+from concurrent.futures import Future, InvalidStateError
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from partition_workers.errors import Unavailable
+from partition_workers.kafka.sending_errors import SendingFailed
+from partition_workers.log_events import event
 
 T = TypeVar("T")
+D = TypeVar("D", bound="Door")
+
+log = logging.getLogger(__name__)
 
 #: Seconds between two attempts to reach a broker that does not answer.
 AGAIN = 0.2
+#: Seconds after which a call will not come back: no call is given more than five.
+HUNG = 20.0
 
 
 class Door(Protocol):
-    """What all producers of outputs have."""
+    """What all producers of outputs have. `called_at`: since when librdkafka has the word, or later
+    (time.monotonic)."""
+
+    called_at: float
 
     def partitions_of(self, topic: str) -> int: ...
     def warm_up(self, timeout: float) -> None: ...
     def close(self) -> None: ...
 
 
-class Calls:
+class Calls(Generic[D]):
     """One call at a time, in the order in which they were asked for."""
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    def __init__(self, make_door: Callable[[], D]) -> None:
+        self._make_door, self._door = make_door, make_door()
         self.is_over = False
-        self._calls: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
+        self._calls: _Queue[D] = queue.SimpleQueue()
+        self._under_way: _Call[D] | None = None
         self._thread: threading.Thread | None = None
         #: Why nothing gets done at the moment.
         self.trouble: Unavailable | None = None
@@ -47,29 +64,36 @@ class Calls:
     def stay_warm(self) -> None:
         """To be called now and then while nothing is asked for: brokers close what is idle for ten minutes."""
 
-        def ask_something() -> None:
+        def ask_something(door: D) -> None:
             with contextlib.suppress(Unavailable):
-                self._door.warm_up(1.0)
+                door.warm_up(1.0)
 
         self._ask(ask_something)
 
+    def look_after(self) -> None:
+        """To be called by whoever waits for an answer, several times a second."""
+        call = self._under_way
+        if call is not None and time.monotonic() - self._door.called_at > HUNG:
+            self._leave_behind(call)
+
     def close(self) -> None:
         self.is_over = True
-        self._calls.put(self._door.close)
+        self._ask(lambda door: door.close())
         self._calls.put(None)
-        self._start()
 
-    def beside(self, call: Callable[[], T]) -> Future[T]:
+    def beside(self, call: Callable[[D], T]) -> Future[T]:
         """By a thread that ends with it."""
-        future, run = _promise(call)
-        threading.Thread(target=run, name="beside outputs", daemon=True).start()
-        return future
+        made = _Call[D](call, is_asked_again=False)
+        threading.Thread(target=made.run, args=(self._door,), name="beside outputs", daemon=True).start()
+        return made.future
 
-    def _ask(self, call: Callable[[], T]) -> Future[T]:
-        future, run = _promise(call)
-        self._calls.put(run)
+    def _ask(self, call: Callable[[D], T], is_asked_again: bool = False) -> Future[T]:
+        """`is_asked_again`: by another client, where the first does not come back; else its future raises
+        SendingFailed then."""
+        made = _Call[D](call, is_asked_again)
+        self._calls.put(made)
         self._start()
-        return future
+        return made.future
 
     def _until_answered(self, call: Callable[[], T]) -> T:
         while True:
@@ -86,22 +110,53 @@ class Calls:
 
     def _start(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="outputs", daemon=True)
+            arguments = self._calls, self._door
+            self._thread = threading.Thread(target=self._work, args=arguments, name="outputs", daemon=True)
             self._thread.start()
 
-    def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
-            call()
+    def _work(self, calls: _Queue[D], door: D) -> None:
+        while (call := calls.get()) is not None:
+            door.called_at = time.monotonic()
+            self._under_way = call
+            call.run(door)
+            if calls is not self._calls:
+                return  # left behind
+            self._under_way = None
+
+    def _leave_behind(self, call: _Call[D]) -> None:
+        why = f"Kafka's client has not come back for {time.monotonic() - self._door.called_at:.0f} s"
+        log.warning("outputs: %s; it is left behind, and another is made", why, extra=event("kafka-client-hung"))
+        waiting, self._calls, self._door = self._calls, queue.SimpleQueue(), self._make_door()
+        self._under_way = self._thread = None
+        if call.is_asked_again:
+            self._calls.put(call)
+        else:
+            call.fail(SendingFailed(why, given_up=True))
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._calls.put(waiting.get_nowait())
+        waiting.put(None)
+        self._start()
 
 
-def _promise(call: Callable[[], T]) -> tuple[Future[T], Callable[[], None]]:
-    future: Future[T] = Future()
-    future.set_running_or_notify_cancel()
+class _Call(Generic[D]):
+    def __init__(self, call: Callable[[D], Any], is_asked_again: bool) -> None:
+        self._call, self.is_asked_again = call, is_asked_again
+        self.future: Future[Any] = Future()
+        self.future.set_running_or_notify_cancel()
 
-    def run() -> None:
-        try:
-            future.set_result(call())
-        except BaseException as error:
-            future.set_exception(error)
+    def run(self, door: D) -> None:
+        with contextlib.suppress(InvalidStateError):  # it comes back after all, and too late
+            try:
+                self.future.set_result(self._call(door))
+            except InvalidStateError:
+                raise
+            except BaseException as error:
+                self.future.set_exception(error)
 
-    return future, run
+    def fail(self, error: Exception) -> None:
+        with contextlib.suppress(InvalidStateError):  # it came back just now
+            self.future.set_exception(error)
+
+
+_Queue: TypeAlias = "queue.SimpleQueue[_Call[D] | None]"

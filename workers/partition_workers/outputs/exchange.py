@@ -22,33 +22,29 @@ class OutputProducer(Door, Protocol):
     ) -> None: ...
 
 
-class Exchange(Calls):
+class Exchange(Calls[OutputProducer]):
     """For outputs that are sent exactly once."""
-
-    def __init__(self, producer: OutputProducer) -> None:
-        super().__init__(producer)
-        self._producer = producer
 
     def look(self) -> Future[Known | None]:
         """K as it is, while somebody else may still commit; beside whatever else is asked for. While a transaction is
         open there is no answer. Its future raises Unavailable and PartitionRefused."""
-        return self.beside(lambda: _known(self._producer.look(0.2)))
+        return self.beside(lambda door: _known(door.look(0.2)))
 
     def open(self) -> Future[Known | None]:
         """Initialise, then K: nobody else commits after that. Asked until Kafka answers; raises PartitionRefused."""
-        return self._ask(self._open)
+        return self._ask(self._open, is_asked_again=True)
 
     def commit(self, step: Step) -> Future[Known]:
         """The outputs and K. Its future raises SendingFailed."""
-        return self._ask(lambda: self._commit(step))
+        return self._ask(lambda door: self._commit(door, step))
 
-    def _open(self) -> Known | None:
-        self._until_answered(self._producer.initialise)
-        return _known(self._until_answered(self._producer.look))
+    def _open(self, door: OutputProducer) -> Known | None:
+        self._until_answered(door.initialise)
+        return _known(self._until_answered(door.look))
 
-    def _commit(self, step: Step) -> Known:
+    def _commit(self, door: OutputProducer, step: Step) -> Known:
         known = Known(step.number, now())
-        self._producer.commit(step.records, step.offset, known.encode(), lambda: self.is_over)
+        door.commit(step.records, step.offset, known.encode(), lambda: self.is_over)
         return known
 
 

@@ -16,11 +16,7 @@ class Acknowledged(Door, Protocol):
     def send(self, records: Sequence[Sequence[Any]], given_up: Callable[[], bool]) -> None: ...
 
 
-class Sender(Calls):
-    def __init__(self, producer: Acknowledged) -> None:
-        super().__init__(producer)
-        self._producer = producer
-
+class Sender(Calls[Acknowledged]):
     def send(self, records: list[Waiting]) -> Future[None]:
         """Done when all are acknowledged. Its future raises SendingFailed."""
-        return self._ask(lambda: self._producer.send(records, lambda: self.is_over))
+        return self._ask(lambda door: door.send(records, lambda: self.is_over))
