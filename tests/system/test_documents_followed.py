@@ -139,6 +139,7 @@ def reader(services: Services, tmp_path: Path) -> Iterator[Reader]:
         yield Reader(services, tmp_path, cleanup)
 
 
+@pytest.mark.usefixtures("broker")  # `check` asks who the controller is
 def test_the_pages_can_be_followed(reader: Reader) -> None:
     """What can be run here, in the order in which it stands there."""
     to_run = [line for line in lines() if line.not_run is None]

@@ -69,6 +69,8 @@ def test_each_etcd_member_may_die_and_come_back(cluster: DemoCluster, breakable:
 
 def test_a_stopped_etcd_member_is_gone_round(cluster: DemoCluster, breakable: Services) -> None:
     """Half-open connections: no answer, no error; a deadline and the next endpoint."""
+    if breakable.kind == "embedded":
+        pytest.skip("etcd 3.5.1 ends with `unexpected error during txn` when a reading transaction is given up")
     for name in [name for name in breakable.processes if name.startswith("etcd")]:
         os.kill(breakable.processes[name], signal.SIGSTOP)
         assert_goes_on(cluster, f"while {name} is stopped")
