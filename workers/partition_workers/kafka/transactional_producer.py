@@ -73,6 +73,7 @@ class TransactionalProducer:
         while len(self._warm) < 2:
             self._warm.append(self._make())
         for each in self._warm:
+            self.called_at = time.monotonic()
             self._counts |= connect(each, self._topics, timeout)
         self.look(timeout)
 
