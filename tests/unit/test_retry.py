@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partition_supervisor.cluster.retry import until_etcd_answers
-from partition_workers.errors import Lost, Retry, Unreachable
+from partition_workers.errors import Denied, Lost, Refused, Retry, Unreachable
 from partition_workers.retry import backoff, delays, time_is_up, until_answered
 
 
@@ -66,6 +66,14 @@ def test_etcd_that_is_silent_for_too_long_is_unreachable_by_name() -> None:
     with pytest.raises(Unreachable, match=r"at here:2379 \(nobody is there\).*--etcd-endpoints"):
         until_etcd_answers(Silent(1_000_000), 0.1, "here:2379")
     assert until_etcd_answers(Silent(2), 10.0, "here:2379") == 3
+
+
+def test_whoever_is_not_let_in_is_told_at_once_what_to_look_at() -> None:
+    def denied() -> None:
+        raise Denied("etcd at here:2379 refused Txn: etcdserver: permission denied")
+
+    with pytest.raises(Refused, match=r"permission denied: .*--etcd-user .* read and write below --etcd-prefix"):
+        until_etcd_answers(denied, 3600.0, "here:2379")
 
 
 def test_time_is_up_when_it_is() -> None:

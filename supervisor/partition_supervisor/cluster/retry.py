@@ -15,6 +15,7 @@ T = TypeVar("T")
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.2
 #: Reads in a transaction; etcd takes 128.
 AT_ONCE = 100
+RIGHTS = "are --etcd-user and its password right, and may it read and write below --etcd-prefix?"
 
 
 def until_etcd_answers(ask: Callable[[], T], seconds: float, where: str) -> T:
@@ -27,7 +28,7 @@ def until_etcd_answers(ask: Callable[[], T], seconds: float, where: str) -> T:
         try:
             return ask()
         except Denied as error:
-            raise Refused(str(error)) from None
+            raise Refused(f"{error}: {RIGHTS}") from None
 
     try:
         return until_answered(ask_and_end_if_denied, delays(FIRST_PAUSE, LONGEST_PAUSE), time_is_up(seconds))
