@@ -124,7 +124,9 @@ KINDS: dict[str, Fault] = {
 
 @dataclass
 class Outcome:
-    """`begun`: when, in seconds of `time.monotonic()`; `whole_after`: seconds from the network's healing."""
+    """`begun`: when, in seconds of `time.monotonic()`; `whole_after`: seconds from the network's healing; `owed`: how
+    many partitions hosts had too few of when it began, for an earlier fault's sake: one that has lost locks again and
+    again is given nothing for minutes."""
 
     begun: float
     kind: str
@@ -133,6 +135,7 @@ class Outcome:
     moves: list[Moved]
     whole_after: float
     missing: str
+    owed: int = 0
 
     @property
     def needed(self) -> int:
@@ -144,9 +147,9 @@ class Outcome:
 
     @property
     def returned(self) -> int:
-        """Handed over to balance what had to move: as many at the most."""
+        """Handed over to balance what had to move, now or before: as many at the most."""
         handed = sum(not self._was_needed(each) and each.cause == Cause.HANDED_OVER for each in self.moves)
-        return min(handed, self.needed)
+        return min(handed, self.needed + self.owed)
 
     @property
     def needless(self) -> int:
@@ -168,13 +171,16 @@ class Storm:
 
     def fault(self, kind: str, victim: str, seconds: float) -> Outcome:
         self._network.victim = victim
-        before, begun = len(self._observer.moves), time.monotonic()
+        before, begun, owed = len(self._observer.moves), time.monotonic(), self.owed()
         KINDS[kind](self._network)
         time.sleep(seconds)
         self._network.heal()
         whole_after, missing = self.time_until_whole()
         self.wait_for_rest()
-        return Outcome(begun, kind, victim, seconds, self._observer.moves[before:], whole_after, missing)
+        return Outcome(begun, kind, victim, seconds, self._observer.moves[before:], whole_after, missing, owed)
+
+    def owed(self) -> int:
+        return sum(max(0, PARTITIONS // len(HOSTS) - self._observer.count(name)) for name in HOSTS)
 
     def time_until_whole(self) -> tuple[float, str]:
         """Seconds, and what was missing last."""
