@@ -69,6 +69,10 @@ def test_what_a_terminal_would_obey_is_not_printed(cell: str) -> None:
     assert all(each.isprintable() or each == "\n" for each in text)
 
 
+def test_cells_that_are_missing_are_empty() -> None:
+    assert shown([("events[3]", "a")], 80).splitlines()[1] == "events[3]  a"
+
+
 def test_a_row_has_its_colour() -> None:
     lines = shown([("events[0]", "host-a", "7", "-")], 100, styled=True).splitlines()
     assert lines[0].startswith("\x1b[1m")

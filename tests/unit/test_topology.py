@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from partition_supervisor.admin.group_view import GroupView, HostView, PartitionState, PartitionView, Worker
 from partition_supervisor.admin.topology import Topology, in_short
+from partition_supervisor.commands.topology import drawn
 from partition_workers.model import Partition
 
 
@@ -47,6 +52,18 @@ def test_rows_begin_with_what_nobody_has() -> None:
     rows = list(Topology.of(VIEW).rows())
     assert [(host, role) for host, role, _ in rows[:3]] == [("", "unowned"), ("", "parked"), ("a", "owner")]
     assert len(rows) == 2 + 4 + 3
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("width", [10, 40, 80, 200])
+def test_what_nobody_has_is_drawn_beside_the_hosts(wide: bool, width: int) -> None:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(drawn(Topology.of(VIEW), width, wide), crop=False)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    if width == 200:
+        assert ("STANDBYS OF" in text) == wide
+        assert [line.split()[0] for line in text.splitlines()[1:4]] == ["(unowned)", "(parked)", "a"]
 
 
 @given(st.sets(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 30))))

@@ -33,7 +33,9 @@ class Columns:
         self._rows: list[tuple[tuple[str, ...], str]] = [(tuple(each.heading for each in self._columns), "bold")]
 
     def add_row(self, *cells: str, style: str = "") -> None:
-        self._rows.append((tuple(printable(each).expandtabs(1) for each in cells), style))
+        """Cells that are missing at its end are empty."""
+        missing = ("",) * (len(self._columns) - len(cells))
+        self._rows.append((tuple(printable(each).expandtabs(1) for each in (*cells, *missing)), style))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         widths = self._widths(options.max_width)

@@ -70,7 +70,8 @@ def drawn(found: Topology, width: int, wide: bool) -> Columns:
     made = table(columns, width, right=(), folds=("HOST", *columns[3:]))
     for word, partitions in (("unowned", found.unowned), ("parked", found.parked)):
         if partitions:
-            made.add_row(f"({word})", str(len(partitions)), "-", in_short(partitions), style=STYLES[word])
+            cells = (f"({word})", str(len(partitions)), "-", in_short(partitions), *(["-"] if wide else []))
+            made.add_row(*cells, style=STYLES[word])
     for host in found.hosts:
         cells = (str(len(host.owns)), str(len(host.stands_by)), in_short(host.owns) or "-")
         made.add_row(_named(host), *cells, *([in_short(host.stands_by) or "-"] if wide else []),
