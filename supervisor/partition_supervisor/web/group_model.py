@@ -25,6 +25,8 @@ from partition_workers.model import JSON, Partition
 KEPT_CHANGES = 5_000
 #: Ownerships that the page begins with, newest of all partitions.
 KEPT_HISTORY = 300
+#: Its fields: `dataclasses.asdict` copies what is in them, and took half of the time that a snapshot takes.
+HISTORY = tuple(each.name for each in dataclasses.fields(History))
 #: More changes than any revision has.
 WHOLE_REVISION = 1_000_000
 
@@ -142,7 +144,8 @@ class GroupModel:
             "revision": self.revision,
             "moves": {str(partition): host for partition, host in cluster.moves.items()},
             "history": [
-                {"topic": p.topic, "partition": p.number, **dataclasses.asdict(record)} for (p, _), record in newest
+                {"topic": p.topic, "partition": p.number, **{name: getattr(record, name) for name in HISTORY}}
+                for (p, _), record in newest
             ],
         }
 

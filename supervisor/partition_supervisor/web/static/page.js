@@ -7,6 +7,21 @@ const model = emptyModel();
 const $ = (id) => document.getElementById(id);
 let servers = [location.origin], server = 0, lastId = "", stream = null, dirty = true, first = 0, chosen = null, heard = 0;
 
+// index.html has asked for it beside the scripts. What comes after that revision is the stream's to tell.
+async function begin() {
+  try {
+    const everything = await (await fetch("api/v1/group")).json();
+    lastId = String(everything.revision);
+    apply(model, "snapshot", everything, lastId, Date.now());
+    dirty = false;
+    draw(Date.now());
+  } catch {
+    lastId = ""; // the stream begins with everything, here or at another server
+  }
+  connect();
+  frame();
+}
+
 function connect() {
   const base = servers[server % servers.length];
   stream = new EventSource(`${base}/api/v1/events${lastId ? `?last-event-id=${lastId}` : ""}`);
@@ -39,7 +54,8 @@ const element = (tag, words, kind) => {
   if (kind) made.className = kind;
   return made;
 };
-const number = (value) => (value === null || value === undefined ? "–" : value.toLocaleString("en"));
+const numbers = new Intl.NumberFormat("en"), phone = matchMedia("(max-width: 640px)"); // made once: each takes its time
+const number = (value) => (value === null || value === undefined ? "–" : numbers.format(value));
 
 function draw(now) {
   const sums = summary(model);
@@ -67,7 +83,7 @@ function grid(now) {
   $("later").disabled = first + MANY >= found.length;
   const hosts = [...new Set([...model.hosts.keys(), ...shown.flatMap((p) => (p.owner ? [p.owner.host] : []))])].sort();
   const table = element("table");
-  const narrow = matchMedia("(max-width: 640px)").matches;
+  const narrow = phone.matches;
   const head = element("tr");
   head.append(element("th", narrow ? "Partition" : "Host"));
   if (narrow) {
@@ -139,7 +155,7 @@ function ownerCell(each, now) {
   }
   if (each.takingAt) return element("span", `◐ ${each.owner.host} ${duration(now - each.takingAt)}`, "taking cell");
   const lit = now - each.litAt < LIT;
-  const made = element("span", `● ${matchMedia("(max-width: 640px)").matches ? each.owner.host : `token ${each.token}`}`,
+  const made = element("span", `● ${phone.matches ? each.owner.host : `token ${each.token}`}`,
     lit ? "owner cell lit" : "owner cell");
   made.append(element("small", lit && each.gap !== null ? `after ${duration(each.gap)}` : `lag ${number(each.lag)}`));
   made.title = `pid ${each.owner.pid}`;
@@ -162,7 +178,7 @@ function strip() {
 
 const clock = (at) => {
   const moment = new Date(at);
-  return isNaN(moment) ? String(at || "") : moment.toLocaleTimeString("en-GB") + "." + String(moment.getMilliseconds()).padStart(3, "0");
+  return isNaN(moment) ? String(at || "") : moment.toTimeString().slice(0, 8) + "." + String(moment.getMilliseconds()).padStart(3, "0");
 };
 
 async function choose(name) {
@@ -232,8 +248,7 @@ function frame() {
   setTimeout(() => requestAnimationFrame(frame), running ? 50 : 100);
 }
 
-connect(); // what the other servers are is known before this one is gone
+begin(); // what the other servers are is known before this one is gone
 fetch("api/v1/about").then((answer) => answer.json()).then((about) => {
   servers = [location.origin, ...about.others];
 }).catch(() => {});
-frame();
