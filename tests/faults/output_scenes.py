@@ -65,6 +65,13 @@ class Scene:
         owner = self.cluster.judge.owners()[partition]
         return Stopped(pid, partition, self.cluster.judge.tokens()[partition], self.cluster.hosts[owner.host])
 
+    def hang_at(self, place: str) -> int:
+        """Have the thread that calls Kafka stay there, of whoever comes there next. Its pid."""
+        (self.places / place).write_text("hang")
+        wait_for(f"a thread hangs: {place}", lambda: bool(list(self.places.glob(f"{place}.*"))), 60.0)
+        (taken,) = self.places.glob(f"{place}.*")
+        return int(taken.suffix.removeprefix("."))
+
     def await_successor(self, stopped: Stopped) -> None:
         """Until another has the partition and has committed more than there was."""
         judge, before = self.cluster.judge, self.cluster.judge.offset(stopped.partition).offset
@@ -122,6 +129,23 @@ def _freeze(place: str, kill_an_owner: bool) -> Callable[[Scene], str]:
         scene.await_successor(stopped)
         scene.continue_host(stopped)
         return "host stopped there, another took over, host continued"
+
+    return do
+
+
+def _hang(place: str) -> Callable[[Scene], str]:
+    """A call to Kafka that does not come back: its client is left behind, and the same owner goes on."""
+
+    def do(scene: Scene) -> str:
+        scene.complete()
+        judge, pid, begun = scene.cluster.judge, scene.hang_at(place), time.monotonic()
+        (partition,) = (each for each, lock in judge.owners().items() if lock.pid == pid)
+        before = judge.offset(partition).offset
+        wait_for(f"{partition} goes on", lambda: judge.offset(partition).offset > before + 500, 60.0)
+        seconds = time.monotonic() - begun
+        if judge.owners()[partition].pid != pid:
+            raise RuntimeError(f"{partition} has another owner")
+        return f"the thread that calls Kafka stays there; its owner went on {seconds:.0f} s later"
 
     return do
 
@@ -254,6 +278,7 @@ def _reset(place: str) -> Callable[[Scene], str]:
 FAULTS = (
     *(Fault(f"stop, {place}", _freeze(place, kill_an_owner=False)) for place in STEPS),
     *(Fault(f"stop, {place}", _freeze(place, kill_an_owner=True)) for place in TAKEOVER),
+    *(Fault(f"hang, {place}", _hang(place)) for place in ("produced", "offsets sent")),
     Fault("zombies", _two_zombies, partitions=1, hosts=("a", "b", "c")),
     Fault("broker", _restart_broker),
     *(Fault(f"broker, {place}", _restart_broker_at(place)) for place in ("begun", "offsets sent")),

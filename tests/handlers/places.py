@@ -7,8 +7,8 @@ import signal
 import time
 from pathlib import Path
 
-#: A folder. In the file PLACE is the name of the signal that whoever comes there first gets; empty: SIGKILL. Of who
-#: was stopped there, the file is called PLACE.PID from then on.
+#: A folder. In the file PLACE is the name of the signal that whoever comes there first gets; empty: SIGKILL. "hang":
+#: none, its thread stays there. Of who was stopped there, the file is called PLACE.PID from then on.
 FOLDER = os.environ.get("PLACES", "")
 #: A folder, in which the file PID gets a line for each place that was passed: time.time(), and which.
 TIMES = os.environ.get("PLACE_TIMES", "")
@@ -26,6 +26,8 @@ def reached(place: str) -> None:
         except OSError:
             return  # nobody waits here, or somebody else was first
         name = taken.read_text() or "SIGKILL"
+        while name == "hang":
+            time.sleep(3600)
         if name == "SIGKILL":
             taken.unlink()
         os.kill(os.getpid(), signal.Signals[name])
