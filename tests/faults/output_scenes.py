@@ -56,21 +56,26 @@ class Scene:
         (self.places / place).write_text("SIGSTOP")
         if kill_an_owner:
             os.kill(next(iter(self.cluster.judge.owners().values())).pid, signal.SIGKILL)
-        wait_for(f"somebody is stopped: {place}", lambda: bool(list(self.places.glob(f"{place}.*"))), 60.0)
-        (taken,) = self.places.glob(f"{place}.*")
-        pid = int(taken.suffix.removeprefix("."))
-        taken.unlink()
+        pid = self._who_comes_to(place)
         wait_for(f"{pid} stands still", lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, 10.0)
-        (partition,) = (each for each, lock in self.cluster.judge.owners().items() if lock.pid == pid)
+        partition = self.owned_by(pid)
         owner = self.cluster.judge.owners()[partition]
         return Stopped(pid, partition, self.cluster.judge.tokens()[partition], self.cluster.hosts[owner.host])
 
     def hang_at(self, place: str) -> int:
         """Have the thread that calls Kafka stay there, of whoever comes there next. Its pid."""
         (self.places / place).write_text("hang")
-        wait_for(f"a thread hangs: {place}", lambda: bool(list(self.places.glob(f"{place}.*"))), 60.0)
+        return self._who_comes_to(place)
+
+    def _who_comes_to(self, place: str) -> int:
+        wait_for(f"somebody comes there: {place}", lambda: bool(list(self.places.glob(f"{place}.*"))), 60.0)
         (taken,) = self.places.glob(f"{place}.*")
+        taken.unlink()
         return int(taken.suffix.removeprefix("."))
+
+    def owned_by(self, pid: int) -> Partition:
+        (partition,) = (each for each, lock in self.cluster.judge.owners().items() if lock.pid == pid)
+        return partition
 
     def await_successor(self, stopped: Stopped) -> None:
         """Until another has the partition and has committed more than there was."""
@@ -139,7 +144,7 @@ def _hang(place: str) -> Callable[[Scene], str]:
     def do(scene: Scene) -> str:
         scene.complete()
         judge, pid, begun = scene.cluster.judge, scene.hang_at(place), time.monotonic()
-        (partition,) = (each for each, lock in judge.owners().items() if lock.pid == pid)
+        partition = scene.owned_by(pid)
         before = judge.offset(partition).offset
         wait_for(f"{partition} goes on", lambda: judge.offset(partition).offset > before + 500, 60.0)
         seconds = time.monotonic() - begun

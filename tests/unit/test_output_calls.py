@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from partition_workers.errors import Unavailable
 from partition_workers.kafka.sending_errors import SendingFailed
 from partition_workers.outputs import calls
 from partition_workers.outputs.exchange import Exchange
@@ -129,14 +129,22 @@ def test_outputs_at_least_once_are_sent_again(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_client_that_is_slow_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broker that does not answer is one that is asked again: each question begins anew."""
+    """A broker that does not answer is one that is asked again: each question begins anew, however many there are."""
     stage = Stage(monkeypatch, "")
-    stage.broker.silent = 3
-    monkeypatch.setattr(calls, "AGAIN", 0.01)
-    exchange = Exchange(stage.make)
-    opening = exchange.open()
-    answer(opening)
-    exchange.look_after()
+    exchange, moment = Exchange(stage.make), [100.0]
+    stage.broker.silent = 10
+
+    def sleep(_seconds: float) -> None:
+        moment[0] += 0.9 * calls.HUNG
+        exchange.look_after()
+
+    def begin_anew(_request: str) -> None:
+        stage.doors[0].called_at = moment[0]
+
+    monkeypatch.setattr(calls, "time", SimpleNamespace(monotonic=lambda: moment[0], sleep=sleep))
+    stage.broker.before = begin_anew
+    answer(exchange.open())
     assert stage.made == 1
-    assert isinstance(exchange.trouble, Unavailable | None)
+    assert moment[0] > 100.0 + calls.HUNG
+    assert exchange.trouble is None
     exchange.close()
