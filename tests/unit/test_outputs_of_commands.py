@@ -77,6 +77,16 @@ def test_json_and_yaml_say_the_same(document: dict[str, object]) -> None:
     assert yaml.safe_load(printed("yaml")) == document
 
 
+def test_yaml_needs_no_anchors_where_one_list_comes_twice() -> None:
+    topics = ["events", "orders"]
+
+    @click.command()
+    def show() -> None:
+        print_document({"before": topics, "after": topics}, "yaml")
+
+    assert CliRunner().invoke(show).stdout == ("---\nbefore:\n- events\n- orders\nafter:\n- events\n- orders\n")
+
+
 @given(st.lists(st.lists(st.none() | st.text() | st.integers(), min_size=2, max_size=2)))
 def test_no_cell_breaks_a_line_or_a_column(rows: list[list[object]]) -> None:
     lines = list(tsv(("a", "b"), rows))

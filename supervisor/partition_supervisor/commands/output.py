@@ -41,8 +41,12 @@ def print_document(document: Mapping[str, Any], output: str, indent: int | None 
         import yaml
 
         # libyaml's, where there is one: a tenth of the time
-        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-        click.echo(yaml.dump(dict(document), Dumper=dumper, sort_keys=False, explicit_start=True), nl=False)
+        class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+            def ignore_aliases(self, _value: object) -> bool:
+                """What comes twice is written twice: no reader has to know of anchors, and it is a fifth faster."""
+                return True
+
+        click.echo(yaml.dump(dict(document), Dumper=Dumper, sort_keys=False, explicit_start=True), nl=False)
 
 
 def print_tsv(headings: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
