@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from partition_supervisor.admin.settings import CONFIG_VARIABLE
+
 COMMAND = (sys.executable, "-m", "partition_supervisor")
 
 #: What a shell may have set, and what would change what is printed.
@@ -14,8 +16,9 @@ _FOREIGN = ("PARTITION_SUPERVISOR_", "ETCDCTL_", "NO_COLOR", "FORCE_COLOR", "COL
 
 
 def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Ours without what the shell says to the command, and with `env`."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)} | dict(env or {})
+    """Ours without what the shell or a file of this machine says to the command, and with `env`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    return kept | {CONFIG_VARIABLE: os.devnull} | dict(env or {})
 
 
 def cli(

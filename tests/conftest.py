@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from partition_supervisor.admin.settings import CONFIG_VARIABLE
 from partition_supervisor.dev import services as services_module
 from partition_supervisor.dev.demo.cluster import DemoCluster
 from partition_supervisor.dev.demo.load import create_topic
@@ -19,6 +20,9 @@ KIND = os.environ.get("PARTITION_SUPERVISOR_TEST_SERVICES", "auto")
 PARTITIONS = 4
 
 _running: Services | None = None
+
+# A machine may have settings of a group of its own, in /etc for one.
+os.environ[CONFIG_VARIABLE] = os.devnull
 
 # Under `nohup`, or in the background of a script, these are ignored, and what the tests start would inherit that;
 # some tests wait for one that is hit by them.

@@ -73,6 +73,17 @@ def test_members_that_do_not_answer(silent: int, level: Level) -> None:
     complaint = complaints(etcd.servers(found))["etcd.reachable"]
     assert complaint.level is level
     assert "x:0" in complaint.fix
+    assert "Is it running?" in complaint.fix
+
+
+def test_members_that_want_a_password_are_no_members_that_are_down() -> None:
+    found = [SilentServer(f"x:{number}", f"etcd at x:{number} wants a user", is_denied=True) for number in range(3)]
+    complaint = complaints(etcd.servers(found))["etcd.reachable"]
+    assert complaint.level is Level.NOT_OK
+    assert complaint.fix == (
+        "etcd at x:0 wants a user; etcd at x:1 wants a user; etcd at x:2 wants a user."
+        " Give --etcd-user and --etcd-password-file as etcd has them"
+    )
 
 
 def test_one_endpoint_is_not_enough() -> None:

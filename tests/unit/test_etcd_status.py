@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from partition_workers.errors import Unavailable
+from partition_workers.errors import Denied, Unavailable
 from partition_workers.etcd.messages import rpc
 from partition_workers.etcd.status import SilentServer, server_status, version_warning
 from partition_workers.etcd.store import ServerStatus
@@ -57,3 +57,10 @@ def test_a_server_that_cannot_be_asked_says_why() -> None:
         raise Unavailable("nobody there")
 
     assert server_status(ask, "a:1") == SilentServer("a:1", "nobody there")
+
+
+def test_a_server_that_does_not_let_us_in_is_not_one_that_is_away() -> None:
+    def ask(_method: str, _request: Any) -> Any:
+        raise Denied("wants a user")
+
+    assert server_status(ask, "a:1") == SilentServer("a:1", "wants a user", is_denied=True)

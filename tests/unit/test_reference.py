@@ -7,7 +7,8 @@ import re
 import click
 import pytest
 
-from partition_supervisor.commands.settings import VARIABLE_PREFIX, key_of
+from partition_supervisor.admin.settings import VARIABLE_PREFIX
+from partition_supervisor.commands.settings import key_of
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition, Token
 from tests.reference import DOCS, PARTS, Row, commands, key_and_meaning, kinds, rows, written_anew

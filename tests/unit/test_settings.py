@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partition_supervisor.admin.settings import MASK, masked, read_pairs, read_properties
+from partition_supervisor.admin.settings import CONFIG_VARIABLE, MASK, masked, read_pairs, read_properties
 from partition_supervisor.cli import cli
 from partition_workers.errors import Misconfigured
 
@@ -32,6 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.delenv(CONFIG_VARIABLE)
     return tmp_path
 
 
@@ -50,6 +51,13 @@ def test_flag_then_environment_then_file_then_default(folder: Path) -> None:
     assert shown("--lease-ttl", "9", env=environment)["lease-ttl"] == ("9", "flag")
     path.unlink()
     assert shown()["lease-ttl"] == ("5", "default")
+
+
+def test_no_file_is_read_where_none_is_wanted(folder: Path) -> None:
+    """The demo's hosts, and tests, are nobody's group."""
+    write(folder, "lease-ttl = 7\n")
+    assert shown("--config", "/dev/null")["lease-ttl"] == ("5", "default")
+    assert shown(env={CONFIG_VARIABLE: "/dev/null"})["lease-ttl"] == ("5", "default")
 
 
 def test_the_first_file_that_is_there_is_read(folder: Path) -> None:
@@ -196,6 +204,10 @@ def test_secrets_are_masked(name: str) -> None:
 def test_of_a_user_with_a_password_the_user_is_shown() -> None:
     assert masked("etcd-user", "orders:s3cret") == f"orders:{MASK}"
     assert masked("etcd-user", "orders") == "orders"
+
+
+def test_where_a_password_is_read_from_is_shown() -> None:
+    assert masked("etcd-password-file", "/run/secrets/etcd") == "/run/secrets/etcd"
 
 
 @given(st.text(), st.text())

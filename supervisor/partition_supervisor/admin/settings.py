@@ -17,6 +17,9 @@ from typing import Any
 from partition_workers.errors import Misconfigured
 
 FILE_NAME = "partition-supervisor.toml"
+#: How the variable of every option begins, and the one that names the file.
+VARIABLE_PREFIX = "PARTITION_SUPERVISOR_"
+CONFIG_VARIABLE = f"{VARIABLE_PREFIX}CONFIG"
 #: What stands for a secret wherever settings are shown.
 MASK = "********"
 
@@ -45,7 +48,10 @@ class FileSettings:
 
 
 def find_file(named: str | None, environment: Mapping[str, str], folder: Path) -> Path | None:
-    """The file to read: the one that is `named`, else the first that is there. Raises Misconfigured."""
+    """The file to read: the one that is `named`, else the first that is there; none at all for /dev/null. Raises
+    Misconfigured."""
+    if named == os.devnull:
+        return None
     if named:
         path = Path(named)
         if not path.is_file():
@@ -146,7 +152,9 @@ def nearest(written: str, known: Collection[str]) -> str:
 
 
 def masked(name: str, value: str) -> str:
-    """The value, unless its name says that it is a secret; of a user with a password, the user."""
+    """The value, unless its name says that it is a secret; of a user with a password, the user. Where the file with
+    a password is may be seen."""
     if name in ("etcd-user", "etcd_user") and ":" in value:
         return f"{value.partition(':')[0]}:{MASK}"
-    return MASK if value and _SECRET.search(name) else value
+    is_secret = _SECRET.search(name) and name not in ("etcd-password-file", "etcd_password_file")
+    return MASK if value and is_secret else value

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from partition_supervisor.commands.settings import VARIABLE_PREFIX
+from partition_supervisor.admin.settings import VARIABLE_PREFIX
 from partition_workers.etcd.options import EtcdOptions, parse_endpoints
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -12,11 +12,15 @@ from typing import Any
 
 import click
 
-from partition_supervisor.admin.settings import FileSettings, find_file, read_file, read_pairs, read_properties
-
-#: An option's variable is this and its name.
-VARIABLE_PREFIX = "PARTITION_SUPERVISOR_"
-CONFIG_VARIABLE = f"{VARIABLE_PREFIX}CONFIG"
+from partition_supervisor.admin.settings import (
+    CONFIG_VARIABLE,
+    VARIABLE_PREFIX,
+    FileSettings,
+    find_file,
+    read_file,
+    read_pairs,
+    read_properties,
+)
 
 #: Where a context keeps what files say of Kafka.
 _FILE, _PROPERTIES = "partition_supervisor.file", "partition_supervisor.properties"
@@ -31,7 +35,8 @@ def settings_options(command: click.Command) -> None:
             click.Option(
                 names, metavar="FILE", is_eager=True, expose_value=False, callback=_read_file,
                 envvar=CONFIG_VARIABLE, show_envvar=True,
-                help="Settings in TOML; else ./partition-supervisor.toml, the user's or the system's.",
+                help="Settings in TOML; else ./partition-supervisor.toml, the user's or the system's; /dev/null for"
+                " none.",
             )
         )  # fmt: skip
     if "--bootstrap-servers" in taken and "-F" not in taken:

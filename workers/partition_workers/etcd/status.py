@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from partition_workers.errors import PartitionSupervisorError
+from partition_workers.errors import Denied, PartitionSupervisorError
 from partition_workers.etcd.messages import rpc
 from partition_workers.etcd.store import ServerStatus
 
@@ -24,10 +24,11 @@ _SOUND = {(3, 5): 28, (3, 6): 9}
 
 @dataclass(frozen=True, slots=True)
 class SilentServer:
-    """An endpoint that could not be asked for its status, and why."""
+    """An endpoint that could not be asked for its status, and why. `is_denied`: it does not let us in."""
 
     endpoint: str
     error: str
+    is_denied: bool = False
 
 
 def server_status(ask: Callable[[str, Any], Any], endpoint: str) -> ServerStatus | SilentServer:
@@ -36,7 +37,7 @@ def server_status(ask: Callable[[str, Any], Any], endpoint: str) -> ServerStatus
         answer = ask("Status", rpc.StatusRequest())
         alarms = ask("Alarm", rpc.AlarmRequest(action=rpc.AlarmRequest.GET)).alarms
     except PartitionSupervisorError as error:
-        return SilentServer(endpoint, str(error))
+        return SilentServer(endpoint, str(error), isinstance(error, Denied))
     header = answer.header
     own = tuple(alarm_name(each.alarm) for each in alarms if each.memberID == header.member_id)
     newer = _newer_fields(answer)

@@ -60,9 +60,13 @@ def servers(found: Sequence[ServerStatus | SilentServer]) -> Iterator[Finding]:
 
 
 def _silent(silent: Sequence[SilentServer]) -> str:
-    return (
-        "; ".join(f"{each.endpoint}: {each.error}" for each in silent) + ". Is it running? Is --etcd-endpoints right?"
+    """Why they do not answer, and what may help."""
+    why = "; ".join(
+        each.error if each.endpoint in each.error else f"{each.endpoint}: {each.error}" for each in silent
     )
+    if all(each.is_denied for each in silent):
+        return f"{why}. Give --etcd-user and --etcd-password-file as etcd has them"
+    return f"{why}. Is it running? Is --etcd-endpoints right?"
 
 
 def _server(server: ServerStatus, newest: int) -> Iterator[Finding]:

@@ -17,7 +17,15 @@ from pathlib import Path
 
 import psutil
 
+from partition_supervisor.admin.settings import CONFIG_VARIABLE, VARIABLE_PREFIX
 from partition_supervisor.dev.services.processes import Processes
+
+
+def without_settings() -> dict[str, str]:
+    """This process's environment without what it says to the command: a machine may have settings of another group,
+    in variables or in a file."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(VARIABLE_PREFIX)}
+    return kept | {CONFIG_VARIABLE: os.devnull}
 
 
 class Host:
@@ -39,7 +47,7 @@ class Host:
     def start(self) -> None:
         """Now, or again after its end; the log goes on."""
         self._pid = self._processes.start(
-            self.name, self.command(), os.environ | self._environment, Path.cwd(), keep_log=True
+            self.name, self.command(), without_settings() | self._environment, Path.cwd(), keep_log=True
         )
 
     def command(self) -> list[str]:
