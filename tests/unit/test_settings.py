@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from partition_supervisor.admin.settings import CONFIG_VARIABLE, MASK, masked, read_pairs, read_properties
 from partition_supervisor.cli import cli
+from partition_supervisor.dev.demo.hosts import without_settings
 from partition_workers.errors import Misconfigured
 
 
@@ -58,6 +59,18 @@ def test_no_file_is_read_where_none_is_wanted(folder: Path) -> None:
     write(folder, "lease-ttl = 7\n")
     assert shown("--config", "/dev/null")["lease-ttl"] == ("5", "default")
     assert shown(env={CONFIG_VARIABLE: "/dev/null"})["lease-ttl"] == ("5", "default")
+
+
+def test_hosts_of_the_demo_have_no_settings_of_another_group(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder, "lease-ttl = 7\n")
+    monkeypatch.setenv("PARTITION_SUPERVISOR_ETCD_USER", "orders")
+    monkeypatch.setenv("EDITOR", "vi")
+    environment = without_settings()
+    assert environment["EDITOR"] == "vi"
+    monkeypatch.delenv("PARTITION_SUPERVISOR_ETCD_USER")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert {origin for _, origin in shown().values()} == {"default"}
 
 
 def test_the_first_file_that_is_there_is_read(folder: Path) -> None:
