@@ -86,7 +86,7 @@ class Ours:
 
     def owners(self) -> dict[int, tuple[Lock, int]]:
         """The lock and the token of each partition."""
-        locks, tokens = self.judge.owners(), self.judge.tokens()
+        locks, tokens = self.judge.owners_and_tokens()
         return {partition.number: (locks[partition], tokens[partition]) for partition in locks}
 
     def partition(self, number: int) -> Partition:

@@ -80,7 +80,7 @@ def fill(cluster: DemoCluster, partition: Partition, megabytes: float, value: in
 
 def kill_and_wait(cluster: DemoCluster, partitions: list[Partition], deadline: float) -> dict[Partition, float]:
     """Owners of these are killed together. Seconds until each has committed something under another token."""
-    owners, tokens = cluster.judge.owners(), cluster.judge.tokens()
+    owners, tokens = cluster.judge.owners_and_tokens()
     begun = time.monotonic()
     for each in partitions:
         os.kill(owners[each].pid, signal.SIGKILL)

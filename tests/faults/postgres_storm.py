@@ -113,7 +113,7 @@ def _is_refused(sink: SqlSink) -> bool:
 
 def _stop_within(cluster: DemoCluster, places: Path, place: str) -> Struck:
     """Whoever comes there next is stopped, with its whole host, and goes on when another has taken over."""
-    owners, tokens = cluster.judge.owners(), cluster.judge.tokens()
+    owners, tokens = cluster.judge.owners_and_tokens()
     (places / place).write_text("SIGSTOP")
     wait_for(f"somebody is stopped: {place}", lambda: bool(list(places.glob(f"{place}.*"))), 30.0)
     at = time.time()

@@ -103,8 +103,9 @@ def kills(count: int, rate: float) -> None:
         for _ in range(count):
             cluster.wait_until_complete()
             time.sleep(random.uniform(0.2, 0.8))  # the random moment
-            partition, owner = random.choice(sorted(cluster.judge.owners().items()))
-            token, at = cluster.judge.tokens()[partition], time.time()
+            owners, tokens = cluster.judge.owners_and_tokens()
+            partition, owner = random.choice(sorted(owners.items()))
+            token, at = tokens[partition], time.time()
             os.kill(owner.pid, signal.SIGKILL)
             time.sleep(0.5)  # whoever asks etcd now delays those who have to
             look = partial(cluster.judge.gap, partition, token, at)

@@ -38,7 +38,7 @@ class Struck:
 
 def strike(cluster: DemoCluster, fault: str) -> Struck:
     """Do it, and wait until everything goes on."""
-    owners, tokens = cluster.judge.owners(), cluster.judge.tokens()
+    owners, tokens = cluster.judge.owners_and_tokens()
     partition, owner = random.choice(sorted(owners.items()))
     host = cluster.hosts[owner.host]
     concerned = [partition] if fault in ("owner", "pause") else [p for p, o in owners.items() if o.host == owner.host]

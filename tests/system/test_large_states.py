@@ -81,7 +81,7 @@ def test_all_fail_over_together_however_long_it_takes(
     """Whoever gets a lock keeps it until it has loaded, though that takes longer than its lease lasts, and others
     would be ready at once. The size of the states may not have been noted yet."""
     cluster = start(make_cluster, lines, noted)
-    tokens, owners = cluster.judge.tokens(), cluster.judge.owners()
+    owners, tokens = cluster.judge.owners_and_tokens()
     way.set_rate(SLOW)
 
     for lock in owners.values():

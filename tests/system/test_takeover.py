@@ -46,8 +46,9 @@ def owns_everything(cluster: DemoCluster, host: str) -> bool:
 
 
 def any_owner(cluster: DemoCluster) -> tuple[Partition, Lock, int]:
-    partition, lock = min(cluster.judge.owners().items())
-    return partition, lock, cluster.judge.tokens()[partition]
+    owners, tokens = cluster.judge.owners_and_tokens()
+    partition, lock = min(owners.items())
+    return partition, lock, tokens[partition]
 
 
 @pytest.mark.parametrize("interval", ["0.1", "0"])

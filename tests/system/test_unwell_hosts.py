@@ -50,7 +50,7 @@ class Group:
         return self.cluster.hosts[ILL].log.read_text(errors="replace").count("is given no partitions for a while")
 
     def owned_by(self, host: str) -> dict[Partition, int]:
-        owners, tokens = self.cluster.judge.owners(), self.cluster.judge.tokens()
+        owners, tokens = self.cluster.judge.owners_and_tokens()
         return {partition: tokens[partition] for partition, lock in owners.items() if lock.host == host}
 
     def is_at_rest(self) -> bool:

@@ -73,11 +73,16 @@ class Judge:
         return patiently(lambda: self._store.list(prefix))
 
     def owners(self) -> dict[Partition, Lock]:
-        items = self._list(self._keys.locks).items
-        return {self._keys.partition_of(each.key): Lock.decode(each.value) for each in items}
+        return self.owners_and_tokens()[0]
 
     def tokens(self) -> dict[Partition, int]:
-        return {self._keys.partition_of(e.key): e.mod_revision for e in self._list(self._keys.locks).items}
+        return self.owners_and_tokens()[1]
+
+    def owners_and_tokens(self) -> tuple[dict[Partition, Lock], dict[Partition, int]]:
+        """Of one moment: between two questions a partition may move."""
+        items = {self._keys.partition_of(each.key): each for each in self._list(self._keys.locks).items}
+        owners = {partition: Lock.decode(each.value) for partition, each in items.items()}
+        return owners, {partition: each.mod_revision for partition, each in items.items()}
 
     def standbys(self) -> dict[Partition, int]:
         """How many are ready, for each partition; who was named but has not confirmed yet is none any more."""

@@ -38,9 +38,9 @@ def report(verdicts: list[Verdict], say: Say) -> None:
 
 def _kill_owner(cluster: DemoCluster, say: Say) -> None:
     time.sleep(QUIET)
-    partition, owner = random.choice(sorted(cluster.judge.owners().items()))
+    owners, tokens = cluster.judge.owners_and_tokens()
+    partition, owner = random.choice(sorted(owners.items()))
     say(f"\n1. A worker dies: kill -9 {owner.pid}, the owner of {partition} on {owner.host}.")
-    tokens = cluster.judge.tokens()
     at = time.time()
     host = cluster.hosts[owner.host]
     next(each for each in host.processes() if each.pid == owner.pid).kill()
@@ -78,7 +78,7 @@ def _kill_supervisor(cluster: DemoCluster, say: Say) -> None:
 
 def _busiest(cluster: DemoCluster) -> tuple[str, dict[Partition, int]]:
     """The host that owns most, and the tokens of what it owns."""
-    owners, tokens = cluster.judge.owners(), cluster.judge.tokens()
+    owners, tokens = cluster.judge.owners_and_tokens()
     hosts = [owner.host for owner in owners.values()]
     host = max(cluster.hosts, key=hosts.count)
     return host, {p: tokens[p] for p, owner in owners.items() if owner.host == host}
