@@ -18,10 +18,11 @@ from partition_workers.kafka.acknowledged_producer import AcknowledgedProducer
 from partition_workers.kafka.sending_errors import SendingFailed
 from partition_workers.kafka.transactional_producer import TransactionalProducer
 from partition_workers.model import Partition
+from tests.committed import committed_values
 
 pytestmark = pytest.mark.usefixtures("broker")
 
-Record = tuple[str, bytes, None, None, int, int]
+Record = tuple[str, bytes, None]
 GUARANTEES = ["exactly-once", "at-least-once"]
 #: Of one record is an error of its handler; a batch is what is divided.
 LITTLE, TOPICS = 10_000, 200
@@ -56,8 +57,8 @@ class Door:
         for self.attempts in range(1, 6):
             try:
                 if self._is_transactional:
-                    self._initialise()
-                    self.door.commit(records, 1, "1.1 now", lambda: False)
+                    initialise(self.door)
+                    self.door.commit(0, records, 1, "1.1 now", lambda: False)
                 else:
                     self.door.send(records, lambda: False)
                 return
@@ -66,15 +67,16 @@ class Door:
                     raise
         raise AssertionError("sent again and again")
 
-    def _initialise(self) -> None:
-        """A broker that has just begun with transactions does not say at once who coordinates them."""
-        for pause in itertools.repeat(0.2, 100):
-            try:
-                self.door.initialise()
-                return
-            except Unavailable:
-                time.sleep(pause)
-        raise AssertionError("no coordinator")
+
+def initialise(producer: TransactionalProducer) -> None:
+    """A broker that has just begun with transactions does not say at once who coordinates them."""
+    for pause in itertools.repeat(0.2, 100):
+        try:
+            producer.initialise()
+            return
+        except Unavailable:
+            time.sleep(pause)
+    raise AssertionError("no coordinator")
 
 
 def read(services: Services, topics: list[str], count: int) -> list[tuple[str, bytes]]:
@@ -98,7 +100,7 @@ def test_hundreds_of_topics_go_through_one_producer(services: Services, guarante
     topics = make_topics(services, TOPICS)
     door = Door(services, topics, guarantee)
     assert {door.door.partitions_of(each) for each in topics} == {1}
-    door.send([(topic, b"%d" % number, None, None, 0, 0) for number in range(3) for topic in topics])
+    door.send([(topic, b"%d" % number, None) for number in range(3) for topic in topics])
     found = read(services, topics, 3 * TOPICS)
     for topic in topics:
         assert [value for name, value in found if name == topic] == [b"0", b"1", b"2"]
@@ -110,10 +112,10 @@ def test_a_topic_that_takes_little_at_once_gets_smaller_batches(services: Servic
     (topic,) = make_topics(services, 1, **{"max.message.bytes": str(LITTLE)})
     door = Door(services, [topic], guarantee)
     values = [b"%04d" % number * 250 for number in range(100)]
-    door.send([(topic, value, None, None, 0, 0) for value in values])
+    door.send([(topic, value, None) for value in values])
     found = [value for _, value in read(services, [topic], len(values))]
     assert found == values
-    door.send([(topic, b"more", None, None, 0, 0)])
+    door.send([(topic, b"more", None)])
     assert door.attempts == 1
 
 
@@ -123,5 +125,69 @@ def test_a_record_that_is_too_large_is_to_blame_and_no_other(services: Services,
     door = Door(services, [topic], guarantee)
     values = [b"small"] * 10 + [b"x" * 2 * LITTLE] + [b"small"] * 10
     with pytest.raises(SendingFailed) as failed:
-        door.send([(topic, value, None, None, 0, 0) for value in values])
+        door.send([(topic, value, None) for value in values])
     assert failed.value.too_large == 10
+
+
+# --- sent ahead of a commit
+
+
+def transactional(services: Services, topic: str) -> tuple[Door, TransactionalProducer]:
+    door = Door(services, [topic], "exactly-once")
+    producer: TransactionalProducer = door.door
+    initialise(producer)
+    return door, producer
+
+
+def every(services: Services, topic: str) -> list[bytes]:
+    """All that is committed, in its order; what is seen twice is there twice."""
+    (found,) = committed_values(services.bootstrap_servers, topic, 1, 30.0)
+    return found
+
+
+def numbered(topic: str, numbers: range) -> list[Record]:
+    return [(topic, b"%d" % number, None) for number in numbers]
+
+
+def test_what_was_sent_ahead_is_seen_with_its_commit_and_once(services: Services) -> None:
+    (topic,) = make_topics(services, 1)
+    _, producer = transactional(services, topic)
+    for begin in (0, 30):
+        records = numbered(topic, range(begin, begin + 30))
+        assert producer.send_ahead(records[:10])
+        assert producer.send_ahead(records[10:20])
+        producer.hear()
+        producer.commit(20, records[20:], begin + 30, "1.1 now", lambda: False)
+    assert every(services, topic) == [b"%d" % number for number in range(60)]
+
+
+def test_what_was_sent_ahead_and_taken_back_is_never_seen(services: Services) -> None:
+    (topic,) = make_topics(services, 1)
+    door, producer = transactional(services, topic)
+    assert producer.send_ahead(numbered(topic, range(10)))
+    with pytest.raises(SendingFailed, match="taken back"):
+        producer.commit(0, numbered(topic, range(100, 110)), 1, "1.1 now", lambda: False)
+    door.send(numbered(topic, range(200, 210)))
+    assert every(services, topic) == [b"%d" % number for number in range(200, 210)]
+
+
+@pytest.mark.parametrize("is_ahead", [True, False])
+def test_what_was_begun_by_an_owner_that_is_fenced_is_never_seen(services: Services, is_ahead: bool) -> None:
+    (topic,) = make_topics(services, 1)
+    config, name = {"bootstrap.servers": services.bootstrap_servers}, f"test/{secrets.token_hex(4)}"
+    doors = [TransactionalProducer(config, Partition(topic, 0), f"{name}/x", name, [topic]) for _ in range(2)]
+    for number, producer in enumerate(doors):
+        producer.warm_up(20.0)
+        initialise(producer)
+        records = numbered(topic, range(number * 10, number * 10 + 10))
+        assert not is_ahead or producer.send_ahead(records)
+    producer.commit(*((10, []) if is_ahead else (0, records)), 1, "1.1 now", lambda: False)
+    with pytest.raises(SendingFailed):
+        doors[0].commit(*((10, []) if is_ahead else (0, numbered(topic, range(10)))), 1, "1.0 now", lambda: False)
+    assert every(services, topic) == [b"%d" % number for number in range(10, 20)]
+
+
+def test_nothing_is_sent_ahead_of_a_producer_that_is_not_initialised(services: Services) -> None:
+    (topic,) = make_topics(services, 1)
+    door = Door(services, [topic], "exactly-once")
+    assert not door.door.send_ahead(numbered(topic, range(10)))

@@ -25,7 +25,7 @@ from partition_workers.lease_watchdog import LeaseWatchdog
 from partition_workers.lifecycle import Lifecycle, LifecycleEvent
 from partition_workers.loading import Loading, make_commits
 from partition_workers.model import AT_LEAST_ONCE, EXACTLY_ONCE
-from partition_workers.outputs.buffer import Output
+from partition_workers.outputs.buffer import Output, Waiting
 from partition_workers.outputs.calls import Calls
 from partition_workers.outputs.exchange import Exchange
 from partition_workers.outputs.sender import Sender
@@ -62,8 +62,11 @@ class FakeBroker:
         self.silent = 0
         self.largest = 1_000_000
         self.refusal: str | None = None
+        #: Whether records are taken before their commit.
+        self.takes_ahead = True
+        self.sent_ahead = 0
         self.before: Callable[[str], None] = lambda _request: None
-        self.transactions = 0
+        self.transactions = self.largest_transaction = 0
 
     def producer(self) -> FakeProducer:
         return FakeProducer(self)
@@ -81,6 +84,9 @@ class FakeProducer:
     def __init__(self, broker: FakeBroker) -> None:
         self._broker = broker
         self._epoch: int | None = None
+        self._ahead: list[Waiting] = []
+        #: After a failure it keeps all until the commit, and says which is to blame.
+        self._is_watched = False
 
     def partitions_of(self, topic: str) -> int:
         return 4
@@ -91,23 +97,42 @@ class FakeProducer:
     def initialise(self) -> None:
         self._broker.answer("initialise")
         self._broker.newest += 1
-        self._epoch, self._broker.begun = self._broker.newest, None
+        self._epoch, self._broker.begun, self._ahead = self._broker.newest, None, []
 
     def look(self, timeout: float = 5.0) -> tuple[int, str] | None:
         self._broker.answer("look")
         return self._broker.known
 
+    def send_ahead(self, records: Sequence[Waiting]) -> bool:
+        """Of one that is fenced it is known at its commit."""
+        broker = self._broker
+        if self._epoch is None or self._is_watched or not broker.takes_ahead:
+            return False
+        broker.before("send ahead")
+        if self._epoch == broker.newest:
+            broker.begun = self._epoch
+        self._ahead += records
+        broker.sent_ahead += len(records)
+        return True
+
+    def hear(self) -> None:
+        pass
+
     def commit(
-        self, records: Sequence[Sequence[Any]], offset: int, metadata: str, given_up: Callable[[], bool]
+        self, ahead: int, records: Sequence[Waiting], offset: int, metadata: str, given_up: Callable[[], bool]
     ) -> None:
+        is_watched, self._is_watched = self._is_watched, True
+        sent, self._ahead = self._ahead, []
         broker, epoch, self._epoch = self._broker, self._epoch, None
         broker.before("begin")
         self._must_be_newest(epoch)
         broker.begun = epoch
-        outputs = list(map(Output._make, records))
+        if ahead != len(sent):
+            raise SendingFailed("what was sent ahead was taken back")
+        outputs = list(map(Output.of, [*sent, *records]))
         for number, record in enumerate(outputs):
             if record.size > broker.largest:
-                raise SendingFailed("too large", too_large=number)
+                raise SendingFailed("too large", too_large=number if is_watched else None)
         if broker.refusal:
             raise SendingFailed(broker.refusal, refusal=broker.refusal)
         broker.before("end")
@@ -117,15 +142,16 @@ class FakeProducer:
             broker.visible += outputs
             broker.known, broker.begun = (offset, metadata), None
             broker.transactions += 1
+            broker.largest_transaction = max(broker.largest_transaction, len(outputs))
         broker.before("ended")
         if fate != "committed":
             raise SendingFailed(fate)
-        self._epoch = epoch
+        self._epoch, self._is_watched = epoch, False
 
-    def send(self, records: Sequence[Sequence[Any]], given_up: Callable[[], bool]) -> None:
+    def send(self, records: Sequence[Waiting], given_up: Callable[[], bool]) -> None:
         """At least once: some may be there although it failed."""
         broker = self._broker
-        sent = list(map(Output._make, records))
+        sent = list(map(Output.of, records))
         broker.before("send")
         for number, record in enumerate(sent):
             if record.size > broker.largest:
@@ -180,7 +206,9 @@ class Stepped(Calls[Any]):
 
 
 class SteppedExchange(Stepped, Exchange):
-    pass
+    def send_ahead(self, records: Sequence[Waiting]) -> bool:
+        assert not self.waiting, "of the next step, while Kafka is asked for something else"
+        return super().send_ahead(records)
 
 
 class SteppedSender(Stepped, Sender):
@@ -333,7 +361,7 @@ class Owner:
         start = loaded.offset.offset if loaded.offset else 0
         self.commits = make_commits(
             cast(Store, self.line), KEYS, P, loaded, "topic-id", start, stage.clock,
-            self.exchange if self.outputs else None, self.outputs,
+            self.exchange if self.outputs else None, self.outputs, self._interval,
         )  # fmt: skip
         self.commits.outputs.is_open = True
         self.state = State(self.commits.beyond(loaded.state))

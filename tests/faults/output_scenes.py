@@ -25,6 +25,8 @@ from tests.faults.brokers import Brokers
 
 #: Between cut and apply, in this order.
 STEPS = ["before prepare", "prepared", "begun", "produced", "offsets sent", "committed"]
+#: Where every output is sent ahead of its step.
+AHEAD = ["sent ahead", "prepared", "produced", "offsets sent", "committed"]
 #: Of whoever takes over; under load an owner applies a step with the next prepare, but the first by itself.
 TAKEOVER = ["before confirm", "confirmed", "before initialise", "initialised", "before apply"]
 
@@ -59,8 +61,8 @@ class Scene:
         pid = self._who_comes_to(place)
         wait_for(f"{pid} stands still", lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, 10.0)
         partition = self.owned_by(pid)
-        owner = self.cluster.judge.owners()[partition]
-        return Stopped(pid, partition, self.cluster.judge.tokens()[partition], self.cluster.hosts[owner.host])
+        owners, tokens = self.cluster.judge.owners_and_tokens()
+        return Stopped(pid, partition, tokens[partition], self.cluster.hosts[owners[partition].host])
 
     def hang_at(self, place: str) -> int:
         """Have the thread that calls Kafka stay there, of whoever comes there next. Its pid."""
@@ -122,6 +124,8 @@ class Fault:
     handler: str = "forward"
     options: tuple[str, ...] = ("--rebalance-delay", "3600")
     brokers: int = 1
+    ahead: bool = False
+    """Whether all outputs are sent before their step is prepared, and not only many."""
 
 
 def _freeze(place: str, kill_an_owner: bool) -> Callable[[Scene], str]:
@@ -293,4 +297,10 @@ FAULTS = (
     Fault("raise", _raise, handler="raise_after_producing"),
     *(Fault(f"reset, {place}", _reset(place)) for place in ("prepared", "committed")),
     Fault("rolling", _roll_brokers, brokers=3),
+    *(Fault(f"ahead, stop, {place}", _freeze(place, kill_an_owner=False), ahead=True) for place in AHEAD),
+    Fault("ahead, zombies", _two_zombies, partitions=1, hosts=("a", "b", "c"), ahead=True),
+    Fault("ahead, broker", _restart_broker_at("sent ahead"), ahead=True),
+    Fault("ahead, raise", _raise, handler="raise_after_producing", ahead=True),
+    Fault("ahead, reset", _reset("sent ahead"), ahead=True),
+    Fault("ahead, moves", _move, partitions=12, rate=100.0, options=("--rebalance-delay", "0.5"), ahead=True),
 )

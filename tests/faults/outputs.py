@@ -78,7 +78,8 @@ def _try(fault: Fault, running: Services, three: Brokers | None) -> tuple[str, b
         cluster = DemoCluster(
             running.bootstrap_servers, running.etcd_endpoints, topic, fault.partitions, fault.hosts,
             fault.rate * fault.partitions, ("--output", out, *fault.options),
-            f"tests/handlers/producing.py:{fault.handler}", {"PRODUCE_TO": out, "PLACES": folder},
+            f"tests/handlers/producing.py:{fault.handler}",
+            {"PRODUCE_TO": out, "PLACES": folder, **({"PRODUCE_AHEAD": "1"} if fault.ahead else {})},
         )  # fmt: skip
         with cluster:
             try:

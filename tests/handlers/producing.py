@@ -37,16 +37,22 @@ def raise_after_producing(record: Any, state: Any, context: Context) -> None:
 
 def _watch_steps() -> None:
     """Every step between cut and apply is a place."""
-    from partition_workers.kafka import transactional_producer
+    from partition_workers import loading
+    from partition_workers.kafka import transaction, transactional_producer
+    from partition_workers.kafka.transaction import Transaction
     from partition_workers.kafka.transactional_producer import TransactionalProducer
     from partition_workers.output_commits import OutputCommits
     from partition_workers.ownership.lock import PartitionLock
 
     launch, stored = OutputCommits._launch, OutputCommits._stored
-    send, end, commit = TransactionalProducer._send, TransactionalProducer._end, TransactionalProducer.commit
+    send, ahead, end = Transaction._send, Transaction.send_ahead, Transaction._end
+    commit = TransactionalProducer.commit
     initialise, look, confirm = TransactionalProducer.initialise, TransactionalProducer.look, PartitionLock.confirm
-    module: Any = transactional_producer
-    try_one, insist = module._initialise, module.insist
+    ending: Any = transaction
+    initialising: Any = transactional_producer
+    try_one, insist = initialising._initialise, ending.insist
+    settings: Any = loading
+    settings.MANY = int(os.environ.get("PRODUCE_AHEAD", settings.MANY[0])), settings.MANY[1]
 
     def watched_launch(self: Any, flight: Any) -> None:
         reached("before prepare" if self._step is not None else "before apply")
@@ -60,6 +66,10 @@ def _watch_steps() -> None:
     def watched_send(self: Any, *arguments: Any) -> None:
         reached("begun")
         send(self, *arguments)
+
+    def watched_ahead(self: Any, *arguments: Any) -> None:
+        ahead(self, *arguments)
+        reached("sent ahead")
 
     def watched_end(self: Any, *arguments: Any) -> None:
         reached("produced")
@@ -98,12 +108,13 @@ def _watch_steps() -> None:
 
     OutputCommits._launch, OutputCommits._stored = watched_launch, watched_stored  # type: ignore[method-assign]
     PartitionLock.confirm = watched_confirm  # type: ignore[assignment, method-assign]
-    module._initialise, module.insist = watched_try, watched_insist
-    for name, watched in (
-        ("_send", watched_send), ("_end", watched_end), ("commit", watched_commit),
-        ("initialise", watched_initialise), ("look", watched_look),
+    initialising._initialise, ending.insist = watched_try, watched_insist
+    for kind, name, watched in (
+        (Transaction, "_send", watched_send), (Transaction, "send_ahead", watched_ahead),
+        (Transaction, "_end", watched_end), (TransactionalProducer, "commit", watched_commit),
+        (TransactionalProducer, "initialise", watched_initialise), (TransactionalProducer, "look", watched_look),
     ):  # fmt: skip
-        setattr(TransactionalProducer, name, watched)
+        setattr(kind, name, watched)
 
 
 if FOLDER or TIMES:

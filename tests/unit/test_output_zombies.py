@@ -4,18 +4,29 @@ state, are those of an owner that nothing ever happened to."""
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from partition_workers import loading
 from partition_workers.errors import Lost, PartitionSupervisorError
 from partition_workers.etcd.store import Put, Txn
 from partition_workers.layout.documents import StoredOffset
+from partition_workers.outputs.ahead import MANY
 from tests.fakes.kafka import FakeRecord
 from tests.fakes.outputs import FATES, Owner, Stage
 from tests.fakes.record_loop import KEYS, P
+
+
+@pytest.fixture(scope="module", params=[MANY[0], 1, 3], autouse=True)
+def ahead(request: pytest.FixtureRequest) -> Iterator[int]:
+    """From how many outputs on they are sent ahead of their step: none here ever has so many as in earnest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "MANY", (request.param, MANY[1]))
+        yield request.param
 
 
 def records(count: int, silent: frozenset[int] = frozenset()) -> list[FakeRecord]:

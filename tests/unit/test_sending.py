@@ -1,72 +1,75 @@
-"""Outputs that are handed to librdkafka as lists where that can be: each once, and in order in each partition."""
+"""Outputs that are handed to librdkafka: each once, and in their order, though there is no room for some at first."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partition_workers.kafka.sending import send
+from partition_workers.kafka.sending import Record, send, send_watched
 
-PARTITIONS = 3
-
-
-class Broker:
-    """What librdkafka would do with it: a list has one partition, whatever its messages say, and knows no headers."""
-
-    def __init__(self, refused: bytes = b"") -> None:
-        self.found: dict[tuple[str, int], list[tuple[Any, ...]]] = defaultdict(list)
-        self.lists = 0
-        self._refused = refused
-
-    def produce(self, topic: str, value: bytes, key: bytes, partition: int, *more: Any) -> None:
-        _told, _told_too, timestamp, headers = more
-        self._put(topic, value, key, partition, headers, timestamp)
-
-    def produce_batch(self, topic: str, messages: list[dict[str, Any]], partition: int = -1) -> int:
-        self.lists += 1
-        for each in messages:
-            if each["value"] == self._refused:
-                each["_error"] = "refused"
-            else:
-                self._put(topic, each["value"], each["key"], partition, None, 0)
-        return sum("_error" not in each for each in messages)
-
-    def _put(self, topic: str, value: bytes, key: bytes, partition: int, headers: Any, timestamp: int) -> None:
-        chosen = partition if partition >= 0 else key[0] % PARTITIONS
-        self.found[topic, chosen].append((value, key, headers, timestamp))
+HEADERS = [("h", b"1")]
 
 
-PLAIN = st.tuples(
-    st.sampled_from(["a", "b"]), st.just(None), st.binary(min_size=1, max_size=1), st.just(None),
-    st.integers(-1, PARTITIONS - 1), st.just(0),
-)  # fmt: skip
-WITH_HEADERS = st.tuples(
-    st.sampled_from(["a", "b"]), st.just(None), st.binary(min_size=1, max_size=1), st.just([("h", b"1")]),
-    st.integers(-1, PARTITIONS - 1), st.integers(0, 1),
-)  # fmt: skip
+class Client:
+    """Has room for so many records, until it is polled."""
+
+    def __init__(self, room: int = 1_000_000, refused: bytes | None = None) -> None:
+        self.found: list[tuple[Any, ...]] = []
+        self.polls = 0
+        self.told: list[Any] = []
+        self._room, self._left, self._refused = room, room, refused
+
+    def produce(
+        self, topic: str, value: bytes, key: bytes | None, partition: int = -1, callback: Any = None,
+        on_delivery: Any = None, timestamp: int = 0, headers: Any = None,
+    ) -> None:  # fmt: skip
+        if not self._left:
+            raise BufferError("no room")
+        if value == self._refused:
+            raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+        self._left -= 1
+        self.found.append((topic, value, key, partition, timestamp, headers))
+        self.told.append(callback)
+
+    def poll(self, _timeout: float) -> None:
+        self.polls += 1
+        self._left = self._room
 
 
-@given(st.lists(PLAIN | WITH_HEADERS) | st.lists(PLAIN))
-def test_each_record_goes_once_and_in_the_order_of_its_partition(made: list[tuple[Any, ...]]) -> None:
-    records = [(each[0], b"%d" % number, *each[2:]) for number, each in enumerate(made)]
-    broker, expected = Broker(), Broker()
-    send(cast(Producer, broker), records)
-    for topic, value, key, headers, partition, timestamp in records:
-        expected.produce(topic, value, key, partition, None, None, timestamp, headers)
-    assert broker.found == expected.found
+def records_of(kinds: list[bool]) -> list[Record]:
+    """Most have no more than a key."""
+    return [
+        ("a", b"%d" % number, b"k", 2, None, None, 7, HEADERS) if more else ("a", b"%d" % number, b"k")
+        for number, more in enumerate(kinds)
+    ]
 
 
-def test_what_is_plain_goes_in_one_list_for_each_partition() -> None:
-    broker = Broker()
-    send(cast(Producer, broker), [("a", b"x", b"k", None, number % 2, 0) for number in range(100)])
-    assert broker.lists == 2
+def expected(kinds: list[bool]) -> list[tuple[Any, ...]]:
+    rest = {True: (2, 7, HEADERS), False: (-1, 0, None)}
+    return [("a", b"%d" % number, b"k", *rest[more]) for number, more in enumerate(kinds)]
+
+
+@given(st.lists(st.booleans(), max_size=30), st.integers(1, 7))
+def test_each_record_goes_once_and_in_its_order(kinds: list[bool], room: int) -> None:
+    client = Client(room)
+    send(cast(Producer, client), records_of(kinds))
+    assert client.found == expected(kinds)
+    assert client.polls == max(0, len(kinds) - 1) // room
+    assert not any(client.told)
+
+
+@given(st.lists(st.booleans(), max_size=30), st.integers(1, 7))
+def test_so_do_those_whose_fate_is_told(kinds: list[bool], room: int) -> None:
+    client, told = Client(room), lambda _error, _message: None
+    send_watched(cast(Producer, client), records_of(kinds), told)
+    assert client.found == expected(kinds)
+    assert client.told == [told] * len(kinds)
 
 
 def test_what_librdkafka_does_not_take_is_said() -> None:
-    with pytest.raises(KafkaException, match="refused"):
-        send(cast(Producer, Broker(refused=b"2")), [("a", b"%d" % each, b"k", None, -1, 0) for each in range(4)])
+    with pytest.raises(KafkaException):
+        send(cast(Producer, Client(refused=b"2")), records_of([False] * 4))

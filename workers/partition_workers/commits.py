@@ -23,7 +23,7 @@ from partition_workers.commit_flight import Flight, wait_until_sent
 from partition_workers.commit_limits import CommitLimits, size_of
 from partition_workers.commit_trouble import CommitTrouble
 from partition_workers.counts import CommitTimes, TransactionTimes
-from partition_workers.errors import LeaseGone, Lost, Refused, RequestTooLarge, Retry
+from partition_workers.errors import LeaseGone, Lost, OutputsLost, Refused, RequestTooLarge, Retry
 from partition_workers.etcd.store import Get, KeyValue, Operation, Store, TxnResult
 from partition_workers.layout.changes import Changes
 from partition_workers.layout.documents import StoredOffset, now
@@ -53,10 +53,9 @@ class Commits:
     ) -> None:
         """`deaths`: how many owners before this one have died in a row without getting on. `unfolded`: changes that
         are stored but not folded into the state's own keys, by number."""
-        self.token = token
         self._begun_at, self._deaths, self.committed = offset, deaths, offset
         self.times, self.transactions = CommitTimes(clock), TransactionTimes(clock)
-        self._store, self._keys, self._partition, self.topic_id = store, keys, partition, topic_id
+        self._store, self._keys, self._partition, self.token, self.topic_id = store, keys, partition, token, topic_id
         #: Of the newest commit that is known to be stored; what else it put was put at the same.
         self.revision = offset_revision
         self._clock, self._sequence, self.offset, self._again_at = clock, 0, offset, 0.0
@@ -80,6 +79,10 @@ class Commits:
     @property
     def waiting(self) -> bool:  # for the next transaction
         return self._dirty
+
+    @property
+    def wants_cut(self) -> bool:  # before the interval is over
+        return False
 
     @property
     def idle(self) -> bool:
@@ -129,13 +132,11 @@ class Commits:
             self._settle(self._answer)
 
     def drain(self, until: float, last_word: tuple[Operation, ...] = ()) -> bool:
-        """Wait until everything is stored, with `last_word` in the last transaction; False: not by `until`.
-
-        Raises Lost; and LeaseGone, with the last transaction undone, when `last_word` names a lease that is gone.
-        """
+        """Wait until everything is stored, with `last_word` in the last transaction; False: not by `until`. Raises
+        Lost; and LeaseGone, with the last transaction undone, when `last_word` names a lease that is gone."""
         try:
             return self._drain(until, last_word)
-        except RequestTooLarge:
+        except (RequestTooLarge, OutputsLost):
             if not last_word:
                 raise
             return self._drain(until, last_word)  # the next owner handles the rest again
@@ -186,8 +187,7 @@ class Commits:
         return Flight(txn, stored, changes, self._extra, step)
 
     def _launch(self, flight: Flight) -> None:
-        self._flight, self._unsure = flight, False
-        self._delays = delays(0.02, 0.5)
+        self._flight, self._unsure, self._delays = flight, False, delays(0.02, 0.5)
         self.times.begin()
         self._answer = self._store.transact_soon(flight.txn)
 

@@ -172,6 +172,11 @@ class OutputsTooLarge(RequestTooLarge):
     time `produce` itself refuses it."""
 
 
+class OutputsLost(PartitionSupervisorError):
+    """Raised when outputs were not seen to be sent and are not kept: nothing of their step was done, and its records
+    have to be handled again."""
+
+
 class Unreachable(PartitionSupervisorError):
     """Raised when Kafka or etcd cannot be reached at start."""
 

@@ -27,6 +27,7 @@ from partition_workers.lease_watchdog import LeaseWatchdog
 from partition_workers.lifecycle import Lifecycle, LifecycleEvent
 from partition_workers.model import Partition
 from partition_workers.output_commits import OutputCommits
+from partition_workers.outputs.ahead import LONGEST, MANY, Ahead
 from partition_workers.outputs.buffer import Outputs
 from partition_workers.outputs.exchange import Exchange
 from partition_workers.outputs.sender import Sender
@@ -201,8 +202,10 @@ def make_commits(
     clock: Clock,
     way_out: Exchange | Sender | None,
     topics: tuple[str, ...],
+    interval: float,
 ) -> Commits:
-    """Of an ownership that begins with what was `loaded`, or at `offset` if nothing was. `way_out`: of outputs."""
+    """Of an ownership that begins with what was `loaded`, or at `offset` if nothing was. `way_out`: of outputs.
+    `interval`: seconds between two commits."""
     plain = (
         store, keys, partition, loaded.token, topic_id, offset, loaded.offset_revision, clock, loaded.deaths,
         loaded.changes,
@@ -212,4 +215,7 @@ def make_commits(
     if way_out is None or loaded.opening is None:
         return Commits(*plain)
     outputs = Outputs(topics, way_out.partitions_of)
-    return OutputCommits(*plain, outputs=outputs, exchange=way_out, opening=loaded.opening, left=loaded.left)
+    ahead = Ahead(way_out, MANY if interval <= LONGEST else None)
+    return OutputCommits(
+        *plain, outputs=outputs, exchange=way_out, opening=loaded.opening, left=loaded.left, ahead=ahead
+    )

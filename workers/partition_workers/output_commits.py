@@ -9,16 +9,15 @@ from __future__ import annotations
 import dataclasses
 import time
 from concurrent.futures import Future
+from typing import Any
 
-from partition_workers.clock import Clock
 from partition_workers.commit_flight import Flight
 from partition_workers.commit_limits import fit_together
 from partition_workers.errors import PartitionRefused, RequestTooLarge, Retry
-from partition_workers.etcd.store import Delete, Operation, Put, Store
+from partition_workers.etcd.store import Delete, Operation, Put
 from partition_workers.layout.changes import Changes
 from partition_workers.layout.documents import now
-from partition_workers.layout.keys import Keys
-from partition_workers.model import Partition, Token
+from partition_workers.outputs.ahead import Ahead
 from partition_workers.outputs.attempt import Attempt
 from partition_workers.outputs.buffer import Outputs
 from partition_workers.outputs.exchange import Exchange
@@ -33,33 +32,22 @@ class OutputCommits(ProducingCommits):
 
     def __init__(
         self,
-        store: Store,
-        keys: Keys,
-        partition: Partition,
-        token: Token,
-        topic_id: str,
-        offset: int,
-        offset_revision: int,
-        clock: Clock,
-        deaths: int = 0,
-        unfolded: dict[int, Changes] | None = None,
-        *,
+        *arguments: Any,
         outputs: Outputs,
         exchange: Exchange,
         opening: Future[Known | None],
+        ahead: Ahead,
         left: Step | None = None,
     ) -> None:
-        """`opening`: the producer that is being initialised. `left`: what a predecessor prepared and Kafka has
-        committed; it is applied with our first commit."""
-        super().__init__(
-            store, keys, partition, token, topic_id, offset, offset_revision, clock, deaths, unfolded, outputs=outputs
-        )  # fmt: skip
-        self._exchange = exchange
-        self._applied = offset
+        """`arguments`: those of `Commits`. `opening`: the producer that is being initialised. `left`: what a
+        predecessor prepared and Kafka has committed; it is applied with our first commit."""
+        super().__init__(*arguments, outputs=outputs)
+        self._exchange, self._ahead = exchange, ahead
+        self._applied = self.committed
         self._done = left
         if left is not None:
             self.offset = self.committed = self._begun_at = left.offset
-            self._dirty, self.transactions.prepared_at = True, clock()
+            self._dirty, self.transactions.prepared_at = True, self._clock()
         self._step: Step | None = None
         self._attempt: Attempt | None = None
         self._known: Known | None = None
@@ -73,6 +61,16 @@ class OutputCommits(ProducingCommits):
     def idle(self) -> bool:
         return not self._dirty and not self.in_flight and self._done is None
 
+    @property
+    def wants_cut(self) -> bool:
+        return super().wants_cut or self._may_send_ahead(len(self.outputs), self.outputs.size)
+
+    def add(self, offset: int, changes: Changes) -> bool:
+        if not super().add(offset, changes):
+            return False
+        self._send_ahead()
+        return True
+
     def abandon(self) -> None:
         super().abandon()
         if self._step is not None:
@@ -83,13 +81,36 @@ class OutputCommits(ProducingCommits):
         """For a step."""
         return self._is_open and self._clock() >= self._not_before
 
+    @property
+    def _has_outputs(self) -> bool:
+        """Of cuts that wait for a step."""
+        return bool(self._records or self._ahead.count)
+
+    def _may_send_ahead(self, count: int, size: int) -> bool:
+        """Whether a transaction may be begun, or go on, before its step is prepared."""
+        if not self._ahead.is_worth_it(count, size) or self._step is not None or self._is_closed:
+            return False
+        return self._is_ready and self._known is not None and self._known.is_fresh(now())
+
+    def _send_ahead(self) -> None:
+        if self._may_send_ahead(len(self._records), self._size) and self._ahead.send(self._records, self._size):
+            self._records, self._size = [], 0
+
+    def _has_room_for_outputs(self) -> bool:
+        return super()._has_room_for_outputs() and self._ahead.has_room(len(self.outputs), self.outputs.size)
+
+    def _forget_records(self) -> None:
+        super()._forget_records()
+        self._ahead.forget()
+
     def send(self) -> None:
-        if not self._records or self._extra or self._done is not None or self._is_ready:
+        if not self._has_outputs or self._extra or self._done is not None or self._is_ready:
             super().send()
 
     def pump(self) -> None:
         """Raises PartitionRefused too, when Kafka does not let us; OutputsTooLarge when it did not take a record."""
         self._exchange.look_after()
+        self._exchange.hear()
         try:
             if not self._is_open and self._opening.done() and not self._is_closed:
                 self._known, self._is_open = self._opening.result(), True
@@ -112,7 +133,7 @@ class OutputCommits(ProducingCommits):
     # --- to etcd
 
     def _next(self, last_word: tuple[Operation, ...]) -> Flight:
-        if last_word or not self._records:
+        if last_word or not self._has_outputs:
             return self._plain(last_word)
         if not self._is_ready or self._is_too_much():
             return self._without_cut()
@@ -139,8 +160,11 @@ class OutputCommits(ProducingCommits):
         if self._known is None or not self._known.is_fresh(now()):
             step = Step(number, "", self.committed, {})
         else:
-            step = Step(number, self._known.number, self.offset, self._changes, self._records)
-            self._changes, self._records, self._dirty = {}, [], False
+            self._send_ahead()
+            ahead = self._ahead.count
+            step = Step(number, self._known.number, self.offset, self._changes, self._records, ahead)
+            self._changes, self._dirty = {}, False
+            self._forget_records()
         put = Put(self._keys.prepared(self._partition), step.prepared(now()).encode())
         flight = self._make(self.committed, self._redo, (put,), False, number)
         self.transactions.prepared_at = self._clock()
@@ -175,7 +199,7 @@ class OutputCommits(ProducingCommits):
         self._dirty = self._dirty or self._done is not None
 
     def _drain(self, until: float, last_word: tuple[Operation, ...]) -> bool:
-        while self.settle(until) and self._records:
+        while self.settle(until) and self._has_outputs:
             if self._is_ready:
                 self._launch(self._next(()))
             elif self._clock() >= until:
@@ -202,7 +226,7 @@ class OutputCommits(ProducingCommits):
         if verdict is Verdict.DONE:
             self._finish(step)
         elif attempt.failed is not None:
-            self._once_more(step.changes, step.records, attempt.failed)  # with a new step
+            self._once_more(step.changes, step.records, attempt.failed, step.ahead)  # with a new step
 
     def _finish(self, step: Step) -> None:
         """Kafka has committed it."""

@@ -82,7 +82,7 @@ class Owner:
         self._identity = TopicIdentity(reader, loaded.offset, settings.topic_id)
         self._commits = make_commits(
             store, self._keys, self._partition, loaded, self._identity.topic_id, offset, clock, way_out,
-            settings.outputs,
+            settings.outputs, settings.commit_interval,
         )  # fmt: skip
         offset = self._commits.offset
         self._commits.on_found = lambda found: self._commits.attach(*self._history.tidy(found))

@@ -24,7 +24,7 @@ from partition_workers.commit_pace import IDLE, CommitPace
 from partition_workers.commits import Commits
 from partition_workers.counts import Handled
 from partition_workers.error_policy import ErrorPolicy
-from partition_workers.errors import Bug, FlushFailed, RequestTooLarge, StateInvalid, StateTooLarge
+from partition_workers.errors import Bug, FlushFailed, OutputsLost, RequestTooLarge, StateInvalid, StateTooLarge
 from partition_workers.handler import Handler
 from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.kafka.reader import Reader, Record, next_offset
@@ -62,8 +62,7 @@ class RecordLoop:
         self.has_been_idle = False
         self.on_first_record: Callable[[], None] | None = None
         self._reader, self._handler, self._state, self._commits = reader, handler, state, commits
-        self._interrupt = interrupt
-        self._poison_guard = care
+        self._interrupt, self._poison_guard = interrupt, care
         self._progress = Progress(state, commits, interrupt, offset, clock, handler)
         self._one_by_one = OneByOne(
             self._progress, handler, interrupt, commit_interval == 0, max_retries, error_policy, care,
@@ -197,7 +196,7 @@ class RecordLoop:
         self._progress.counts.seconds += time.perf_counter() - begun
         self._progress.note(done, records[done - 1])
         self._rest = records[done:] + self._rest
-        if self._state.is_full() or self._commits.outputs.is_full:
+        if self._state.is_full() or self._commits.wants_cut:
             self._cut_or_go_back()  # and sent when the interval is over, or when there is no room for more
 
     def _handle_with_care(self, records: list[Record], size: int) -> None:
@@ -244,7 +243,8 @@ class RecordLoop:
         """What etcd did not take goes in smaller pieces."""
         try:
             yield
-        except RequestTooLarge:
-            self._alone_until = max(self._alone_until, self.offset)
+        except (RequestTooLarge, OutputsLost) as error:
+            if isinstance(error, RequestTooLarge):
+                self._alone_until = max(self._alone_until, self.offset)
             self._progress.drop()
             self._read_again()

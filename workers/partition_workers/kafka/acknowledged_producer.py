@@ -10,7 +10,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from partition_workers.kafka.output_clients import Refused, connect, for_outputs, made, throw_away
-from partition_workers.kafka.sending import send_each
+from partition_workers.kafka.sending import Record, send_watched
 from partition_workers.kafka.sending_errors import BatchSize, failure
 
 
@@ -39,7 +39,7 @@ class AcknowledgedProducer:
         """Raises Unavailable when no broker answers in `timeout` seconds."""
         self._counts |= connect(self._producer(), self._topics, timeout)
 
-    def send(self, records: Sequence[Sequence[Any]], given_up: Callable[[], bool]) -> None:
+    def send(self, records: Sequence[Record], given_up: Callable[[], bool]) -> None:
         """Until all are acknowledged. Raises SendingFailed when one is not, or it is `given_up`: some may have been
         sent."""
         refused: Refused = []
@@ -48,9 +48,7 @@ class AcknowledgedProducer:
             throw_away(self._at_work)  # one that has failed for good takes nothing any more
             raise failure(error or refused[0][0], refused, records, self._batches.judge(refused))
 
-    def _try(
-        self, records: Sequence[Sequence[Any]], refused: Refused, given_up: Callable[[], bool]
-    ) -> KafkaError | None:
+    def _try(self, records: Sequence[Record], refused: Refused, given_up: Callable[[], bool]) -> KafkaError | None:
         producer, left = self._producer(), len(records)
 
         def watch(error: KafkaError | None, message: Message) -> None:
@@ -60,7 +58,7 @@ class AcknowledgedProducer:
                 refused.append((error, message))
 
         try:
-            send_each(producer, records, watch)
+            send_watched(producer, records, watch)
             while left > 0 and not given_up():
                 self.called_at = time.monotonic()
                 producer.poll(0.1)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
+from partition_workers.kafka.sending import Record
 from partition_workers.kafka.topics import UNKNOWN
 
 _NO_RIGHT = frozenset({
@@ -34,7 +34,7 @@ class SendingFailed(Exception):
 def failure(
     error: KafkaError,
     refused: Sequence[tuple[KafkaError, Message]],
-    records: Sequence[Sequence[Any]],
+    records: Sequence[Record],
     too_large: Message | None = None,
 ) -> SendingFailed:
     """`refused`: what the broker said of which of the `records`. `too_large`: the one to blame. What may be asked
@@ -44,7 +44,7 @@ def failure(
     return SendingFailed(error.str(), number, hopeless.str() if hopeless else None, error.retriable())
 
 
-def _number_of(message: Message, records: Sequence[Sequence[Any]]) -> int:
+def _number_of(message: Message, records: Sequence[Record]) -> int:
     """Which of the records it was, or the first that is the same."""
     found = message.topic(), message.value(), message.key()
     return next(number for number, each in enumerate(records) if (*each[:3],) == found)

@@ -16,32 +16,33 @@ A transaction that failed is not aborted here: the next client that is initialis
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from partition_workers.errors import PartitionRefused, Unavailable
 from partition_workers.kafka.closing import close
-from partition_workers.kafka.output_clients import BACKOFF, Refused, connect, for_outputs, made, throw_away
-from partition_workers.kafka.sending import send, send_each
-from partition_workers.kafka.sending_errors import REFUSED, BatchSize, SendingFailed, failure, insist
+from partition_workers.kafka.output_clients import BACKOFF, connect, for_outputs, made, throw_away
+from partition_workers.kafka.sending import Record
+from partition_workers.kafka.sending_errors import REFUSED, BatchSize, SendingFailed, failure
+from partition_workers.kafka.transaction import Transaction
 from partition_workers.model import Offset, Partition
 
 #: Seconds for a client to be initialised, before it is asked what it has heard; and for any call in the end.
 SOON, LONG = 0.02, 5.0
 #: Clients that are tried, one after the other, while the broker is at another transaction; two of them are warm.
 TRIED = 25
-#: Seconds for one attempt to end a transaction; then it is looked whether anybody still wants it.
-ATTEMPT = 1.0
 #: Seconds after which a transaction is given up, at first and at the most: after a broker was killed and came back,
 #: librdkafka was seen to go on with an old one for more than a minute, where another client is served at once.
 PATIENCE, MOST_PATIENCE = 10.0, 60.0
 
 
 class TransactionalProducer:
-    """For one partition. Not thread-safe, and every call may take seconds.
+    """For one partition. Not thread-safe but for `hear`. Every call but that and `send_ahead` may take seconds.
 
     `config`: the properties of the consumer that reads the partition. `group`: whose offset of it is K.
     """
@@ -56,10 +57,11 @@ class TransactionalProducer:
         self._partition, self._topics = partition, topics
         self._warm: list[Producer] = []
         self._patience = PATIENCE
-        #: Whether it is to be told what became of each record: after a failure, to know which is to blame.
-        self._is_watched = False
         #: The one that is initialised, or none.
         self._at_work: list[Producer] = []
+        self._throwing_away = threading.Lock()
+        self._transaction = Transaction(is_watched=False)
+        self._is_committing = False
         self._consumer: Consumer | None = None
         self.called_at = time.monotonic()
         self._counts: dict[str, int] = {}
@@ -82,7 +84,7 @@ class TransactionalProducer:
 
         Raises Unavailable, to be called again; PartitionRefused when a right is missing.
         """
-        throw_away(self._at_work)
+        self._throw_away()
         error: KafkaError | None = None
         for _ in range(TRIED):
             self.called_at = time.monotonic()
@@ -90,6 +92,7 @@ class TransactionalProducer:
             error = _initialise(tried[0])
             if error is None:
                 self._at_work = tried
+                self._next(self._transaction.is_watched)
                 return
             throw_away(tried)
             self._refuse_if_hopeless(error)
@@ -117,80 +120,65 @@ class TransactionalProducer:
             raise Unavailable(f"Kafka: {self._partition}: {failed.args[0].str()}") from failed
         return (found.offset, found.metadata or "") if found.offset >= 0 else None
 
+    def send_ahead(self, records: Sequence[Record]) -> bool:
+        """Now, for the next commit. False: not now."""
+        if not self._at_work or self._is_committing or self._transaction.is_watched:
+            return False
+        self._transaction.send_ahead(self._at_work[0], records)
+        return True
+
+    def hear(self) -> None:
+        """Of what the broker has said of single records. That it has failed for good it says at the commit."""
+        with self._throwing_away, contextlib.suppress(KafkaException):
+            if self._at_work:
+                self._at_work[0].poll(0)
+
     def commit(
-        self, records: Sequence[Sequence[Any]], offset: Offset, metadata: str, given_up: Callable[[], bool]
+        self, ahead: int, records: Sequence[Record], offset: Offset, metadata: str, given_up: Callable[[], bool]
     ) -> None:
-        """One transaction: the records (topic, value, key, headers, partition, timestamp) and K.
+        """One transaction: the records, after so many that were sent ahead, and K.
 
         Raises SendingFailed, after which `initialise` must come first.
         """
-        at_work, self._at_work = self._at_work, []
-        if not at_work:
+        if not self._at_work:
             raise SendingFailed("no producer is initialised")
-        refused: Refused = []
-        error = self._try(at_work[0], records, refused, offset, metadata, given_up)
-        if error is not None:
-            at_work[0].poll(0)  # what the broker has said of single records
-            throw_away(at_work)
-            self._patience, self._is_watched = min(2 * self._patience, MOST_PATIENCE), True
-            before = self._batches.size
-            blamed = self._batches.judge(refused)
-            if self._batches.size != before:
-                throw_away(self._warm)  # theirs are as large
-            raise failure(error, refused, records, blamed)
-        self._at_work, self._patience, self._is_watched = at_work, PATIENCE, False
-
-    def close(self) -> None:
-        throw_away(self._at_work)
-        throw_away(self._warm)
-        if self._consumer is not None:
-            close(self._consumer, self._partition)
-
-    # --- one transaction
-
-    def _try(
-        self,
-        producer: Producer,
-        records: Sequence[Sequence[Any]],
-        refused: Refused,
-        offset: Offset,
-        metadata: str,
-        given_up: Callable[[], bool],
-    ) -> KafkaError | None:
-        try:
-            producer.begin_transaction()
-            self._send(producer, records, refused)
-            self._end(producer, offset, metadata, given_up)
-        except KafkaException as failed:
-            error: KafkaError = failed.args[0]
-            return error
-        return None
-
-    def _send(self, producer: Producer, records: Sequence[Sequence[Any]], refused: Refused) -> None:
-        if not self._is_watched:
-            send(producer, records)
-            return
-
-        def watch(error: KafkaError | None, message: Message) -> None:
-            if error is not None:
-                refused.append((error, message))
-
-        send_each(producer, records, watch)
-
-    def _end(self, producer: Producer, offset: Offset, metadata: str, given_up: Callable[[], bool]) -> None:
         known = TopicPartition(self._partition.topic, self._partition.number, offset, metadata=metadata)
         assert self._consumer is not None, "K was looked at before"
-        group = self._consumer.consumer_group_metadata()
-        until = time.monotonic() + self._patience
+        group, until = self._consumer.consumer_group_metadata(), time.monotonic() + self._patience
 
         def is_over() -> bool:
             self.called_at = time.monotonic()
             return given_up() or self.called_at > until
 
-        insist(lambda: producer.send_offsets_to_transaction([known], group, ATTEMPT), is_over)
-        insist(lambda: producer.commit_transaction(ATTEMPT), is_over)
+        self._is_committing = True
+        error = self._transaction.commit(self._at_work[0], ahead, records, known, group, is_over)
+        if error is not None:
+            self.hear()
+            self._throw_away()
+            self._patience = min(2 * self._patience, MOST_PATIENCE)
+            refused, before = self._transaction.refused, self._batches.size
+            blamed = self._batches.judge(refused)
+            if self._batches.size != before:
+                throw_away(self._warm)  # theirs are as large
+            self._next(is_watched=True)
+            raise failure(error, refused, records, blamed)
+        self._patience = PATIENCE
+        self._next(is_watched=False)
+
+    def close(self) -> None:
+        self._throw_away()
+        throw_away(self._warm)
+        if self._consumer is not None:
+            close(self._consumer, self._partition)
+
+    def _next(self, is_watched: bool) -> None:
+        self._transaction, self._is_committing = Transaction(is_watched), False
 
     # --- clients
+
+    def _throw_away(self) -> None:
+        with self._throwing_away:
+            throw_away(self._at_work)
 
     def _make(self) -> Producer:
         producer: Producer = made(Producer, self._config | {"batch.size": self._batches.size})

@@ -64,7 +64,7 @@ class Attempt:
             self.known = answer.result()
         except SendingFailed as failed:
             log.warning("a transaction with %d outputs was not seen to be committed: %s",
-                        len(self.step.records), failed)  # fmt: skip
+                        self.step.outputs, failed)  # fmt: skip
             self.failed = failed
             self._times.given_up += failed.given_up
             self._ask_whose_it_is()
@@ -93,7 +93,7 @@ class Attempt:
     def _counted(self, verdict: Verdict) -> Verdict:
         if verdict is Verdict.DONE:
             self._times.end()
-            self._times.outputs += len(self.step.records)
+            self._times.outputs += self.step.outputs
         else:
             self._times.aborted += verdict is Verdict.DROPPED
         return verdict

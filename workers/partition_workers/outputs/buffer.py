@@ -23,9 +23,16 @@ class Output(NamedTuple):
     topic: str
     value: bytes | None
     key: bytes | None
-    headers: list[tuple[str, bytes | None]] | None
-    partition: int
-    timestamp: int
+    partition: int = -1
+    timestamp: int = 0
+    headers: list[tuple[str, bytes | None]] | None = None
+
+    @classmethod
+    def of(cls, waiting: Waiting) -> Output:
+        if len(waiting) == 3:
+            return cls(*waiting)
+        topic, value, key, partition, _, _, timestamp, headers = waiting
+        return cls(topic, value, key, partition, timestamp, headers)
 
     @property
     def size(self) -> int:
@@ -33,9 +40,18 @@ class Output(NamedTuple):
         return len(self.value or b"") + len(self.key or b"")
 
 
-#: An Output as it waits, for `Output._make`. Of plain tuples with nothing but bytes and numbers in them Python's
-#: garbage collector takes no notice; going through tens of thousands of others took a third of the handler's time.
-Waiting = tuple[str, bytes | None, bytes | None, list[tuple[str, bytes | None]] | None, int, int]
+#: An Output as it waits: the arguments of `produce` in librdkafka's client. Most have no others than the first three.
+#: Of plain tuples with nothing but bytes and numbers in them Python's garbage collector takes no notice; to go
+#: through tens of thousands of others took a third of the handler's time.
+Waiting = (
+    tuple[str, bytes | None, bytes | None]
+    | tuple[str, bytes | None, bytes | None, int, None, None, int, list[tuple[str, bytes | None]] | None]
+)
+
+
+def size_of(waiting: Waiting) -> int:
+    """Bytes that it takes, about."""
+    return Output.of(waiting).size + EACH
 
 
 class Outputs:
@@ -43,13 +59,21 @@ class Outputs:
 
     def __init__(self, topics: Collection[str], partitions_of: Callable[[str], int] = lambda _topic: 0) -> None:
         self.topics, self._partitions_of = topics, partitions_of
+        self._open_to: frozenset[str] = frozenset()
         self._records: list[Waiting] = []
         self._bytes = 0
         self._limits: dict[str, int] = {}
         self.is_full = False
         """Whether a cut should be made before the next record."""
-        self.is_open = False
+
+    @property
+    def is_open(self) -> bool:
         """Whether a handler is at work on records."""
+        return bool(self._open_to)
+
+    @is_open.setter
+    def is_open(self, value: bool) -> None:
+        self._open_to = frozenset(self.topics if value else ())
 
     def __len__(self) -> int:
         return len(self._records)
@@ -68,24 +92,17 @@ class Outputs:
         `timestamp` in milliseconds. Raises OutputInvalid, which goes the way of a handler's error, when it cannot
         be sent.
         """
-        if not self.is_open:
-            raise OutputInvalid("produce() is for handle: what open() or close() sends belongs to no record")
-        if topic not in self.topics:
-            allowed = f"it has {', '.join(self.topics)}" if self.topics else "it has none"
-            raise OutputInvalid(f"{topic!r} is no --output of this program: {allowed}")
-        if partition is not None and not self._is_partition(topic, partition):
-            raise OutputInvalid(f"{topic} has no partition {partition!r}: it has {self._partitions_of(topic)}")
-        if timestamp is not None and (type(timestamp) is not int or timestamp < 0):
-            raise OutputInvalid(f"timestamp {timestamp!r}: milliseconds since 1970, a whole number")
+        if topic not in self._open_to:
+            raise self._refusal(topic)
         if type(value) is not bytes:
             value = _bytes("value", value)
         if type(key) is not bytes:
             key = _bytes("key", key)
         size = (len(value) if value else 0) + (len(key) if key else 0)
-        if topic in self._limits and size >= self._limits[topic]:
-            raise OutputInvalid(f"a record of {size:,} bytes is larger than {topic} takes")
-        number = -1 if partition is None else partition
-        self._records.append((topic, value, key, _headers(headers) if headers else None, number, timestamp or 0))
+        if headers is None and partition is None and timestamp is None and not self._limits:
+            self._records.append((topic, value, key))
+        else:
+            self._records.append(self._checked(topic, value, key, headers, partition, timestamp, size))
         self._bytes += size + EACH
         if len(self._records) >= FULL_AT[0] or self._bytes >= FULL_AT[1]:
             self.is_full = True
@@ -93,6 +110,11 @@ class Outputs:
                 raise OutputInvalid(
                     f"one call of the handler produced more than {MOST[0]:,} records or {MOST[1]:,} bytes"
                 )
+
+    @property
+    def size(self) -> int:
+        """Bytes that they take."""
+        return self._bytes
 
     def take(self) -> list[Waiting]:
         """Of a cut: they are somebody else's from now on."""
@@ -111,6 +133,31 @@ class Outputs:
 
     def _forget(self) -> None:
         self._records, self._bytes, self.is_full = [], 0, False
+
+    def _refusal(self, topic: str) -> OutputInvalid:
+        if topic in self.topics:
+            return OutputInvalid("produce() is for handle: what open() or close() sends belongs to no record")
+        allowed = f"it has {', '.join(self.topics)}" if self.topics else "it has none"
+        return OutputInvalid(f"{topic!r} is no --output of this program: {allowed}")
+
+    def _checked(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        headers: Headers | None,
+        partition: int | None,
+        timestamp: int | None,
+        size: int,
+    ) -> Waiting:
+        if partition is not None and not self._is_partition(topic, partition):
+            raise OutputInvalid(f"{topic} has no partition {partition!r}: it has {self._partitions_of(topic)}")
+        if timestamp is not None and (type(timestamp) is not int or timestamp < 0):
+            raise OutputInvalid(f"timestamp {timestamp!r}: milliseconds since 1970, a whole number")
+        if topic in self._limits and size >= self._limits[topic]:
+            raise OutputInvalid(f"a record of {size:,} bytes is larger than {topic} takes")
+        number = -1 if partition is None else partition
+        return topic, value, key, number, None, None, timestamp or 0, _headers(headers) if headers else None
 
     def _is_partition(self, topic: str, partition: object) -> bool:
         count = self._partitions_of(topic)

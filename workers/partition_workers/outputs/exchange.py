@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Protocol
 
 from partition_workers.layout.documents import now
 from partition_workers.model import Offset
+from partition_workers.outputs.buffer import Waiting
 from partition_workers.outputs.calls import Calls, Door
 from partition_workers.outputs.steps import Known, Step
 
@@ -16,9 +17,11 @@ class OutputProducer(Door, Protocol):
     """The door, as `kafka/transactional_producer.py` has it."""
 
     def initialise(self) -> None: ...
+    def send_ahead(self, records: Sequence[Waiting]) -> bool: ...
+    def hear(self) -> None: ...
     def look(self, timeout: float = ...) -> tuple[Offset, str] | None: ...
     def commit(
-        self, records: Sequence[Sequence[Any]], offset: Offset, metadata: str, given_up: Callable[[], bool]
+        self, ahead: int, records: Sequence[Waiting], offset: Offset, metadata: str, given_up: Callable[[], bool]
     ) -> None: ...
 
 
@@ -38,13 +41,21 @@ class Exchange(Calls[OutputProducer]):
         """The outputs and K. Its future raises SendingFailed."""
         return self._ask(lambda door: self._commit(door, step))
 
+    def send_ahead(self, records: Sequence[Waiting]) -> bool:
+        """At once, while nothing else is asked for: the first outputs of the next step. False: not now."""
+        return self._door.send_ahead(records)
+
+    def hear(self) -> None:
+        """Of what has become of outputs that were sent ahead."""
+        self._door.hear()
+
     def _open(self, door: OutputProducer) -> Known | None:
         self._until_answered(door.initialise)
         return _known(self._until_answered(door.look))
 
     def _commit(self, door: OutputProducer, step: Step) -> Known:
         known = Known(step.number, now())
-        door.commit(step.records, step.offset, known.encode(), lambda: self.is_over)
+        door.commit(step.ahead, step.records, step.offset, known.encode(), lambda: self.is_over)
         return known
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Protocol
 
 from partition_workers.outputs.buffer import Waiting
 from partition_workers.outputs.calls import Calls, Door
@@ -13,7 +13,7 @@ from partition_workers.outputs.calls import Calls, Door
 class Acknowledged(Door, Protocol):
     """The door, as `kafka/acknowledged_producer.py` has it."""
 
-    def send(self, records: Sequence[Sequence[Any]], given_up: Callable[[], bool]) -> None: ...
+    def send(self, records: Sequence[Waiting], given_up: Callable[[], bool]) -> None: ...
 
 
 class Sender(Calls[Acknowledged]):

@@ -32,6 +32,14 @@ Why it is safe
    otherwise an *empty* step goes first, with neither outputs nor changes, of which it does not matter whether it
    happened. K that shows neither the step nor the one before it is refused, for a person to look at.
 
+8. Outputs may be with Kafka before their step is prepared: where thousands gather between two steps, they are sent
+   *ahead*. Their transaction is open, and nothing of it counts. Rule 3 speaks of who commits, not of who sends. It is
+   committed only if all that was sent ahead is of the step that is prepared. So what went back with the state, or was
+   left by an owner that died, is never seen: the first is found out at the commit, by the number, the second is
+   aborted by whoever initialises next. Only outputs of cuts are sent ahead, for those go back least; and only while
+   no step is under way, or they would be in its transaction. They are not kept: when their step was dropped, its
+   records are handled again, from the last commit on.
+
 A transaction that failed, whatever the error, is not aborted by us and not tried again. Aborting may initialise
 behind our back: when the broker has forgotten the transactional id (it does, after a week) a fenced producer comes
 back with a new identity, as Kafka's own issue on INVALID_PRODUCER_ID_MAPPING tells. Instead etcd is asked first
@@ -96,6 +104,12 @@ class Step:
     offset: Offset
     changes: Changes
     records: list[Waiting] = field(default_factory=list)
+    ahead: int = 0
+    """So many outputs come before those: they were sent ahead."""
+
+    @property
+    def outputs(self) -> int:
+        return self.ahead + len(self.records)
 
     def prepared(self, at: str) -> Prepared:
         redo = {key: "" if value is None else value.decode() for key, value in self.changes.items()}
