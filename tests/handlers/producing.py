@@ -12,6 +12,8 @@ from tests.handlers.places import FOLDER, TIMES, reached
 
 #: The topic to produce to.
 TOPIC = os.environ.get("PRODUCE_TO", "")
+#: From how many outputs on they are sent ahead of their step; not given: from as many as in earnest.
+AHEAD = os.environ.get("PRODUCE_AHEAD")
 #: How many keys there are.
 KEYS = 5
 
@@ -37,7 +39,6 @@ def raise_after_producing(record: Any, state: Any, context: Context) -> None:
 
 def _watch_steps() -> None:
     """Every step between cut and apply is a place."""
-    from partition_workers import loading
     from partition_workers.kafka import transaction, transactional_producer
     from partition_workers.kafka.transaction import Transaction
     from partition_workers.kafka.transactional_producer import TransactionalProducer
@@ -51,8 +52,6 @@ def _watch_steps() -> None:
     ending: Any = transaction
     initialising: Any = transactional_producer
     try_one, insist = initialising._initialise, ending.insist
-    settings: Any = loading
-    settings.MANY = int(os.environ.get("PRODUCE_AHEAD", settings.MANY[0])), settings.MANY[1]
 
     def watched_launch(self: Any, flight: Any) -> None:
         reached("before prepare" if self._step is not None else "before apply")
@@ -117,5 +116,15 @@ def _watch_steps() -> None:
         setattr(kind, name, watched)
 
 
+def _send_ahead(count: int) -> None:
+    """From so many outputs on, instead of thousands."""
+    from partition_workers import loading
+
+    settings: Any = loading
+    settings.MANY = count, settings.MANY[1]
+
+
 if FOLDER or TIMES:
     _watch_steps()
+if AHEAD:
+    _send_ahead(int(AHEAD))

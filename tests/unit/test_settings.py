@@ -63,11 +63,14 @@ def test_no_file_is_read_where_none_is_wanted(folder: Path) -> None:
 
 def test_hosts_of_the_demo_have_no_settings_of_another_group(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(folder, "lease-ttl = 7\n")
-    monkeypatch.setenv("PARTITION_SUPERVISOR_ETCD_USER", "orders")
+    foreign = "PARTITION_SUPERVISOR_ETCD_USER", "ETCDCTL_CACERT"
+    for name in foreign:
+        monkeypatch.setenv(name, "orders")
     monkeypatch.setenv("EDITOR", "vi")
     environment = without_settings()
     assert environment["EDITOR"] == "vi"
-    monkeypatch.delenv("PARTITION_SUPERVISOR_ETCD_USER")
+    for name in foreign:
+        monkeypatch.delenv(name)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert {origin for _, origin in shown().values()} == {"default"}

@@ -20,11 +20,14 @@ import psutil
 from partition_supervisor.admin.settings import CONFIG_VARIABLE, VARIABLE_PREFIX
 from partition_supervisor.dev.services.processes import Processes
 
+#: How variables begin that say something to the command; those of etcdctl do too.
+_SETTINGS = (VARIABLE_PREFIX, "ETCDCTL_")
+
 
 def without_settings() -> dict[str, str]:
     """This process's environment without what it says to the command: a machine may have settings of another group,
     in variables or in a file."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(VARIABLE_PREFIX)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
     return kept | {CONFIG_VARIABLE: os.devnull}
 
 
