@@ -108,12 +108,16 @@ def _entries(bench: Bench, starting: Starting, out: str) -> list[Entry]:
     def ours(race: Race, course: Course, handler: str) -> str:
         return starting.ours(race, course, handler, ("--output", out))
 
+    def acknowledged(race: Race, course: Course, handler: str) -> str:
+        return starting.ours(race, course, handler, ("--output", out, "--output-guarantee", "at-least-once"))
+
     more = 2 if bench.quick else 1_000
     entries = [
         Entry("ours, per record", "Forward", ours),
         Entry("transactional loop, per record", "Forward", starting.transactional),
         Entry("ours, by batch", "ForwardLists", ours, rounds=more),
         Entry("transactional loop, by batch", "ForwardLists", starting.transactional, rounds=more),
+        Entry("ours, at least once", "Forward", acknowledged, rounds=1 if bench.quick else FEWEST),
     ]
     if bench.only_ours:
         return [each for each in entries if each.system.startswith("ours")]

@@ -208,10 +208,10 @@ def _roll_brokers(scene: Scene) -> str:
     return "each of three killed and started again, twice; the coordinators moved with them"
 
 
-def _without_quorum(seconds: float) -> Callable[[Scene], str]:
+def _without_quorum(seconds: float, place: str = "prepared") -> Callable[[Scene], str]:
     def do(scene: Scene) -> str:
         scene.complete()
-        stopped = scene.stop_at("prepared")
+        stopped = scene.stop_at(place)
         members = [scene.services.processes[name] for name in ("etcd-2", "etcd-3")]
         for pid in members:
             os.kill(pid, signal.SIGSTOP)
@@ -221,7 +221,8 @@ def _without_quorum(seconds: float) -> Callable[[Scene], str]:
             os.kill(pid, signal.SIGCONT)
         time.sleep(5.0)
         scene.complete()
-        return f"two of three members stopped for {seconds:g} s, after a prepare"
+        when = "after a prepare" if place == "prepared" else f"after outputs were {place}"
+        return f"two of three members stopped for {seconds:g} s, {when}"
 
     return do
 
@@ -300,6 +301,8 @@ FAULTS = (
     *(Fault(f"ahead, stop, {place}", _freeze(place, kill_an_owner=False), ahead=True) for place in AHEAD),
     Fault("ahead, zombies", _two_zombies, partitions=1, hosts=("a", "b", "c"), ahead=True),
     Fault("ahead, broker", _restart_broker_at("sent ahead"), ahead=True),
+    Fault("ahead, etcd, long", _without_quorum(12.0, "sent ahead"), ahead=True),
+    Fault("ahead, etcd, longer than a transaction", _without_quorum(75.0, "sent ahead"), ahead=True),
     Fault("ahead, raise", _raise, handler="raise_after_producing", ahead=True),
     Fault("ahead, reset", _reset("sent ahead"), ahead=True),
     Fault("ahead, moves", _move, partitions=12, rate=100.0, options=("--rebalance-delay", "0.5"), ahead=True),
