@@ -35,6 +35,10 @@ class Output(NamedTuple):
         return cls(topic, value, key, partition, timestamp, headers)
 
     @property
+    def waiting(self) -> Waiting:
+        return self.topic, self.value, self.key, self.partition, None, None, self.timestamp, self.headers
+
+    @property
     def size(self) -> int:
         """Bytes of its key and value, as Kafka's limits count them, about."""
         return len(self.value or b"") + len(self.key or b"")
@@ -61,7 +65,7 @@ class Outputs:
         self.topics, self._partitions_of = topics, partitions_of
         self._open_to: frozenset[str] = frozenset()
         self._records: list[Waiting] = []
-        self._bytes = 0
+        self._bytes, self._full_at = 0, FULL_AT
         self._limits: dict[str, int] = {}
         self.is_full = False
         """Whether a cut should be made before the next record."""
@@ -94,17 +98,15 @@ class Outputs:
         """
         if topic not in self._open_to:
             raise self._refusal(topic)
-        if type(value) is not bytes:
-            value = _bytes("value", value)
-        if type(key) is not bytes:
-            key = _bytes("key", key)
-        size = (len(value) if value else 0) + (len(key) if key else 0)
-        if headers is None and partition is None and timestamp is None and not self._limits:
+        if (
+            type(value) is type(key) is bytes
+            and headers is None and partition is None and timestamp is None and not self._limits
+        ):  # fmt: skip
             self._records.append((topic, value, key))
+            self._bytes += len(value) + len(key) + EACH
         else:
-            self._records.append(self._checked(topic, value, key, headers, partition, timestamp, size))
-        self._bytes += size + EACH
-        if len(self._records) >= FULL_AT[0] or self._bytes >= FULL_AT[1]:
+            self._put(topic, _bytes("value", value), _bytes("key", key), headers, partition, timestamp)
+        if self._bytes >= self._full_at[1] or len(self._records) >= self._full_at[0]:
             self.is_full = True
             if len(self._records) > MOST[0] or self._bytes > MOST[1]:
                 raise OutputInvalid(
@@ -140,7 +142,7 @@ class Outputs:
         allowed = f"it has {', '.join(self.topics)}" if self.topics else "it has none"
         return OutputInvalid(f"{topic!r} is no --output of this program: {allowed}")
 
-    def _checked(
+    def _put(
         self,
         topic: str,
         value: bytes | None,
@@ -148,16 +150,17 @@ class Outputs:
         headers: Headers | None,
         partition: int | None,
         timestamp: int | None,
-        size: int,
-    ) -> Waiting:
+    ) -> None:
         if partition is not None and not self._is_partition(topic, partition):
             raise OutputInvalid(f"{topic} has no partition {partition!r}: it has {self._partitions_of(topic)}")
         if timestamp is not None and (type(timestamp) is not int or timestamp < 0):
             raise OutputInvalid(f"timestamp {timestamp!r}: milliseconds since 1970, a whole number")
-        if topic in self._limits and size >= self._limits[topic]:
-            raise OutputInvalid(f"a record of {size:,} bytes is larger than {topic} takes")
         number = -1 if partition is None else partition
-        return topic, value, key, number, None, None, timestamp or 0, _headers(headers) if headers else None
+        made = Output(topic, value, key, number, timestamp or 0, _headers(headers) if headers else None)
+        if topic in self._limits and made.size >= self._limits[topic]:
+            raise OutputInvalid(f"a record of {made.size:,} bytes is larger than {topic} takes")
+        self._records.append(made.waiting)
+        self._bytes += made.size + EACH
 
     def _is_partition(self, topic: str, partition: object) -> bool:
         count = self._partitions_of(topic)
