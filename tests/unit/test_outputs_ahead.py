@@ -7,11 +7,13 @@ from typing import Any, cast
 
 import pytest
 
-from partition_workers import loading
-from partition_workers.outputs.ahead import MANY, MOST, Ahead
+from partition_workers import loading, producing_commits
+from partition_workers.output_commits import OutputCommits
+from partition_workers.outputs.ahead import LONGEST, MANY, MOST, Ahead
+from partition_workers.outputs.attempt import Attempt
 from partition_workers.outputs.exchange import Exchange
 from partition_workers.ownership import transactions
-from tests.fakes.kafka import FakeRecord
+from tests.fakes.kafka import FakeReader, FakeRecord
 from tests.fakes.outputs import FATES, Owner, Stage, handle
 from tests.fakes.record_loop import KEYS, P
 
@@ -150,6 +152,63 @@ def test_what_a_handler_made_before_it_raised_is_not_sent_ahead() -> None:
 
     assert stage.seen() == [b"%d-%d" % (number, copy) for number in range(12) for copy in range(3)]
     assert stage.broker.sent_ahead
+
+
+def test_a_transaction_that_fails_while_records_are_tried_one_by_one_is_no_error_of_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is heard of when a cut has no room: what goes back then is all since the last commit."""
+    failures = [12]
+
+    def raising(record: FakeRecord, state: Any, context: Any) -> None:
+        handle(record, state, context)
+        state[f"{record.offset()}"] = True
+        if record.offset() in failures:
+            failures.remove(record.offset())
+            raise ValueError("once")
+
+    monkeypatch.setattr(producing_commits, "FULL_AT", (4, 10**9))
+    stage = stage_of(30, raising)
+    owner = stage.owner(one_by_one=False)
+    assert owner.loop is not None
+    assert isinstance(owner.commits, OutputCommits)
+    owner.loop._one_by_one._max_retries = 3
+    cast(FakeReader, owner.loop._reader)._sizes = [6] * 50
+    monkeypatch.setattr(Attempt, "wait", lambda _attempt, _seconds: owner.exchange.step())
+    until = iter(range(100))
+    while owner.commits._step is None or not owner.commits._step.ahead:
+        assert next(until) < 99, "nothing was sent ahead"
+        owner.turn()
+        owner.exchange.at_once = not stage.broker.sent_ahead
+    stage.broker.fates.append("aborted")
+    while failures:
+        owner.turn()
+
+    owner.run()
+
+    _, _, sent = stage.expected()
+    assert stage.seen() == sent
+    assert stage.stored()[0] == 30
+    assert {f"{number}" for number in range(30)} <= stage.stored()[1].keys()
+
+
+@pytest.mark.parametrize("seconds", [0.5, 2.0])
+def test_outputs_of_lists_that_take_long_wait_for_their_step(seconds: float) -> None:
+    """A transaction that is open as long as the next list takes may be aborted for that, and would be again."""
+
+    def slow(record: FakeRecord, state: Any, context: Any) -> None:
+        handle(record, state, context)
+        stage.clock.advance(seconds / 4)
+
+    stage = stage_of(20, slow)
+    owner = stage.owner(one_by_one=False)
+    assert owner.loop is not None
+    cast(FakeReader, owner.loop._reader)._sizes = [4] * 50
+
+    owner.run()
+
+    assert (stage.broker.sent_ahead > 0) == (seconds < LONGEST)
+    judge(stage)
 
 
 def test_a_producer_that_takes_nothing_ahead_gets_it_with_the_step() -> None:

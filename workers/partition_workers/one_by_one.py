@@ -21,6 +21,8 @@ from partition_workers.errors import (
     Misconfigured,
     PartitionRefused,
     PartitionSupervisorError,
+    StateInvalid,
+    StateTooLarge,
 )
 from partition_workers.etcd.store import Put
 from partition_workers.handler import Handler
@@ -67,7 +69,7 @@ class OneByOne:
         """All of them. Raises Interrupted between two attempts; what is left are those from `progress.offset` on.
 
         Raises FlushFailed, StateInvalid and StateTooLarge of what was handled before and not cut; HandlerFailed,
-        Lost, and RequestTooLarge.
+        Lost, RequestTooLarge and OutputsLost.
         """
         self._at_work = at_work = iter(records)
         for record in at_work:
@@ -114,29 +116,40 @@ class OneByOne:
             if self._poison_guard.is_careful(offset):
                 self._write_attempt(offset)
             self._progress.rounds += 1
-            begun = time.perf_counter()
-            try:
-                self._handler.handle_alone(record, self._state)
-                self._state.settle()
-                self._progress.counts.seconds += time.perf_counter() - begun
-                self._progress.note(1, record)
-                self._progress.cut()
+            error = self._try(record)
+            if error is None:
                 self._attempted = None
                 return
-            except (Interrupted, Lost, Bug, Misconfigured, PartitionRefused):
-                raise  # of the cut, not of the handler
-            except BaseException as error:
-                self._progress.forget()
-                self._progress.offset = offset
-                original.restore()
-                log_sender.keep_installed()
-                log.warning("the handler failed at %s, attempt %d: %s", place, attempt, _said_by(error),
-                            exc_info=_of_the_handler(error), extra=event("handler-failed"))  # fmt: skip
-                if attempt > self._max_retries:
-                    self._give_up(record, error, attempt)
-                    return
+            self._progress.forget()
+            self._progress.offset = offset
+            original.restore()
+            log_sender.keep_installed()
+            log.warning("the handler failed at %s, attempt %d: %s", place, attempt, _said_by(error),
+                        exc_info=_of_the_handler(error), extra=event("handler-failed"))  # fmt: skip
+            if attempt > self._max_retries:
+                self._give_up(record, error, attempt)
+                return
             self._progress.counts.retries += 1
             self._pause(next(pauses))
+
+    def _try(self, record: Record) -> BaseException | None:
+        """What the record failed with, in the handler or in its cut. Raises whatever else becomes of a cut: then it
+        is not the record that is tried again."""
+        begun = time.perf_counter()
+        try:
+            self._handler.handle_alone(record, self._state)
+            self._state.settle()
+        except (Interrupted, Lost, Bug, Misconfigured, PartitionRefused):
+            raise
+        except BaseException as error:
+            return error
+        self._progress.counts.seconds += time.perf_counter() - begun
+        self._progress.note(1, record)
+        try:
+            self._progress.cut()
+        except (FlushFailed, StateInvalid, StateTooLarge) as error:
+            return error
+        return None
 
     def _pause(self, seconds: float) -> None:
         """Before the next attempt: whoever dies in here does not die of the record."""

@@ -67,7 +67,8 @@ class Progress:
         """One cut up to `offset`, of what the handler has flushed. Nothing has changed when it raises FlushFailed,
         StateInvalid, StateTooLarge or Interrupted.
 
-        Waits, if neither the transaction in flight nor the next has room. Raises Lost and RequestTooLarge then.
+        Waits, if neither the transaction in flight nor the next has room. Raises Lost, RequestTooLarge and
+        OutputsLost then.
         """
         if self.uncut:
             self._flush()
@@ -97,7 +98,7 @@ class Progress:
                 raise Interrupted
 
     def wait_for_commit(self) -> None:
-        """Until what is in flight is stored. Raises Interrupted, Lost, RequestTooLarge."""
+        """Until what is in flight is stored. Raises Interrupted, Lost, RequestTooLarge, OutputsLost."""
         while not self.commits.settle(self._clock() + LOOK_UP):
             self.rounds += 1
             if self._interrupt.raised:

@@ -240,7 +240,7 @@ class RecordLoop:
 
     @contextlib.contextmanager
     def _going_back_if_refused(self) -> Iterator[None]:
-        """What etcd did not take goes in smaller pieces."""
+        """What etcd did not take goes in smaller pieces; what Kafka did not, as it was."""
         try:
             yield
         except (RequestTooLarge, OutputsLost) as error:

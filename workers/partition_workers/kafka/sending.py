@@ -36,6 +36,11 @@ def send(producer: Producer, records: Sequence[Record]) -> None:
             producer.poll(0.1)
 
 
+def send_at_once(producer: Producer, records: Sequence[Record]) -> None:
+    """The same, without waiting. Raises KafkaException, and BufferError when there is no room."""
+    deque(starmap(producer.produce, records), maxlen=0)
+
+
 def send_watched(
     producer: Producer, records: Sequence[Record], told: Callable[[KafkaError | None, Message], None]
 ) -> None:

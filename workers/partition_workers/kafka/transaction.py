@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from partition_workers.kafka.output_clients import Refused
-from partition_workers.kafka.sending import Record, send, send_watched
+from partition_workers.kafka.sending import Record, send, send_at_once, send_watched
 from partition_workers.kafka.sending_errors import insist
 
 #: Seconds for one attempt to end a transaction; then it is looked whether anybody still wants it.
@@ -22,23 +22,30 @@ ACKNOWLEDGED = 0.03
 
 
 class Transaction:
-    """It knows no producer: whoever throws one away must be the last that does."""
+    """It knows no producer: whoever throws one away must be the last that does.
 
-    def __init__(self, is_watched: bool) -> None:
+    It is begun at once, so that whoever sends ahead waits for nothing: to the broker it begins with its first record.
+    """
+
+    def __init__(self, producer: Producer, is_watched: bool) -> None:
         """`is_watched`: it is to be told what became of each record, to know which is to blame."""
         self.is_watched = is_watched
         #: What the broker did not take, where it is watched.
         self.refused: Refused = []
         self._ahead = 0
         self._error: KafkaError | None = None
+        try:
+            producer.begin_transaction()
+        except KafkaException as failed:
+            self._error = failed.args[0]
 
     def send_ahead(self, producer: Producer, records: Sequence[Record]) -> None:
         """Without waiting for anything. An error is one of the commit."""
+        self._ahead += len(records)
         try:
-            if not self._ahead:
-                producer.begin_transaction()
-            self._ahead += len(records)
-            send(producer, records)
+            send_at_once(producer, records)
+        except BufferError:
+            self._error = KafkaError(KafkaError._QUEUE_FULL)
         except KafkaException as failed:
             self._error = failed.args[0]
 
@@ -57,8 +64,6 @@ class Transaction:
         if self._error is not None:
             return self._error
         try:
-            if not ahead:
-                producer.begin_transaction()
             self._send(producer, records)
             if ahead:
                 _wait_until_acknowledged(producer)

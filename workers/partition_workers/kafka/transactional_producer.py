@@ -42,7 +42,8 @@ PATIENCE, MOST_PATIENCE = 10.0, 60.0
 
 
 class TransactionalProducer:
-    """For one partition. Not thread-safe but for `hear`. Every call but that and `send_ahead` may take seconds.
+    """For one partition. Not thread-safe but for `hear` and `send_ahead`, which take no time; every other call may
+    take seconds.
 
     `config`: the properties of the consumer that reads the partition. `group`: whose offset of it is K.
     """
@@ -60,8 +61,9 @@ class TransactionalProducer:
         #: The one that is initialised, or none.
         self._at_work: list[Producer] = []
         self._throwing_away = threading.Lock()
-        self._transaction = Transaction(is_watched=False)
-        self._is_committing = False
+        #: Of the one at work; None while it is being committed.
+        self._transaction: Transaction | None = None
+        self._is_watched = False
         self._consumer: Consumer | None = None
         self.called_at = time.monotonic()
         self._counts: dict[str, int] = {}
@@ -91,8 +93,8 @@ class TransactionalProducer:
             tried = [self._warm.pop(0) if self._warm else self._make()]
             error = _initialise(tried[0])
             if error is None:
+                self._transaction = Transaction(tried[0], self._is_watched)
                 self._at_work = tried
-                self._next(self._transaction.is_watched)
                 return
             throw_away(tried)
             self._refuse_if_hopeless(error)
@@ -122,16 +124,23 @@ class TransactionalProducer:
 
     def send_ahead(self, records: Sequence[Record]) -> bool:
         """Now, for the next commit. False: not now."""
-        if not self._at_work or self._is_committing or self._transaction.is_watched:
+        if not self._throwing_away.acquire(blocking=False):
             return False
-        self._transaction.send_ahead(self._at_work[0], records)
-        return True
+        try:
+            if not self._at_work or self._transaction is None or self._transaction.is_watched:
+                return False
+            self._transaction.send_ahead(self._at_work[0], records)
+            return True
+        finally:
+            self._throwing_away.release()
 
     def hear(self) -> None:
         """Of what the broker has said of single records. That it has failed for good it says at the commit."""
-        with self._throwing_away, contextlib.suppress(KafkaException):
-            if self._at_work:
-                self._at_work[0].poll(0)
+        if self._throwing_away.acquire(blocking=False):
+            try:
+                self._hear()
+            finally:
+                self._throwing_away.release()
 
     def commit(
         self, ahead: int, records: Sequence[Record], offset: Offset, metadata: str, given_up: Callable[[], bool]
@@ -140,7 +149,8 @@ class TransactionalProducer:
 
         Raises SendingFailed, after which `initialise` must come first.
         """
-        if not self._at_work:
+        transaction, self._transaction = self._transaction, None
+        if not self._at_work or transaction is None:
             raise SendingFailed("no producer is initialised")
         known = TopicPartition(self._partition.topic, self._partition.number, offset, metadata=metadata)
         assert self._consumer is not None, "K was looked at before"
@@ -150,20 +160,20 @@ class TransactionalProducer:
             self.called_at = time.monotonic()
             return given_up() or self.called_at > until
 
-        self._is_committing = True
-        error = self._transaction.commit(self._at_work[0], ahead, records, known, group, is_over)
+        error = transaction.commit(self._at_work[0], ahead, records, known, group, is_over)
+        self._is_watched = error is not None
         if error is not None:
-            self.hear()
+            with self._throwing_away:
+                self._hear()
             self._throw_away()
             self._patience = min(2 * self._patience, MOST_PATIENCE)
-            refused, before = self._transaction.refused, self._batches.size
+            refused, before = transaction.refused, self._batches.size
             blamed = self._batches.judge(refused)
             if self._batches.size != before:
                 throw_away(self._warm)  # theirs are as large
-            self._next(is_watched=True)
             raise failure(error, refused, records, blamed)
         self._patience = PATIENCE
-        self._next(is_watched=False)
+        self._transaction = Transaction(self._at_work[0], is_watched=False)
 
     def close(self) -> None:
         self._throw_away()
@@ -171,8 +181,10 @@ class TransactionalProducer:
         if self._consumer is not None:
             close(self._consumer, self._partition)
 
-    def _next(self, is_watched: bool) -> None:
-        self._transaction, self._is_committing = Transaction(is_watched), False
+    def _hear(self) -> None:
+        with contextlib.suppress(KafkaException):
+            if self._at_work:
+                self._at_work[0].poll(0)
 
     # --- clients
 

@@ -13,9 +13,10 @@ from partition_workers.outputs.exchange import Exchange
 #: So many, or bytes, are worth a transaction that is begun before its step is prepared: of an owner that dies with
 #: one open, the next has to wait for the broker to end it. 2,000 and 12,000 at once are 7 % slower.
 MANY = (5_000, 1_600_000)
-#: But not where steps are rarer than one in so many seconds: readers of the topics wait as long.
+#: But not where commits are rarer than one in so many seconds, or a list of records takes longer: readers of the
+#: topics wait as long, and a transaction that is open for a minute is aborted.
 LONGEST = 1.0
-#: So many, or bytes, are in one transaction at most.
+#: For more than so many, or bytes, a second cut has no room in one transaction.
 MOST = (200_000, 64 * 1024 * 1024)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import Any
@@ -55,6 +56,8 @@ class Attempt:
     def wait(self, seconds: float) -> None:
         if self._awaited is not None:
             wait([self._awaited], timeout=seconds)
+        else:
+            time.sleep(min(seconds, max(0.0, self._again_at - self._clock())))
 
     def _await(self, answer: Future[Any], then: Callable[[Future[Any]], Verdict | None]) -> None:
         self._awaited, self._then = answer, then

@@ -1,4 +1,4 @@
-"""Calls to Kafka by a thread of their own: the record loop waits for none of them.
+"""Calls to Kafka by a thread of their own, for the record loop waits for none that may take its time.
 
 librdkafka 2.16 was seen not to come back, within minutes, from a call that was given a second: the commit of a
 transaction, while three brokers were started anew one after the other. Nobody can end such a thread. It is left
