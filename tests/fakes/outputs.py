@@ -1,9 +1,4 @@
-"""A broker with transactions in memory, and owners that produce: they go on step by step, and can die at any.
-
-The broker knows one partition's producer. It does what Kafka does: the producer that was initialised last may commit,
-and initialising aborts what another has begun. Each request can be told to fail, and `before` is called with its name
-before each is done, so that somebody else can act there.
-"""
+"""Owners that produce, to a broker in memory: they go on step by step, and can die at any."""
 
 from __future__ import annotations
 
@@ -19,13 +14,12 @@ from partition_workers.etcd.options import EtcdOptions
 from partition_workers.etcd.store import Store, Txn, TxnResult
 from partition_workers.handler import Context, Handler
 from partition_workers.interrupt_flag import InterruptFlag
-from partition_workers.kafka.sending_errors import SendingFailed
 from partition_workers.layout.documents import Cause, Lock, Standby, StoredOffset, now
 from partition_workers.lease_watchdog import LeaseWatchdog
 from partition_workers.lifecycle import Lifecycle, LifecycleEvent
 from partition_workers.loading import Loading, make_commits
 from partition_workers.model import AT_LEAST_ONCE, EXACTLY_ONCE
-from partition_workers.outputs.buffer import Output, Waiting
+from partition_workers.outputs.buffer import Waiting
 from partition_workers.outputs.calls import Calls
 from partition_workers.outputs.exchange import Exchange
 from partition_workers.outputs.sender import Sender
@@ -39,139 +33,13 @@ from partition_workers.supervisor_pipe import SupervisorPipe
 from tests.fakes.clock import FakeClock
 from tests.fakes.etcd import FakeEtcd
 from tests.fakes.kafka import FakeReader, FakeRecord
+from tests.fakes.output_broker import FakeBroker, FakeProducer
 from tests.fakes.ownership import FakeLease, FakeSupervisorPipe
 from tests.fakes.record_loop import KEYS, P, Stub
 
 T = TypeVar("T")
 
 OUT = "out"
-#: What may become of a transaction whose producer is still the newest.
-FATES = ["committed", "answer lost", "aborted"]
-
-
-class FakeBroker:
-    def __init__(self) -> None:
-        #: What a read_committed reader sees, in order.
-        self.visible: list[Output] = []
-        self.known: tuple[int, str] | None = None
-        self.newest = 0
-        self.begun: int | None = None
-        #: Of the transactions to come; then "committed".
-        self.fates: deque[str] = deque()
-        #: Answers to "initialise" and "look" that do not come.
-        self.silent = 0
-        self.largest = 1_000_000
-        self.refusal: str | None = None
-        #: Whether records are taken before their commit.
-        self.takes_ahead = True
-        self.sent_ahead = 0
-        self.before: Callable[[str], None] = lambda _request: None
-        self.transactions = self.largest_transaction = 0
-
-    def producer(self) -> FakeProducer:
-        return FakeProducer(self)
-
-    def answer(self, request: str) -> None:
-        self.before(request)
-        if self.silent:
-            self.silent -= 1
-            raise Unavailable("the fake broker does not answer")
-
-
-class FakeProducer:
-    called_at = 0.0
-
-    def __init__(self, broker: FakeBroker) -> None:
-        self._broker = broker
-        self._epoch: int | None = None
-        self._ahead: list[Waiting] = []
-        #: After a failure it keeps all until the commit, and says which is to blame.
-        self._is_watched = False
-
-    def partitions_of(self, topic: str) -> int:
-        return 4
-
-    def warm_up(self, timeout: float) -> None:
-        self._broker.answer("warm up")
-
-    def initialise(self) -> None:
-        self._broker.answer("initialise")
-        self._broker.newest += 1
-        self._epoch, self._broker.begun, self._ahead = self._broker.newest, None, []
-
-    def look(self, timeout: float = 5.0) -> tuple[int, str] | None:
-        self._broker.answer("look")
-        return self._broker.known
-
-    def send_ahead(self, records: Sequence[Waiting]) -> bool:
-        """Of one that is fenced it is known at its commit."""
-        broker = self._broker
-        if self._epoch is None or self._is_watched or not broker.takes_ahead:
-            return False
-        broker.before("send ahead")
-        if self._epoch == broker.newest:
-            broker.begun = self._epoch
-        self._ahead += records
-        broker.sent_ahead += len(records)
-        return True
-
-    def hear(self) -> None:
-        pass
-
-    def commit(
-        self, ahead: int, records: Sequence[Waiting], offset: int, metadata: str, given_up: Callable[[], bool]
-    ) -> None:
-        is_watched, self._is_watched = self._is_watched, True
-        sent, self._ahead = self._ahead, []
-        broker, epoch, self._epoch = self._broker, self._epoch, None
-        broker.before("begin")
-        self._must_be_newest(epoch)
-        broker.begun = epoch
-        if ahead != len(sent):
-            raise SendingFailed("what was sent ahead was taken back")
-        outputs = list(map(Output.of, [*sent, *records]))
-        for number, record in enumerate(outputs):
-            if record.size > broker.largest:
-                raise SendingFailed("too large", too_large=number if is_watched else None)
-        if broker.refusal:
-            raise SendingFailed(broker.refusal, refusal=broker.refusal)
-        broker.before("end")
-        self._must_be_newest(epoch)
-        fate = broker.fates.popleft() if broker.fates else "committed"
-        if fate != "aborted":
-            broker.visible += outputs
-            broker.known, broker.begun = (offset, metadata), None
-            broker.transactions += 1
-            broker.largest_transaction = max(broker.largest_transaction, len(outputs))
-        broker.before("ended")
-        if fate != "committed":
-            raise SendingFailed(fate)
-        self._epoch, self._is_watched = epoch, False
-
-    def send(self, records: Sequence[Waiting], given_up: Callable[[], bool]) -> None:
-        """At least once: some may be there although it failed."""
-        broker = self._broker
-        sent = list(map(Output.of, records))
-        broker.before("send")
-        for number, record in enumerate(sent):
-            if record.size > broker.largest:
-                broker.visible += sent[:number]
-                raise SendingFailed("too large", too_large=number)
-        if broker.refusal:
-            raise SendingFailed(broker.refusal, refusal=broker.refusal)
-        fate = broker.fates.popleft() if broker.fates else "committed"
-        if fate != "aborted":
-            broker.visible += sent if fate == "committed" else sent[: len(sent) // 2 + 1]
-        broker.before("sent")
-        if fate != "committed":
-            raise SendingFailed(fate)
-
-    def close(self) -> None:
-        self._epoch = None
-
-    def _must_be_newest(self, epoch: int | None) -> None:
-        if epoch is None or epoch != self._broker.newest:
-            raise SendingFailed("fenced")
 
 
 class Stepped(Calls[Any]):
@@ -274,6 +142,8 @@ class Stage:
         self.records, self.handler = records, handler
         self.owners: list[Owner] = []
         self.token: int | None = None
+        #: Whose turn it is.
+        self.acting: Owner | None = None
 
     def owner(
         self,
@@ -330,6 +200,7 @@ class Owner:
         self.interrupt = Stub(stage.clock)
         self.me = Standby(name, "here", 1, f"{stage.store.grant(10_000_000).lease:x}", now())
         self.loop: RecordLoop | None = None
+        self.is_turning = False
         self.commits: Commits | None = None
 
     def begin(self) -> None:
@@ -379,9 +250,13 @@ class Owner:
     def turn(self) -> None:
         """Once round. Raises what ends an owner."""
         assert self.loop is not None
-        self.stage.clock.advance(0.02)
-        self.loop.turn()
-        self.interrupt.clear()
+        before, self.stage.acting, self.is_turning = self.stage.acting, self, True
+        try:
+            self.stage.clock.advance(0.02)
+            self.loop.turn()
+            self.interrupt.clear()
+        finally:
+            self.stage.acting, self.is_turning = before, False
 
     def act(self, what: str) -> None:
         """A turn, the next request to Kafka, or the next answer of etcd: "etcd", or how it gets lost."""
@@ -395,6 +270,11 @@ class Owner:
     def by_steps(self) -> None:
         """From now on nothing arrives anywhere unless it is told to."""
         self.line.at_once = self.exchange.at_once = False
+
+    def waits(self, seconds: float) -> None:
+        """It can do nothing else, and so what it waits for comes."""
+        self.stage.clock.advance(max(seconds, 0.001))
+        self.line.deliver() or self.exchange.step()
 
     def at_once(self) -> None:
         self.line.at_once = self.exchange.at_once = True

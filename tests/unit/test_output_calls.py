@@ -15,7 +15,7 @@ from partition_workers.outputs.exchange import Exchange
 from partition_workers.outputs.sender import Sender
 from partition_workers.outputs.steps import Known, Step
 from tests.eventually import eventually
-from tests.fakes.outputs import FakeBroker, FakeProducer
+from tests.fakes.output_broker import FakeBroker, FakeProducer
 
 
 class Hanging(FakeProducer):

@@ -1,4 +1,4 @@
-"""Owners that produce die, hang and come back between any two requests: what a read_committed reader sees, and the
+"""Owners that produce die and hang at each request in turn, and come back: what a read_committed reader sees, and the
 state, are those of an owner that nothing ever happened to."""
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from partition_workers import loading
 from partition_workers.errors import Lost, PartitionSupervisorError
@@ -17,7 +15,8 @@ from partition_workers.etcd.store import Put, Txn
 from partition_workers.layout.documents import StoredOffset
 from partition_workers.outputs.ahead import MANY
 from tests.fakes.kafka import FakeRecord
-from tests.fakes.outputs import FATES, Owner, Stage, handle
+from tests.fakes.output_broker import FATES
+from tests.fakes.outputs import Owner, Stage
 from tests.fakes.record_loop import KEYS, P
 
 
@@ -37,73 +36,6 @@ def judge(stage: Stage) -> None:
     offset, state, sent = stage.expected()
     assert stage.seen() == sent
     assert stage.stored() == (offset, state)
-
-
-class Zombies:
-    """What owners that have lost the lock still do, and the one that has it."""
-
-    def __init__(self, stage: Stage, data: st.DataObject) -> None:
-        self.stage, self.data = stage, data
-        self.dead: set[str] = set()
-        self._is_busy = False
-        stage.broker.before = lambda _request: self.interfere()
-
-    def living(self) -> list[Owner]:
-        return [each for each in self.stage.owners if each.name not in self.dead and each.loop is not None]
-
-    def interfere(self) -> None:
-        """Between two requests of the rightful owner, others act."""
-        if self._is_busy:
-            return
-        self._is_busy = True
-        for _ in range(self.data.draw(st.integers(0, 2), label="interfering")):
-            if others := self.living()[:-1]:
-                self.act(self.data.draw(st.sampled_from(others), label="who"))
-        self._is_busy = False
-
-    def act(self, owner: Owner) -> None:
-        what = self.data.draw(
-            st.sampled_from(["turn", "turn", "etcd", "kafka", "kafka", "lost after", "lost before"])
-        )
-        try:
-            owner.act(what)
-        except Lost:
-            self.dead.add(owner.name)
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.data())
-def test_whatever_happens_between_two_requests_each_output_is_seen_once(data: st.DataObject) -> None:
-    count = data.draw(st.integers(1, 12), label="records")
-    silent = data.draw(st.frozensets(st.integers(0, 11)), label="silent")
-    failing = set(data.draw(st.frozensets(st.integers(0, 11), max_size=3), label="failing once"))
-
-    def handle_or_raise(record: FakeRecord, state: Any, context: Any) -> None:
-        handle(record, state, context)
-        if record.offset() in failing:
-            failing.discard(record.offset())
-            raise ValueError("once")
-
-    stage = Stage(records(count, silent), handle_or_raise)
-    _let_happen(stage, data)
-    failing.clear()
-    stage.owner().run()
-    judge(stage)
-
-
-def _let_happen(stage: Stage, data: st.DataObject) -> None:
-    zombies = Zombies(stage, data)
-    for _ in range(data.draw(st.integers(1, 4), label="owners")):
-        owner = stage.owner(one_by_one=data.draw(st.booleans(), label="one by one"))
-        assert owner.loop is not None
-        owner.loop._one_by_one._max_retries = 20
-        owner.by_steps()
-        for _ in range(data.draw(st.integers(0, 14), label="steps")):
-            stage.broker.fates.extend(data.draw(st.lists(st.sampled_from(FATES), max_size=1)))
-            zombies.act(data.draw(st.sampled_from(zombies.living()), label="who") if zombies.living() else owner)
-        if data.draw(st.booleans(), label="killed"):
-            zombies.dead.add(owner.name)
-    stage.broker.fates.clear()
 
 
 #: The places between cut and apply at which an owner can die: how many turns, deliveries and requests it got to.

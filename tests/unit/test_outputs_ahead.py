@@ -14,7 +14,8 @@ from partition_workers.outputs.attempt import Attempt
 from partition_workers.outputs.exchange import Exchange
 from partition_workers.ownership import transactions
 from tests.fakes.kafka import FakeReader, FakeRecord
-from tests.fakes.outputs import FATES, Owner, Stage, handle
+from tests.fakes.output_broker import FATES
+from tests.fakes.outputs import Owner, Stage, handle
 from tests.fakes.record_loop import KEYS, P
 
 pytestmark = pytest.mark.usefixtures("at_once")

@@ -15,7 +15,8 @@ from partition_workers.errors import Lost, PartitionSupervisorError
 from partition_workers.handler import Context
 from partition_workers.model import AT_LEAST_ONCE, EXACTLY_ONCE
 from tests.fakes.kafka import FakeRecord
-from tests.fakes.outputs import FATES, OUT, Owner, Stage, handle
+from tests.fakes.output_broker import FATES
+from tests.fakes.outputs import OUT, Owner, Stage, handle
 from tests.fakes.record_loop import P
 
 
