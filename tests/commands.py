@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
 
-from partition_supervisor.admin.settings import CONFIG_VARIABLE
+from partition_supervisor.dev.demo.hosts import without_settings
 
 COMMAND = (sys.executable, "-m", "partition_supervisor")
 
-#: What a shell may have set, and what would change what is printed.
-_FOREIGN = ("PARTITION_SUPERVISOR_", "ETCDCTL_", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "TTY_")
+#: What a shell may have set beside settings, and what would change what is printed.
+_FOREIGN = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "TTY_")
 
 
 def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     """Ours without what the shell or a file of this machine says to the command, and with `env`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
-    return kept | {CONFIG_VARIABLE: os.devnull} | dict(env or {})
+    kept = {name: value for name, value in without_settings().items() if not name.startswith(_FOREIGN)}
+    return kept | dict(env or {})
 
 
 def cli(

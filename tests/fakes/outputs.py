@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
+from unittest import mock
 
+from partition_workers import loading
 from partition_workers.commits import Commits
 from partition_workers.error_policy import ErrorPolicy
 from partition_workers.errors import LeaseGone, Refused, Unavailable
@@ -19,6 +22,7 @@ from partition_workers.lease_watchdog import LeaseWatchdog
 from partition_workers.lifecycle import Lifecycle, LifecycleEvent
 from partition_workers.loading import Loading, make_commits
 from partition_workers.model import AT_LEAST_ONCE, EXACTLY_ONCE
+from partition_workers.outputs.ahead import MANY
 from partition_workers.outputs.buffer import Waiting
 from partition_workers.outputs.calls import Calls
 from partition_workers.outputs.exchange import Exchange
@@ -131,6 +135,13 @@ def handle(record: FakeRecord, state: Any, context: Context) -> None:
         state["odd"] = [record.offset()]
     if record.value() != b"silent":
         context.produce(OUT, f"{record.offset()}", key=f"k{record.offset() % 3}")
+
+
+@contextmanager
+def sent_ahead_from(count: int) -> Iterator[None]:
+    """From so many outputs on they are sent ahead of their step."""
+    with mock.patch.object(loading, "MANY", (count, MANY[1])):
+        yield
 
 
 class Stage:

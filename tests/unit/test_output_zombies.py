@@ -9,23 +9,21 @@ from typing import Any
 
 import pytest
 
-from partition_workers import loading
 from partition_workers.errors import Lost, PartitionSupervisorError
 from partition_workers.etcd.store import Put, Txn
 from partition_workers.layout.documents import StoredOffset
 from partition_workers.outputs.ahead import MANY
 from tests.fakes.kafka import FakeRecord
 from tests.fakes.output_broker import FATES
-from tests.fakes.outputs import Owner, Stage
+from tests.fakes.outputs import Owner, Stage, sent_ahead_from
 from tests.fakes.record_loop import KEYS, P
 
 
 @pytest.fixture(scope="module", params=[MANY[0], 1, 3], autouse=True)
-def ahead(request: pytest.FixtureRequest) -> Iterator[int]:
-    """From how many outputs on they are sent ahead of their step: none here ever has so many as in earnest."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "MANY", (request.param, MANY[1]))
-        yield request.param
+def ahead(request: pytest.FixtureRequest) -> Iterator[None]:
+    """None here ever has so many as in earnest."""
+    with sent_ahead_from(request.param):
+        yield
 
 
 def records(count: int, silent: frozenset[int] = frozenset()) -> list[FakeRecord]:

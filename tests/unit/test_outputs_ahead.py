@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from partition_workers import loading, producing_commits
+from partition_workers import producing_commits
 from partition_workers.output_commits import OutputCommits
 from partition_workers.outputs.ahead import LONGEST, MANY, MOST, Ahead
 from partition_workers.outputs.attempt import Attempt
@@ -15,7 +15,7 @@ from partition_workers.outputs.exchange import Exchange
 from partition_workers.ownership import transactions
 from tests.fakes.kafka import FakeReader, FakeRecord
 from tests.fakes.output_broker import FATES
-from tests.fakes.outputs import Owner, Stage, handle
+from tests.fakes.outputs import Owner, Stage, handle, sent_ahead_from
 from tests.fakes.record_loop import KEYS, P
 
 pytestmark = pytest.mark.usefixtures("at_once")
@@ -24,8 +24,7 @@ pytestmark = pytest.mark.usefixtures("at_once")
 @pytest.fixture
 def at_once() -> Iterator[None]:
     """Two outputs are many."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "MANY", (2, 10**9))
+    with sent_ahead_from(2):
         yield
 
 

@@ -13,23 +13,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partition_workers import commits, loading, producing_commits
+from partition_workers import commits, producing_commits
 from partition_workers.errors import Lost
 from partition_workers.outputs import attempt
 from partition_workers.outputs.ahead import MANY
 from partition_workers.outputs.buffer import FULL_AT
 from tests.fakes.kafka import FakeRecord
 from tests.fakes.output_broker import FATES
-from tests.fakes.outputs import Owner, Stage, handle
+from tests.fakes.outputs import Owner, Stage, handle, sent_ahead_from
 from tests.fakes.record_loop import P
 
 
 @pytest.fixture(scope="module", params=[MANY[0], 1, 3], autouse=True)
-def ahead(request: pytest.FixtureRequest) -> Iterator[int]:
-    """From how many outputs on they are sent ahead of their step: none here ever has so many as in earnest."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "MANY", (request.param, MANY[1]))
-        yield request.param
+def ahead(request: pytest.FixtureRequest) -> Iterator[None]:
+    """None here ever has so many as in earnest."""
+    with sent_ahead_from(request.param):
+        yield
 
 
 class Zombies:
