@@ -20,6 +20,7 @@ from tests.benchmarks import commands as answering
 from tests.benchmarks import compare as comparing
 from tests.benchmarks import page as painting
 from tests.benchmarks import pictures, recorded, report
+from tests.benchmarks import scraping as scraped
 from tests.benchmarks.budgets import judge
 from tests.benchmarks.results import Results, all_trials, load, save
 from tests.benchmarks.running import ABOUT, SECONDS, TOTAL, prepare, run
@@ -263,6 +264,16 @@ def page(partitions: int, hosts: int, kind: str) -> None:
     """How long the page takes in a browser until the group is painted, and until a change is."""
     with serve_recorded(kind, partitions, hosts) as (group, addresses):
         painting.table(list(painting.measured(group, addresses, say)), click.echo)
+
+
+@bench.command()
+@click.option("--partitions", type=click.IntRange(1), default=32, show_default=True)
+@KIND
+def scraping(partitions: int, kind: str) -> None:
+    """What the metrics cost idle hosts: beside the same without, not scraped and scraped."""
+    with services.start(kind, announce=say) as running:
+        found = scraped.measured(running.bootstrap_servers, running.etcd_endpoints, partitions, say)
+        scraped.table(list(found), partitions, click.echo)
 
 
 if __name__ == "__main__":

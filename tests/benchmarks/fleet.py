@@ -85,7 +85,9 @@ class Fleet:
         hosts: Sequence[str] = ("a", "b"),
         workers: int = 0,
         spawn: bool = False,
+        more: Sequence[str] = (),
     ) -> None:
+        """`more`: further options of `run`."""
         self.topic, group = f"bench-{secrets.token_hex(4)}", f"bench-{secrets.token_hex(4)}"
         create_topic(bootstrap_servers, self.topic, partitions)
         self._processes = Processes()
@@ -97,7 +99,7 @@ class Fleet:
         arguments = [
             HANDLER, "--topic", self.topic, "--group", group, "--bootstrap-servers", bootstrap_servers,
             "--etcd-endpoints", etcd_endpoints, "--rebalance-delay", "3600", "--connect-timeout", "60",
-            *(("--workers", str(workers)) if workers else ()),
+            *(("--workers", str(workers)) if workers else ()), *more,
         ]  # fmt: skip
         environment = {COLLECTED: str(self.folder), first_line.PIPE: str(self.pipe.path)}
         make = SpawningHost if spawn else Host

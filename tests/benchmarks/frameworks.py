@@ -110,6 +110,7 @@ def faust(order: dict[str, Any]) -> None:
         topic_partitions=1,
         store="rocksdb://?driver=rocksdict" if order["by key"] else "memory://",
         datadir=str(Path.cwd()),
+        processing_guarantee=order["guarantee"].replace("-", "_"),
     )
     table: Any = application.Table("counts", default=int) if order["by key"] else None
 
@@ -122,8 +123,17 @@ def faust(order: dict[str, Any]) -> None:
             table[key] += 1
             count(counter, value)
 
-    topic = application.topic(order["topic"], key_type=bytes, value_type=bytes, key_serializer="raw")
-    application.agent(topic)(count_by_key if order["by key"] else process)
+    async def forward(stream: Any) -> None:
+        async for key, value in stream.items():
+            await out.send(key=key, value=value)
+            count(counter, value)
+
+    def topic_of(name: str) -> Any:
+        return application.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw")
+
+    out = topic_of(order["to"]) if order["to"] else None
+    agent = forward if order["to"] else count_by_key if order["by key"] else process
+    application.agent(topic_of(order["topic"]))(agent)
     module.Worker(application, loglevel="WARNING").execute_from_commandline()
 
 

@@ -1,8 +1,8 @@
 """Outputs: from a topic to a topic, exactly once. Records a second, and how long an owner's death is felt.
 
 What is beside ours: a plain loop that reads, and commits what it produces and its offset in one transaction of
-Kafka, with the same handler and as often as ours, equally tuned; and quixstreams, exactly once and at least once. The
-rate is that at which records are handled; what is not committed by then is less than two commits' worth.
+Kafka, with the same handler and as often as ours, equally tuned; and quixstreams and faust, exactly once and at least
+once. The rate is that at which records are handled; what is not committed by then is less than two commits' worth.
 
 A death is felt twice: until the next record of the partition is handled, and until a read_committed reader of the
 output sees one of those that come next. For groups that is when the dead member's session is over, and when its
@@ -121,10 +121,16 @@ def _entries(bench: Bench, starting: Starting, out: str) -> list[Entry]:
     ]
     if bench.only_ours:
         return [each for each in entries if each.system.startswith("ours")]
-    title = frameworks.PACKAGES["quixstreams"].replace("==", " ")
-    for guarantee, rounds in (("exactly-once", FEWEST), ("at-least-once", 1 if bench.quick else 3)):
+    once = 1 if bench.quick else 3
+    for name, guarantee, rounds in (
+        ("quixstreams", "exactly-once", FEWEST),
+        ("quixstreams", "at-least-once", once),
+        ("faust", "exactly-once", once),
+        ("faust", "at-least-once", once),
+    ):
+        title = frameworks.PACKAGES[name].replace("==", " ")
         try:
-            start = starting.framework("quixstreams", to=out, guarantee=guarantee)
+            start = starting.framework(name, to=out, guarantee=guarantee)
             entries.append(Entry(f"{title}, {guarantee}", "", start, rival=True, rounds=rounds))
         except PartitionSupervisorError as error:
             bench.say(f"left out: {error}")
