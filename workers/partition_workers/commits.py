@@ -60,6 +60,9 @@ class Commits:
         self.revision = offset_revision
         self._clock, self._sequence, self.offset, self._again_at = clock, 0, offset, 0.0
         self.outputs = Outputs(())  # no topic that a handler could produce to
+        #: When a person set the offset that this owner began at, and its handler has not opened there; see
+        #: `StoredOffset`.
+        self.reset = 0
         self.limits = CommitLimits()
         self._log = ChangeLog(partial(keys.change, partition), unfolded or {})
         self._changes: Changes = {}
@@ -87,6 +90,14 @@ class Commits:
     @property
     def idle(self) -> bool:
         return not self._dirty and self._flight is None
+
+    def start_at(self, offset: Offset) -> None:
+        """Before the first cut, and with nothing in flight: the handler's target stands there."""
+        self._begun_at = self.offset = self.committed = offset
+
+    def follow_reset(self) -> None:
+        """The handler has opened where a person wanted it."""
+        self.reset, self._dirty = 0, True
 
     def add(self, offset: int, changes: Changes) -> bool:
         """A cut that goes with the next transaction; False: there is no room beside what waits for that. Raises
@@ -179,7 +190,7 @@ class Commits:
     ) -> Flight:
         self._sequence += 1
         deaths = 0 if is_last else 1 if self.offset != self._begun_at else self._deaths + 1
-        stored = StoredOffset(offset, self.token, self._sequence, self.topic_id, now(), deaths, prepared)
+        stored = StoredOffset(offset, self.token, self._sequence, self.topic_id, now(), deaths, prepared, self.reset)
         room = self.limits.size // 4 if self.times.count and not is_last else 0  # the first and the last are urgent
         step = self._log.step(changes, self.limits.direct, room)
         extra = tuple({each.key: each for each in (*self._extra.values(), *more, *step.operations)}.values())

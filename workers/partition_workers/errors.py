@@ -51,7 +51,8 @@ class Retry(PartitionSupervisorError):
 class Unavailable(Retry):
     """Raised when a server did not answer in time or the connection broke.
 
-    The outcome of a write is then *unknown*, never "failed": run the same transaction again.
+    The outcome of a write is then *unknown*, never "failed": run the same transaction again. For handlers to raise
+    too, when what they need is away: it is waited for, and held against no record.
     """
 
 
@@ -185,3 +186,9 @@ class Unreachable(PartitionSupervisorError):
 
 class Bug(PartitionSupervisorError):
     """Raised when the store shows what no sequence of our transactions can produce. Stop loudly."""
+
+
+#: What a cut may raise that is of the records in it.
+OF_A_CUT = (FlushFailed, StateInvalid, StateTooLarge)
+#: What a handler may raise that says nothing about the record at hand.
+NOT_OF_THE_RECORD = (Lost, PartitionRefused, Misconfigured, Bug, Unavailable)

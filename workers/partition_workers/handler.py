@@ -27,10 +27,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from partition_workers.errors import FlushFailed, Lost, Misconfigured
+from partition_workers.errors import NOT_OF_THE_RECORD, FlushFailed, Misconfigured
 from partition_workers.handler_form import position_from, refuse_result, refuse_wrong_form
 from partition_workers.handler_import import import_handler_module, what_hides
-from partition_workers.model import Partition, Token
+from partition_workers.model import Partition, Reset, Token
 from partition_workers.outputs.buffer import Headers, Outputs
 from partition_workers.state.mapping import State
 
@@ -78,6 +78,11 @@ class Context:
     produce: Produce = Outputs(()).produce
     #: The logger `handler`. What it and all others log reaches the supervisor's log.
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("handler"))
+    #: The topics of `--output`.
+    outputs: tuple[str, ...] = ()
+    #: An `offsets reset` that no owner has followed yet: a target that keeps its own position, and has seen no token
+    #: beyond `reset.revision`, has to go to `reset.offset`. None: there is none.
+    reset: Reset | None = None
 
 
 class Handler:
@@ -109,13 +114,14 @@ class Handler:
             self.one = _bound(self._target, context)
 
     def flush(self) -> None:
-        """What it has gathered is to be done when this returns. Raises FlushFailed, and Lost when flush() does."""
+        """What it has gathered is to be done when this returns. Raises FlushFailed; and, when flush() does, what is
+        not of the records."""
         if self._flush is None:
             return
         try:
             if (result := self._flush()) is not None:
                 refuse_result(result, "flush()")
-        except Lost:
+        except NOT_OF_THE_RECORD:
             raise
         except BaseException as error:  # whatever it raises: nothing but the handler runs in here
             raise FlushFailed(f"flush() raised {type(error).__name__}: {error}") from error

@@ -15,6 +15,7 @@ EventName = Literal[
     "etcd-went-back",
     "foreign-key",
     "handler-failed",
+    "handler-waits",
     "host-cut-off",
     "host-dead",
     "host-document-not-written",

@@ -21,6 +21,13 @@ Offset: TypeAlias = int
 Token: TypeAlias = int
 
 
+class Reset(NamedTuple):
+    """An `offsets reset` that no owner has followed yet. Tokens up to `revision` (of etcd) are older than it."""
+
+    offset: Offset
+    revision: int
+
+
 class Partition(NamedTuple):
     """A Kafka topic and partition number. Shown as `events[3]`, parsed from the same."""
 

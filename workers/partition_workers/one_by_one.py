@@ -14,15 +14,11 @@ from operator import length_hint
 from partition_workers import log_sender
 from partition_workers.error_policy import ErrorPolicy
 from partition_workers.errors import (
-    Bug,
+    NOT_OF_THE_RECORD,
+    OF_A_CUT,
     FlushFailed,
     HandlerFailed,
-    Lost,
-    Misconfigured,
-    PartitionRefused,
     PartitionSupervisorError,
-    StateInvalid,
-    StateTooLarge,
 )
 from partition_workers.etcd.store import Put
 from partition_workers.handler import Handler
@@ -69,7 +65,7 @@ class OneByOne:
         """All of them. Raises Interrupted between two attempts; what is left are those from `progress.offset` on.
 
         Raises FlushFailed, StateInvalid and StateTooLarge of what was handled before and not cut; HandlerFailed,
-        Lost, RequestTooLarge and OutputsLost.
+        Lost, RequestTooLarge and OutputsLost; and Unavailable when the handler does.
         """
         self._at_work = at_work = iter(records)
         for record in at_work:
@@ -139,7 +135,7 @@ class OneByOne:
         try:
             self._handler.handle_alone(record, self._state)
             self._state.settle()
-        except (Interrupted, Lost, Bug, Misconfigured, PartitionRefused):
+        except (Interrupted, *NOT_OF_THE_RECORD):
             raise
         except BaseException as error:
             return error
@@ -147,7 +143,7 @@ class OneByOne:
         self._progress.note(1, record)
         try:
             self._progress.cut()
-        except (FlushFailed, StateInvalid, StateTooLarge) as error:
+        except OF_A_CUT as error:
             return error
         return None
 

@@ -8,7 +8,7 @@ from partition_workers import log_sender
 from partition_workers.clock import Clock
 from partition_workers.counts import Counts
 from partition_workers.error_policy import ErrorPolicy
-from partition_workers.errors import ExitCode, HandlerFailed, LeaseGone, Lost, PartitionRefused, TopicMadeAnew
+from partition_workers.errors import ExitCode, HandlerFailed, LeaseGone, Lost, PartitionRefused, Stale, TopicMadeAnew
 from partition_workers.etcd.store import Operation, Store
 from partition_workers.handler import Context, Handler
 from partition_workers.handler_opening import open_handler
@@ -37,10 +37,11 @@ from partition_workers.protocol import (
     WorkerSettings,
 )
 from partition_workers.record_loop import LOOK_UP, RecordLoop
-from partition_workers.start_offset import checked_position, first_start_offset, refuse_what_is_not_ours
+from partition_workers.start_offset import first_start_offset, refuse_what_is_not_ours
 from partition_workers.state.mapping import State
 from partition_workers.supervisor_pipe import LAST_SECONDS, SupervisorPipe
 from partition_workers.suspension import Suspension
+from partition_workers.target_position import TargetPosition
 from partition_workers.topic_identity import TopicIdentity
 
 log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class Owner:
             store, self._keys, self._partition, loaded, self._identity.topic_id, offset, clock, way_out,
             settings.outputs, settings.commit_interval,
         )  # fmt: skip
-        offset = self._commits.offset
+        offset, self._commits.reset = self._commits.offset, loaded.offset.reset if loaded.offset else 0
         self._commits.on_found = lambda found: self._commits.attach(*self._history.tidy(found))
         self._commits.trouble.tell = lambda why: pipe.tell(CannotCommit(why))
         lock, step = loaded.lock, loaded.step
@@ -100,6 +101,9 @@ class Owner:
             self._keys.attempt(self._partition), me.host, clock,
         )  # fmt: skip
         self._loop.on_first_record = self._note_first_record
+        self._target = TargetPosition(
+            settings, self._token, store, reader, lease, pipe, self._commits, self._loop, clock
+        )
         self._reports = OwnerReports(pipe, self._commits, self._loop, size, offset, clock)
         self._suspension = Suspension(
             store, self._keys, self._partition, self._token, lease, pipe, interrupt, lifecycle, self._loop.heartbeat
@@ -123,6 +127,8 @@ class Owner:
             return self._park(error)
         except HandlerFailed as error:
             return self._park(error)
+        except Stale as error:
+            return self._park(self._target.refused(error))
 
     # --- the beginning ----------------------------------------------------------------------------------------
 
@@ -144,13 +150,12 @@ class Owner:
             self._commits.wait_until_sent()
         context = Context(
             self._partition, self._token, self._me.host, self._loop.heartbeat, lambda: self._pipe.told_to_leave,
-            produce=self._commits.outputs.produce,
+            produce=self._commits.outputs.produce, outputs=self._settings.outputs, reset=self._target.reset,
         )  # fmt: skip
         retries = self._settings.max_retries
         if not open_handler(self._handler, context, retries, self._loop, self._interrupt, self._look_around):
             return False
-        if self._handler.position is not None:
-            self._loop.start_at(checked_position(self._reader, self._handler.position, self._loop.offset))
+        self._target.follow(self._handler.position)
         self._commits.outputs.is_open = True
         if self._interrupt.raised and not self._look_around():
             return False

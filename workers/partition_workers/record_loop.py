@@ -24,8 +24,9 @@ from partition_workers.commit_pace import IDLE, CommitPace
 from partition_workers.commits import Commits
 from partition_workers.counts import Handled
 from partition_workers.error_policy import ErrorPolicy
-from partition_workers.errors import Bug, FlushFailed, OutputsLost, RequestTooLarge, StateInvalid, StateTooLarge
+from partition_workers.errors import NOT_OF_THE_RECORD, OF_A_CUT, Bug, OutputsLost, RequestTooLarge, Unavailable
 from partition_workers.handler import Handler
+from partition_workers.handler_outage import HandlerOutage
 from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.kafka.reader import Reader, Record, next_offset
 from partition_workers.list_size import ListSize
@@ -68,6 +69,7 @@ class RecordLoop:
             self._progress, handler, interrupt, commit_interval == 0, max_retries, error_policy, care,
             attempt_key, host,
         )  # fmt: skip
+        self._outage = HandlerOutage(self._progress, interrupt, str(reader.partition))
         self._pace = CommitPace(commit_interval, clock)
         self._alone_until = 0
         self._whole_lists = WholeLists(handler, state, interrupt, ListSize(commits.limits), commits.outputs)
@@ -129,8 +131,9 @@ class RecordLoop:
             self._commit_if_due()
 
     def start_at(self, offset: int) -> None:
-        """Before the first record: the target of the handler stands there."""
-        self._progress.offset = self._commits.offset = offset
+        """Before the first record, and with nothing in flight: the target of the handler stands there."""
+        self._commits.start_at(offset)
+        self._progress.offset = offset
         self._reader.assign(offset)
 
     def finish(self) -> None:
@@ -178,7 +181,7 @@ class RecordLoop:
                 self._pace.cut()
         except Interrupted:
             pass
-        except (FlushFailed, StateInvalid, StateTooLarge) as error:
+        except OF_A_CUT as error:
             self._go_back([], error)
 
     # --- handling ---------------------------------------------------------------------------------------------
@@ -190,6 +193,8 @@ class RecordLoop:
         begun = time.perf_counter()
         try:
             done = self._whole_lists.handle(records)
+        except NOT_OF_THE_RECORD:
+            raise
         except BaseException as error:  # whatever it raises: nothing but the handler runs in here
             self._go_back(records, error)
             return
@@ -213,7 +218,7 @@ class RecordLoop:
             self._one_by_one.handle(records)
         except Interrupted:
             self._rest = [*(each for each in records if next_offset(each) > self.offset), *self._rest]
-        except (FlushFailed, StateInvalid, StateTooLarge) as error:  # of what was handled before
+        except OF_A_CUT as error:  # of what was handled before
             self._go_back([], error)
 
     # --- the ways back -----------------------------------------------------------------------------------------
@@ -226,11 +231,7 @@ class RecordLoop:
         uncut = self._progress.uncut
         log.debug("back to the last cut, %d records and %d: %r", uncut, len(records), error)
         self._progress.forget()
-        if isinstance(error, StateTooLarge) and self._handler.batch and self._whole_lists.size.can_shrink(uncut):
-            self._whole_lists.size.shrink(uncut)
-            log.warning("%s: %d records at once changed more state than a transaction holds: lists of %d from now on",
-                        self._reader.partition, uncut, self._whole_lists.size.records)  # fmt: skip
-        else:
+        if not self._whole_lists.are_shorter(error, uncut, self._reader.partition):
             self._alone_until = next_offset(records[-1]) if records else self.offset
         self._read_again()
 
@@ -240,7 +241,8 @@ class RecordLoop:
 
     @contextlib.contextmanager
     def _going_back_if_refused(self) -> Iterator[None]:
-        """What etcd did not take goes in smaller pieces; what Kafka did not, as it was."""
+        """What etcd did not take goes in smaller pieces; what Kafka did not, as it was; what the handler cannot do
+        while something is away, later."""
         try:
             yield
         except (RequestTooLarge, OutputsLost) as error:
@@ -248,3 +250,8 @@ class RecordLoop:
                 self._alone_until = max(self._alone_until, self.offset)
             self._progress.drop()
             self._read_again()
+        except Unavailable as error:
+            self._progress.forget()
+            self._read_again()
+            self.end_attempt()
+            self._outage.wait(error)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from operator import length_hint
 
+from partition_workers.errors import StateTooLarge
 from partition_workers.handler import Handler
 from partition_workers.handler_form import refuse_result
 from partition_workers.interrupt_flag import InterruptFlag
@@ -12,6 +14,8 @@ from partition_workers.kafka.reader import Record
 from partition_workers.list_size import ListSize
 from partition_workers.outputs.buffer import Outputs
 from partition_workers.state.mapping import State
+
+log = logging.getLogger(__name__)
 
 
 class WholeLists:
@@ -30,6 +34,15 @@ class WholeLists:
         if self._handler.batch:
             return self._by_batch(records)
         return self._producing(records) if self._outputs.topics else self._one_after_the_other(records)
+
+    def are_shorter(self, error: BaseException, uncut: int, place: object) -> bool:
+        """From now on, because `uncut` records at once were too many."""
+        if not (isinstance(error, StateTooLarge) and self._handler.batch and self.size.can_shrink(uncut)):
+            return False
+        self.size.shrink(uncut)
+        log.warning("%s: %d records at once changed more state than a transaction holds: lists of %d from now on",
+                    place, uncut, self.size.records)  # fmt: skip
+        return True
 
     def left(self) -> int:
         """Of the list in hand; its iterator knows it, at no cost to the loop. For any thread."""

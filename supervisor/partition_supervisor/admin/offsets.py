@@ -213,7 +213,8 @@ class Offsets:
     def set(self, step: Step, drop_state: bool) -> None:
         """Raises ResetRefused when somebody owns the partition by now, or its offset has changed."""
         before = step.standing.stored.offset
-        new = StoredOffset(step.target, before.token if before else 0, 0, step.topic_id, now())
+        given_at = self._etcd.transact(Txn((), (Get(self._keys.lock(step.partition)),))).revision
+        new = StoredOffset(step.target, before.token if before else 0, 0, step.topic_id, now(), reset=given_at)
         result = self._etcd.transact(reset_transaction(self._keys, step, new, drop_state))
         if result.succeeded:
             return

@@ -106,7 +106,8 @@ def holder_of(lock: bytes) -> str:
 class StoredOffset(Document):
     """`offsets/<p>`: the next offset, and the token and sequence of the commit that wrote it. `deaths`: how many
     owners in a row have died without getting on, if the one that wrote this is dead; 0: it ended in good order.
-    `prepared`: the step with outputs that follows, if one is under way; see `outputs/steps.py`."""
+    `prepared`: the step with outputs that follows, if one is under way; see `outputs/steps.py`. `reset`: etcd's
+    revision when a person set this offset, until an owner's handler has opened there; 0: it has."""
 
     offset: int
     token: int
@@ -115,6 +116,7 @@ class StoredOffset(Document):
     at: str
     deaths: int = 0
     prepared: str = ""
+    reset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
