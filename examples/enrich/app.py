@@ -14,7 +14,7 @@ OUTPUT = os.environ.get("ENRICH_OUTPUT", "numbered-orders")
 
 
 def handle(record: Record, state: State, context: Context) -> None:
-    customer = (record.key() or b"nobody").decode()
-    order = (record.value() or b"").decode()
+    customer = (record.key() or b"nobody").decode(errors="backslashreplace")
+    order = (record.value() or b"").decode(errors="backslashreplace")
     state[customer] = number = state.get(customer, 0) + 1
     context.produce(OUTPUT, json.dumps({"order": order, "number": number}), key=f"{customer}/{number % 10}")

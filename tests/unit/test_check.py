@@ -210,3 +210,22 @@ def test_what_ails_a_group_is_named() -> None:
     parked = Parked(3, "a reason", "a", NOW.isoformat())
     found = look(hosts__a=a_host(), hosts__b=a_host(), control__parked__events__00000=parked)
     assert "resume 'events[0]'" in found["group.parked"].fix
+
+
+@pytest.mark.parametrize(
+    ("groups", "places"),
+    [
+        ("0::/\n", ["/sys/fs/cgroup/pids.max"]),
+        (
+            "0::/system.slice/ours.service\n",
+            [f"/sys/fs/cgroup{each}/pids.max" for each in ("/system.slice/ours.service", "/system.slice", "")],
+        ),
+        (
+            "9:name=systemd:/init.scope\n8:pids:/init.scope\n4:memory:/other\n0::/init.scope\n",
+            [f"/sys/fs/cgroup{each}/pids.max" for each in ("/pids/init.scope", "/pids", "/init.scope", "")],
+        ),
+        ("", []),
+    ],
+)
+def test_a_limit_of_processes_is_looked_for_in_our_group_and_those_above(groups: str, places: list[str]) -> None:
+    assert [str(each) for each in host.places_of_limits(groups)] == places

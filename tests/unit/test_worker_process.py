@@ -43,6 +43,23 @@ def test_the_kernel_ends_a_process_that_never_lets_go_of_the_interpreter() -> No
     assert ended(_holds_the_interpreter) == -signal.SIGKILL
 
 
+def _makes_a_client_that_never_comes_back() -> None:
+    with KernelDeadline().within(0.3):
+        re.match(r"(a+)+$", "a" * 60 + "b")
+
+
+def _makes_a_client_in_time() -> None:
+    with KernelDeadline().within(0.3):
+        pass
+    time.sleep(0.6)
+    os._exit(7)
+
+
+def test_what_is_made_within_a_time_ends_the_process_or_nothing() -> None:
+    assert ended(_makes_a_client_that_never_comes_back) == -signal.SIGKILL
+    assert ended(_makes_a_client_in_time) == 7
+
+
 def _moves_it_on() -> None:
     deadline = KernelDeadline()
     for _ in range(6):

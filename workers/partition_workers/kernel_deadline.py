@@ -10,6 +10,8 @@ from __future__ import annotations
 import ctypes
 import logging
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,17 @@ class KernelDeadline:
 
     def kill_after(self, seconds: float) -> None:
         """End this process in so many seconds, counted anew with each call. From any thread, in a microsecond."""
+        self._expire(_TimerSpec(0, 0, int(seconds), int(seconds % 1 * 1e9) or 1))
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Do it in so many seconds, or end."""
+        self.kill_after(seconds)
+        try:
+            yield
+        finally:
+            self._expire(_TimerSpec(0, 0, 0, 0))  # never
+
+    def _expire(self, spec: _TimerSpec) -> None:
         if self._works:
-            spec = _TimerSpec(0, 0, int(seconds), int(seconds % 1 * 1e9) or 1)
             self._set(self._timer, 0, ctypes.byref(spec), None)

@@ -32,6 +32,15 @@ from partition_workers.worker import Worker
 
 log = logging.getLogger(__name__)
 
+#: Seconds for clients to be made; it takes milliseconds. Where the system gives no more threads, librdkafka (2.16)
+#: waits for those that it did not get, for ever, and does not let go of the interpreter: such a worker heard of no
+#: order, and not of the end of its supervisor.
+CLIENTS_WITHIN = 60.0
+NO_THREADS = (
+    "the system gives no more threads: raise the limit (ulimit -u, pids.max of the control group, TasksMax of the"
+    " unit), or run fewer --workers"
+)
+
 
 def main(settings: WorkerSettings, connection: Connection, log_queue: Any, listening: socket.socket | None) -> None:
     """Run one worker to its end, and exit with the code that says why.
@@ -87,9 +96,10 @@ def _live(
     try:
         handler = load(settings.handler)
         me = Standby(settings.worker, settings.host, os.getpid(), f"{settings.lease:x}", now())
-        reader = Reader(settings.kafka, settings.partition)
-        outputs = way_out.of(settings)
-        store = Etcd(settings.etcd)
+        with deadline.within(CLIENTS_WITHIN):
+            reader = Reader(settings.kafka, settings.partition)
+            outputs = way_out.of(settings)
+            store = Etcd(settings.etcd)
         try:
             worker = Worker(
                 settings, me, store, reader, handler, pipe, interrupt, Lifecycle(show), boottime,
@@ -107,6 +117,9 @@ def _live(
         log.debug("%s", error)  # the supervisor says it, once
         return begin_to_end(error.exit_code)
     except Exception as error:
+        if isinstance(error, RuntimeError) and "start new thread" in str(error):
+            pipe.tell(GaveUp(ExitCode.UNEXPECTED, NO_THREADS))
+            return begin_to_end(ExitCode.UNEXPECTED)
         pipe.tell(GaveUp(ExitCode.UNEXPECTED, f"{type(error).__name__}: {error}"))
         log.exception("%s: unexpected", settings.partition)
         return begin_to_end(ExitCode.UNEXPECTED)

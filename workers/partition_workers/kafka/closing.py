@@ -20,7 +20,10 @@ def close(consumer: Consumer, whose: object) -> None:
     partition that it asked for again, at a damaged batch that came while the client ended. Such a one is left behind;
     the process that has it is about to end."""
     closing = threading.Thread(target=consumer.close, name="close", daemon=True)
-    closing.start()
+    try:
+        closing.start()
+    except RuntimeError:
+        return  # there are no more threads, which has ended this process
     closing.join(CLOSING)
     if closing.is_alive():
         log.warning("%s: Kafka's client has not ended within %g s; it is left behind", whose, CLOSING,

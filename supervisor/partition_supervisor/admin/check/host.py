@@ -53,7 +53,11 @@ def processes() -> int | None:
     hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
     if hard != resource.RLIM_INFINITY and os.geteuid() != 0:
         found.append(hard)
-    for path in (Path("/sys/fs/cgroup/pids.max"), Path("/sys/fs/cgroup/pids/pids.max")):
+    try:
+        groups = Path("/proc/self/cgroup").read_text()
+    except OSError:
+        groups = ""
+    for path in places_of_limits(groups):
         try:
             text = path.read_text().strip()
         except OSError:
@@ -61,6 +65,19 @@ def processes() -> int | None:
         if text.isdigit():
             found.append(int(text))
     return min(found, default=None)
+
+
+def places_of_limits(groups: str) -> list[Path]:
+    """Where the limits of our control group and of those above it stand. `groups`: /proc/self/cgroup, whose lines are
+    NUMBER:CONTROLLERS:PATH; of the second version there is one, without controllers."""
+    places = []
+    for line in groups.splitlines():
+        _, controllers, path = line.split(":", 2)
+        root = {"": Path("/sys/fs/cgroup"), "pids": Path("/sys/fs/cgroup/pids")}.get(controllers)
+        if root is not None:
+            group = root / path.lstrip("/")
+            places += [each / "pids.max" for each in (group, *group.parents) if each.is_relative_to(root)]
+    return places
 
 
 def handler(name: str) -> Finding:
