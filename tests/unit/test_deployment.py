@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import socket
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,11 @@ from typing import Any, get_args
 import pytest
 import yaml
 
+from partition_supervisor.addresses import split_address
+from partition_supervisor.admin.check.host import IMPORT_PATIENCE
 from partition_supervisor.commands.run import run
 from partition_supervisor.web.catalogue import METRICS, PREFIX
+from partition_supervisor.web.listening import listen
 from partition_workers.errors import ExitCode
 from partition_workers.log_events import EventName
 
@@ -161,10 +165,31 @@ def test_probes_ask_for_what_is_served_where_it_is_served() -> None:
     ports = {each["name"]: each["containerPort"] for each in container()["ports"]}
     assert container()["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "http"}
     assert container()["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
-    assert environment()["PARTITION_SUPERVISOR_HTTP"]["value"] == f"0.0.0.0:{ports['http']}"
-    assert environment()["PARTITION_SUPERVISOR_LISTEN"]["value"] == f"$(POD_IP):{ports['peers']}"
+    assert environment()["PARTITION_SUPERVISOR_HTTP"]["value"] == f"[$(POD_IP)]:{ports['http']}"
+    assert environment()["PARTITION_SUPERVISOR_LISTEN"]["value"] == f"[$(POD_IP)]:{ports['peers']}"
     (policy,) = documents(DOCKER / "kubernetes/base/network-policy.yaml")
     assert {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]} == set(ports.values())
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_pod_listens_whichever_kind_of_address_it_has(address: str) -> None:
+    """In a cluster of IPv4, of IPv6, or of both."""
+    if ":" in address and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    peers, http = (
+        environment()[name]["value"].replace("$(POD_IP)", address)
+        for name in ("PARTITION_SUPERVISOR_LISTEN", "PARTITION_SUPERVISOR_HTTP")
+    )
+    assert split_address(peers) == (address, 7400)
+    with listen(http.replace(":9464", ":0"), "--http") as listening:
+        assert listening.getsockname()[0] == address
+
+
+def test_a_pod_has_the_time_that_check_allows_for_the_import_of_its_handler() -> None:
+    """The port of the probes opens after it."""
+    probe = container()["startupProbe"]
+    assert probe["httpGet"] == container()["livenessProbe"]["httpGet"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] > IMPORT_PATIENCE
 
 
 def test_the_grace_of_the_pod_is_longer_than_ours() -> None:
@@ -202,8 +227,10 @@ def test_the_autoscaler_asks_for_the_group_that_offsets_are_copied_to() -> None:
 def test_the_unit_gives_the_supervisor_its_time() -> None:
     unit = (DOCKER / "systemd/partition-supervisor.service").read_text(encoding="utf-8")
     settings = dict(re.findall(r"^(\w+)=(.*)$", unit, re.MULTILINE))
-    graceful = next(each.default for each in run.params if each.name == "graceful_timeout")
-    assert float(settings["TimeoutStopSec"]) > float(str(graceful)) + LAST_SECONDS
+    defaults = {each.name: each.default for each in run.params}
+    assert float(settings["TimeoutStopSec"]) > float(str(defaults["graceful_timeout"])) + LAST_SECONDS
+    surroundings = 2 * float(str(defaults["connect_timeout"])) + float(str(defaults["lease_ttl"])) + LAST_SECONDS
+    assert float(settings["TimeoutStartSec"]) > IMPORT_PATIENCE + surroundings
     assert settings["Type"] == "notify-reload"
     assert settings["KillMode"] == "mixed"
     assert settings["RestartPreventExitStatus"].split() == [
