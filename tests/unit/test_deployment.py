@@ -211,6 +211,15 @@ def test_selectors_find_the_pods() -> None:
         assert found["spec"][path[0]]["matchLabels"] == labels
 
 
+def test_the_autoscaler_alone_says_how_many_there_are() -> None:
+    """Or each `kubectl apply` would begin anew with the number of the base."""
+    (kustomization,) = documents(DOCKER / "kubernetes/keda/kustomization.yaml")
+    (patch,) = kustomization["patches"]
+    assert patch["target"] == {"kind": deployment()["kind"], "name": deployment()["metadata"]["name"]}
+    assert yaml.safe_load(patch["patch"]) == [{"op": "remove", "path": "/spec/replicas"}]
+    assert "replicas" in deployment()["spec"]  # what is removed has to be there
+
+
 def test_the_autoscaler_asks_for_the_group_that_offsets_are_copied_to() -> None:
     settings = tomllib.loads((DOCKER / "kubernetes/base/settings.toml").read_text(encoding="utf-8"))
     (scaled,) = documents(DOCKER / "kubernetes/keda/scaled-object.yaml")
