@@ -14,13 +14,14 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from partition_supervisor.addresses import split_address
+from partition_supervisor.addresses import is_unspecified, split_address
 from partition_supervisor.admin.check.host import IMPORT_PATIENCE
 from partition_supervisor.commands.run import run
 from partition_supervisor.web.catalogue import METRICS, PREFIX
 from partition_supervisor.web.listening import listen
 from partition_workers.errors import ExitCode
 from partition_workers.log_events import EventName
+from tests.documented import PAGES
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -51,6 +52,14 @@ def queries() -> Iterator[tuple[str, str]]:
         yield variable["name"], variable["query"]
     for rule in rules():
         yield rule["alert"], rule["expr"]
+
+
+def scraped() -> dict[str, Any]:
+    """How the pages have Prometheus ask."""
+    (file,) = re.findall(r"^```yaml\n(scrape_configs:.*?)^```", PAGES["docs/deployment.md"], re.MULTILINE | re.DOTALL)
+    (found,) = yaml.safe_load(file)["scrape_configs"]
+    assert isinstance(found, dict)
+    return found
 
 
 def deployment() -> dict[str, Any]:
@@ -233,6 +242,19 @@ def test_the_autoscaler_asks_for_the_group_that_offsets_are_copied_to() -> None:
 # --- systemd
 
 
+def test_no_group_has_the_name_of_the_unit() -> None:
+    """systemd makes a user of that name (DynamicUser=), and refuses to where a group has it already: 217/USER."""
+    unit = DOCKER / "systemd/partition-supervisor.service"
+    text = unit.read_text(encoding="utf-8")
+    assert "DynamicUser=yes" in text
+    needed = set(re.findall(r"^#?SupplementaryGroups=(.+)$", text, re.MULTILINE))
+    pages = "".join(PAGES.values())
+    made = set(re.findall(r"\bgroupadd (?:-\S+ )*(\S+)", pages))
+    given = set(re.findall(r"\binstall (?:.* )?-g (\S+)", pages))
+    assert needed == made == given
+    assert unit.stem not in needed
+
+
 def test_the_unit_gives_the_supervisor_its_time() -> None:
     unit = (DOCKER / "systemd/partition-supervisor.service").read_text(encoding="utf-8")
     settings = dict(re.findall(r"^(\w+)=(.*)$", unit, re.MULTILINE))
@@ -246,7 +268,17 @@ def test_the_unit_gives_the_supervisor_its_time() -> None:
         str(int(ExitCode.USAGE)),
         str(int(ExitCode.MISCONFIGURED)),
     ]
-    words = settings["ExecStart"].split()
-    assert words[1] == "run"
+
+
+def test_the_settings_of_the_first_hour_are_all_that_the_unit_is_given() -> None:
+    """A flag of the unit would win over them; and Prometheus asks at their port, not only from their own host."""
+    unit = (DOCKER / "systemd/partition-supervisor.service").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^ExecStart=\S+ (.*)$", unit, re.MULTILINE)
+    assert command == "run --config /etc/partition-supervisor/config.toml"
+    (file,) = re.findall(r"^```toml\n(.*?)^```", PAGES["docs/first-hour.md"], re.MULTILINE | re.DOTALL)
+    settings = tomllib.loads(file)
     options = {name for each in run.params for name in each.opts}
-    assert {word for word in words if word.startswith("--")} <= options
+    assert {f"--{name}" for name in settings if name != "handler"} <= options
+    host, _, port = settings["http"].rpartition(":")
+    assert is_unspecified(host)
+    assert {target.rpartition(":")[2] for target in scraped()["static_configs"][0]["targets"]} == {port}
