@@ -17,7 +17,7 @@ import yaml
 from partition_supervisor.addresses import is_unspecified, split_address
 from partition_supervisor.admin.check.host import IMPORT_PATIENCE
 from partition_supervisor.commands.run import run
-from partition_supervisor.web.catalogue import METRICS, PREFIX
+from partition_supervisor.web.catalogue import GROUP, METRICS, PREFIX
 from partition_supervisor.web.listening import listen
 from partition_workers.errors import ExitCode
 from partition_workers.log_events import EventName
@@ -42,14 +42,22 @@ def rules() -> list[dict[str, Any]]:
     return found
 
 
-def queries() -> Iterator[tuple[str, str]]:
+def dashboard() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((DOCKER / "grafana/dashboard.json").read_text(encoding="utf-8"))
+    return found
+
+
+def queries_of_the_dashboard() -> Iterator[tuple[str, str]]:
     """Each with where it stands."""
-    dashboard = json.loads((DOCKER / "grafana/dashboard.json").read_text(encoding="utf-8"))
-    for panel in dashboard["panels"]:
+    for panel in dashboard()["panels"]:
         for target in panel["targets"]:
             yield panel["title"], target["expr"]
-    for variable in dashboard["templating"]["list"]:
+    for variable in dashboard()["templating"]["list"]:
         yield variable["name"], variable["query"]
+
+
+def queries() -> Iterator[tuple[str, str]]:
+    yield from queries_of_the_dashboard()
     for rule in rules():
         yield rule["alert"], rule["expr"]
 
@@ -88,7 +96,16 @@ def test_every_metric_in_a_query_is_a_real_one(where: str, query: str) -> None:
     for name, matchers in re.findall(rf"\b({PREFIX}\w+){{([^}}]*)}}", query):
         metric = next(each for each in METRICS if name in each.samples)
         labels = set(re.findall(r"(\w+)\s*[=!]~?", matchers))
-        assert labels <= {*metric.labels, "instance", "le"}, f"{where}: {name}"
+        assert labels <= {GROUP, *metric.labels, "instance", "le"}, f"{where}: {name}"
+
+
+def test_the_dashboard_shows_one_group() -> None:
+    (variable,) = (each for each in dashboard()["templating"]["list"] if each["name"] == GROUP)
+    assert not variable["multi"]
+    assert not variable["includeAll"]
+    for where, query in queries_of_the_dashboard():
+        if where != GROUP:
+            assert len(re.findall(rf"\b{PREFIX}\w+{{{GROUP}=\"\$group\"", query)) == query.count(PREFIX), where
 
 
 def test_the_dashboard_and_the_rules_leave_no_counter_raw() -> None:
@@ -100,7 +117,7 @@ def test_the_dashboard_and_the_rules_leave_no_counter_raw() -> None:
 
 
 def test_panels_do_not_lie_on_each_other() -> None:
-    panels = json.loads((DOCKER / "grafana/dashboard.json").read_text(encoding="utf-8"))["panels"]
+    panels = dashboard()["panels"]
     cells = [
         (x, y)
         for at in (each["gridPos"] for each in panels)
