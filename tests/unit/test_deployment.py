@@ -99,6 +99,17 @@ def test_every_metric_in_a_query_is_a_real_one(where: str, query: str) -> None:
         assert labels <= {GROUP, *metric.labels, "instance", "le"}, f"{where}: {name}"
 
 
+def test_the_rules_tell_one_group_from_another() -> None:
+    """What is put together is of one group: what one says must not hide, nor make up for, what another says."""
+    for rule in rules():
+        query = rule["expr"]
+        for labels in re.findall(r"\b(?:by|on|ignoring|without) \(([^)]*)\)", query):
+            assert GROUP in labels.split(", ") or rule["alert"] == "SupervisorsGone", rule["alert"]
+        put_together = re.findall(r"\b(?:sum|max|min|count|avg)\b(?! by \()", query)
+        assert not put_together or rule["alert"] == "SupervisorsGone", rule["alert"]
+        assert f"$labels.{GROUP}" in rule["annotations"]["summary"] or rule["alert"] == "SupervisorDown"
+
+
 def test_the_dashboard_shows_one_group() -> None:
     (variable,) = (each for each in dashboard()["templating"]["list"] if each["name"] == GROUP)
     assert not variable["multi"]
@@ -106,6 +117,16 @@ def test_the_dashboard_shows_one_group() -> None:
     for where, query in queries_of_the_dashboard():
         if where != GROUP:
             assert len(re.findall(rf"\b{PREFIX}\w+{{{GROUP}=\"\$group\"", query)) == query.count(PREFIX), where
+
+
+def test_the_rule_for_targets_knows_the_name_of_their_job() -> None:
+    """That of the pages, and of the PodMonitor, which has the namespace before its own."""
+    (rule,) = (each for each in rules() if each["alert"] == "SupervisorDown")
+    (matcher,) = re.findall(r'job=~"([^"]+)"', rule["expr"])
+    (monitor,) = documents(DOCKER / "kubernetes/monitoring/pod-monitor.yaml")
+    assert re.fullmatch(matcher, scraped()["job_name"])
+    assert re.fullmatch(matcher, f"production/{monitor['metadata']['name']}")
+    assert not re.fullmatch(matcher, "another-partition-supervisor")
 
 
 def test_the_dashboard_and_the_rules_leave_no_counter_raw() -> None:
