@@ -17,20 +17,23 @@ PROGRAM = "partition-supervisor"
 
 #: What the pages call, beside our own program.
 PROGRAMS = {
-    PROGRAM, "/opt/partition-supervisor/bin/pip", "cd", "curl", "docker", "etcdctl", "eval", "git", "install", "kill",
-    "kubectl", "make", "pgrep", "pip", "pkill", "python3", "systemctl",
+    PROGRAM, "/opt/partition-supervisor/bin/pip", "cd", "curl", "docker", "etcdctl", "eval", "git", "groupadd",
+    "install", "kill", "kubectl", "ln", "make", "pgrep", "pip", "pkill", "python3", "sed", "systemctl",
 }  # fmt: skip
 
 #: Lines that tests/system/test_documents_followed.py does not run, by how they begin, each with the reason.
 NOT_RUN = {
+    "cd /etc/partition-supervisor": "needs root, who made it",
     "cd docker": "it is for Docker",
     "docker ": "needs Docker: tests/system/test_compose.py runs the compose file where there is one",
     "etcdctl del ": "removes a group",
     "etcdctl role ": "changes the users of the etcd that all tests share",
     "etcdctl user ": "changes the users of the etcd that all tests share",
+    "groupadd ": "needs root",
     "install -": "needs root, and systemd",
     "kill -9 PID": "the PID is to be filled in; many tests do so",
     "kubectl ": "needs Kubernetes",
+    "ln -s /opt": "needs root; tests/system/test_package.py installs the wheel",
     "make ": "is about this checkout; that the target is there is tested",
     "partition-supervisor run app.py:handle --topic events --group orders": "has the addresses of others",
     "partition-supervisor run app.py:handle --topic events --output": "tests/system/test_outputs.py does so",
@@ -40,6 +43,7 @@ NOT_RUN = {
     "pip install": "tests/system/test_package.py installs the wheel",
     "pkill ": "would end the owners of every group on this machine",
     "python3 -m venv /opt": "needs root; tests/system/test_package.py installs the wheel",
+    "sed -i": "changes the unit that was installed",
     "systemctl ": "needs root, and systemd",
 }
 

@@ -182,7 +182,7 @@ def part_metrics() -> Iterator[str]:
     yield "| name | kind | labels | |"
     yield "|---|---|---|---|"
     for each in METRICS:
-        labels = ", ".join(f"`{label}`" for label in each.labels)
+        labels = ", ".join(f"`{label}`" for label in each.labels)  # all have that of the group: the page says so
         yield f"| `{each.name}` | {each.kind} | {labels} | {each.help} |"
 
 

@@ -24,7 +24,8 @@ def advertised(advertise: str, address: str, port: int) -> str:
 def split_address(text: str) -> tuple[str, int]:
     """Host and port of `host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6 address; port 0: none given.
 
-    Raises ValueError.
+    Brackets may be around an IPv4 address too, for those who write them around whichever they are given. A bare IPv6
+    address is never one with a port: `fd00::1:7400` is an address. Raises ValueError.
     """
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]") or (text.count(":") > 1 and not text.startswith("[")):
@@ -69,9 +70,11 @@ def listen_at(address: str, port: int, seconds: float) -> socket.socket:
             if isinstance(error, OSError) and error.errno == errno.EADDRINUSE and not is_too_late():
                 time.sleep(0.05)
                 continue
-            where = f"{address}:{port}" if port else address
+            where = f"[{address}]" if ":" in address else address
+            where += f":{port}" if port else ""
             reason = error.strerror if isinstance(error, OSError) else error
+            mistaken = "; if it ends with a port, write [ADDRESS]:PORT" if where.endswith("]") else ""
             raise Misconfigured(
                 f"--listen {where}: {reason or error}: give an address of this machine and a port that is free, or"
-                " none; then the others notice its death by its leases alone"
+                f" none; then the others notice its death by its leases alone{mistaken}"
             ) from None

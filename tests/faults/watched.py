@@ -43,11 +43,15 @@ def say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def queries() -> Iterator[tuple[str, str]]:
-    """Those of the dashboard and of the alerts, as Grafana would send them."""
+def queries(of: str) -> Iterator[tuple[str, str]]:
+    """Those of the dashboard and of the alerts, as Grafana would send them for that group."""
+    chosen = {"$__rate_interval": "15s", "$instance": ".*", "$group": of}
     for panel in json.loads((GRAFANA / "dashboard.json").read_text(encoding="utf-8"))["panels"]:
         for target in panel["targets"]:
-            yield panel["title"], target["expr"].replace("$__rate_interval", "15s").replace("$instance", ".*")
+            query = target["expr"]
+            for variable, value in chosen.items():
+                query = query.replace(variable, value)
+            yield panel["title"], query
     (group,) = yaml.safe_load((GRAFANA / "alerts.yaml").read_text(encoding="utf-8"))["groups"]
     for rule in group["rules"]:
         yield f"alert {rule['alert']}", rule["expr"]
@@ -142,7 +146,7 @@ def main() -> None:
                 kills = kill_now_and_then(cluster)
                 click.echo(f"{running.description}; {kills} owners killed in {WATCHED:g} s\n")
                 click.echo("| where | query | series | a value |\n| --- | --- | ---: | ---: |")
-                for where, query in queries():
+                for where, query in queries(cluster.group):
                     found = ask(server, query)
                     value = f"{float(found[0]['value'][1]):.4g}" if found else ""
                     click.echo(f"| {where} | `{query}` | {len(found)} | {value} |")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from partition_supervisor.addresses import address_towards, is_loopback, is_unspecified, split_address
+from partition_supervisor.addresses import address_towards, is_loopback, is_unspecified, listen_at, split_address
+from partition_workers.errors import Misconfigured
 
 
 @pytest.mark.parametrize(
@@ -18,6 +19,9 @@ from partition_supervisor.addresses import address_towards, is_loopback, is_unsp
         ("[::1]", ("::1", 0)),
         ("::1", ("::1", 0)),
         ("2001:db8::1", ("2001:db8::1", 0)),
+        ("2001:db8::1:7400", ("2001:db8::1:7400", 0)),  # it is an address; a port needs brackets
+        ("[2001:db8::1]:7400", ("2001:db8::1", 7400)),
+        ("[10.0.0.1]:7400", ("10.0.0.1", 7400)),  # who writes brackets need not know which kind it is
     ],
 )
 def test_host_and_port_are_told_apart(text: str, expected: tuple[str, int]) -> None:
@@ -28,6 +32,11 @@ def test_host_and_port_are_told_apart(text: str, expected: tuple[str, int]) -> N
 def test_what_is_no_address_is_said(text: str) -> None:
     with pytest.raises(ValueError, match="is no HOST or HOST:PORT"):
         split_address(text)
+
+
+def test_who_may_have_left_out_the_brackets_is_told_of_them() -> None:
+    with pytest.raises(Misconfigured, match=r"--listen \[2001:db8::1:7400\]: .* write \[ADDRESS\]:PORT"):
+        listen_at("2001:db8::1:7400", 0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,11 @@ from partition_workers.model import Partition
 from tests.documented import PAGES, ROOT
 from tests.reference import commands
 
-#: Options of etcd, etcdctl, etcdutl and docker that the pages name.
+#: Options of etcd, etcdctl, etcdutl, docker, kubectl, systemctl and Kafka's tools that the pages name.
 FOREIGN = {
-    "--auto-compaction-mode", "--auto-compaction-retention", "--bump-revision", "--endpoints", "--env-file",
-    "--mark-compacted", "--now", "--prefix", "--quota-backend-bytes", "--rev", "--since", "--volumes",
+    "--auto-compaction-mode", "--auto-compaction-retention", "--bump-revision", "--describe", "--endpoints",
+    "--env-file", "--mark-compacted", "--now", "--prefix", "--quota-backend-bytes", "--raw", "--rev", "--since",
+    "--unavailable-partitions", "--volumes",
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from partition_supervisor.control.tally import PHASES
 from partition_supervisor.host_metrics import GAP_BOUNDS, LEASE_BOUNDS, Histogram, HostMetrics, Owned, PartitionTotals
-from partition_supervisor.web.catalogue import METRICS, PREFIX
+from partition_supervisor.web.catalogue import GROUP, METRICS, PREFIX
 from partition_supervisor.web.exposition import About, exposition
 from partition_supervisor.web.sampler import Samples
 from partition_workers.counts import COMMIT_BOUNDS
@@ -47,7 +47,11 @@ def shown(host: HostMetrics = HOST, samples: Samples = SAMPLES) -> bytes:
 
 
 def value(name: str, **labels: str) -> float:
-    return read(shown())[PREFIX + name, tuple(sorted(labels.items()))]
+    return read(shown())[key(name, **labels)]
+
+
+def key(name: str, **labels: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    return PREFIX + name, tuple(sorted({**labels, GROUP: ABOUT.group}.items()))
 
 
 def test_every_metric_of_the_catalogue_is_shown_and_no_other() -> None:
@@ -61,8 +65,21 @@ def test_every_metric_of_the_catalogue_is_shown_and_no_other() -> None:
         family = ours[metric.name.removesuffix("_total") if metric.kind == "counter" else metric.name]
         assert family.type == metric.kind, metric.name
         labels = {frozenset(sample.labels) - {"le"} for sample in family.samples}
-        assert labels == {frozenset(metric.labels)}, metric.name
+        assert labels == {frozenset({GROUP, *metric.labels})}, metric.name
+        assert {sample.labels[GROUP] for sample in family.samples} == {ABOUT.group}
         assert family.documentation == metric.help
+
+
+def test_two_groups_that_read_one_topic_have_no_series_in_common() -> None:
+    """And one has as many as the other: the group's name makes none more."""
+
+    def series(group: str) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
+        found = read(exposition(About("1.2.3", "host-a", group), HOST, SAMPLES, 0.05, 2, 9))
+        return {each for each in found if not each[0].startswith("process_")}
+
+    orders, invoices = series("orders"), series("invoices")
+    assert not orders & invoices
+    assert len(orders) == len(invoices)
 
 
 def test_the_values_are_those_that_were_told() -> None:
@@ -78,7 +95,7 @@ def test_the_values_are_those_that_were_told() -> None:
     assert value("etcd_alarm", alarm="NOSPACE") == 1
     assert value("etcd_alarm", alarm="CORRUPT") == 0
     assert value("log_lines_dropped_total", by="supervisor") == 9
-    assert value("info", version="1.2.3", host="host-a", group="orders") == 1
+    assert value("info", version="1.2.3", host="host-a") == 1
 
 
 def test_names_hold_to_the_conventions() -> None:
@@ -114,9 +131,9 @@ def test_no_name_breaks_the_text(topic: str, endpoint: str) -> None:
     """Quotes, backslashes, line ends, anything that etcd or a command line may hold."""
     host = HostMetrics(owned={Partition(topic, 0): Owned(1, 1, None, None)})
     found = read(exposition(ABOUT, host, Samples(etcd_up={endpoint: False}), 0.0, 0, 0))
-    assert found[f"{PREFIX}owner", (("partition", "0"), ("topic", topic))] == 1
-    assert found[f"{PREFIX}etcd_up", (("endpoint", endpoint),)] == 0
+    assert found[key("owner", partition="0", topic=topic)] == 1
+    assert found[key("etcd_up", endpoint=endpoint)] == 0
 
 
 def test_a_host_that_has_only_begun_can_be_asked_too() -> None:
-    assert read(exposition(ABOUT, HostMetrics(), Samples(), 0.0, 0, 0))[f"{PREFIX}ready", ()] == 0
+    assert read(exposition(ABOUT, HostMetrics(), Samples(), 0.0, 0, 0))[key("ready")] == 0

@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PREFIX = "partition_supervisor_"
+#: The label that all have. One server of metrics may hold several groups, and two groups may read one topic: whatever
+#: is asked of it must be able to tell them apart.
+GROUP = "group"
 OF_PARTITION = ("topic", "partition")
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`name` as it is shown, with the prefix, and `_total` if it is a counter."""
+    """`name` as it is shown, with the prefix, and `_total` if it is a counter. `labels` are those beside GROUP."""
 
     name: str
     kind: str
@@ -41,7 +44,7 @@ def _histogram(name: str, text: str, *labels: str) -> Metric:
 
 
 METRICS = (
-    _gauge("info", "1; which version, host and group this is.", "version", "host", "group"),
+    _gauge("info", "1; which version and host this is.", "version", "host"),
     _gauge("ready", "1 when /readyz says so: the host has entered, and its workers are ready."),
     _gauge("loop_silence_seconds", "How long ago the supervisor's loop came round. It does so eight times a second."),
     _gauge("hosts", "Hosts of the group that live, as seen from here."),

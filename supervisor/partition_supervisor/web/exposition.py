@@ -16,7 +16,7 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric as Family
 
 from partition_supervisor.host_metrics import Histogram, HostMetrics, PartitionTotals
-from partition_supervisor.web.catalogue import BY_NAME, PREFIX
+from partition_supervisor.web.catalogue import BY_NAME, GROUP, PREFIX
 from partition_supervisor.web.sampler import Samples
 from partition_workers.model import Partition
 
@@ -39,9 +39,11 @@ def exposition(
 ) -> bytes:
     """One family after the other, and others have the processor in between: the loop may have a death to see to."""
     text = bytearray()
-    for family in families(about, host, samples, silence, copies_failed, lines_dropped):
+    for family in _of_group(about.group, families(about, host, samples, silence, copies_failed, lines_dropped)):
         text += generate_latest(_Only(family))
         time.sleep(0)
+    for family in _process.collect():
+        text += generate_latest(_Only(family))
     return bytes(text)
 
 
@@ -56,17 +58,23 @@ class _Only:
 _process = ProcessCollector(registry=None)
 
 
+def _of_group(group: str, made: Iterable[Family]) -> Iterator[Family]:
+    for family in made:
+        for sample in family.samples:
+            sample.labels[GROUP] = group
+        yield family
+
+
 def families(
     about: About, host: HostMetrics, samples: Samples, silence: float, copies_failed: int, lines_dropped: int
 ) -> Iterator[Family]:
-    yield _family("info", [((about.version, about.host, about.group), 1)])
+    yield _family("info", [((about.version, about.host), 1)])
     yield from _of_host(host, silence)
     yield from _of_partitions(host, samples)
     yield from _of_commits_and_leases(host)
     yield from _of_surroundings(host, samples, copies_failed)
     dropped = [(("handler",), host.log_lines_dropped), (("supervisor",), lines_dropped)]
     yield _family("log_lines_dropped_total", dropped)
-    yield from _process.collect()
 
 
 def _of_host(host: HostMetrics, silence: float) -> Iterator[Family]:
