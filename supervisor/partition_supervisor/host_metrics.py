@@ -104,3 +104,8 @@ class HostMetrics:
     least_lease_left: float | None = None
     kafka_answers: bool = True
     log_lines_dropped: int = 0
+
+    @property
+    def offsets(self) -> dict[Partition, int]:
+        """Of the partitions that this host owns, as far as they are known."""
+        return {partition: each.offset for partition, each in self.owned.items() if each.offset is not None}

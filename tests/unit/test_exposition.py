@@ -28,7 +28,8 @@ HOST = HostMetrics(
     transaction_seconds=Histogram(COMMIT_BOUNDS), lease_left=Histogram(LEASE_BOUNDS), least_lease_left=3.9,
 )  # fmt: skip
 SAMPLES = Samples(
-    memory={P: 5_000_000}, cpu_seconds={P: 1.25}, ends={P: 45}, kafka_seconds=0.01, etcd_up={"etcd-1:2379": True},
+    memory={P: 5_000_000}, cpu_seconds={P: 1.25}, lags={P: 5, Q: 70}, kafka_seconds=0.01,
+    etcd_up={"etcd-1:2379": True},
     etcd_bytes={"etcd-1:2379": 4096}, etcd_quota={"etcd-1:2379": 1 << 31}, etcd_alarms=frozenset({"NOSPACE"}),
     etcd_seconds=0.004,
 )  # fmt: skip
@@ -120,3 +121,8 @@ def test_no_name_breaks_the_text(topic: str, endpoint: str) -> None:
 
 def test_a_host_that_has_only_begun_can_be_asked_too() -> None:
     assert read(exposition(ABOUT, HostMetrics(), Samples(), 0.0, 0, 0))[f"{PREFIX}ready", ()] == 0
+
+
+def test_what_is_not_owned_here_any_more_has_no_lag_here() -> None:
+    """Sampled when it was; now another host tells its own."""
+    assert (f"{PREFIX}lag_records", (("partition", "3"), ("topic", "events"))) not in read(shown())

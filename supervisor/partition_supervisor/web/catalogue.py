@@ -69,7 +69,7 @@ METRICS = (
     _counter("records_skipped", "Records that were passed over by --on-error skip.", *OF_PARTITION),
     _counter("dead_letters", "Records that were sent to the dead letter topic and passed over.", *OF_PARTITION),
     _gauge("offset", "The next record to be handled, as committed, of partitions owned here.", *OF_PARTITION),
-    _gauge("lag_records", "Offsets between that and the partition's end, as measured when somebody asked last.",
+    _gauge("lag_records", "Offsets between that and the partition's end, both as of the last sample.",
            *OF_PARTITION),
     _gauge("state_keys", "Keys in the state of a partition owned here.", *OF_PARTITION),
     _gauge("state_bytes", "Size of the state of a partition owned here.", *OF_PARTITION),

@@ -88,10 +88,8 @@ def _of_host(host: HostMetrics, silence: float) -> Iterator[Family]:
 def _of_partitions(host: HostMetrics, samples: Samples) -> Iterator[Family]:
     owned = host.owned
     yield _family("owner", _by_partition(dict.fromkeys(owned, 1)))
-    offsets = {partition: each.offset for partition, each in owned.items() if each.offset is not None}
-    yield _family("offset", _by_partition(offsets))
-    lags = {p: max(0, samples.ends[p] - offset) for p, offset in offsets.items() if p in samples.ends}
-    yield _family("lag_records", _by_partition(lags))
+    yield _family("offset", _by_partition(host.offsets))
+    yield _family("lag_records", _by_partition({p: lag for p, lag in samples.lags.items() if p in owned}))
     states = {partition: each.state for partition, each in owned.items() if each.state is not None}
     yield _family("state_keys", _by_partition({p: keys for p, (keys, _) in states.items()}))
     yield _family("state_bytes", _by_partition({p: size for p, (_, size) in states.items()}))

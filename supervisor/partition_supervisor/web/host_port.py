@@ -52,6 +52,7 @@ class HostPort:
             lambda: telemetry.ask().pids,
             store.status,
             lambda: store.get(config.keys.host(config.host_id)),
+            lambda: telemetry.ask().offsets,
             _Ends(config),
         )
         about = About(__version__, config.host_id, config.group)
