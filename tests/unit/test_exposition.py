@@ -17,7 +17,7 @@ from partition_workers.counts import COMMIT_BOUNDS
 from partition_workers.model import Partition
 
 P, Q = Partition("events", 0), Partition("events", 3)
-ABOUT = About("1.2.3", "host-a", "orders")
+ABOUT = About("1.2.3", "host-a", "orders", 5.0)
 
 HOST = HostMetrics(
     at=1.0, is_ready=True, reason="", hosts=2, partitions=4, wanted=4, workers={"owner": 1, "standby": 3},
@@ -68,6 +68,7 @@ def test_every_metric_of_the_catalogue_is_shown_and_no_other() -> None:
 
 def test_the_values_are_those_that_were_told() -> None:
     assert value("lag_records", topic="events", partition="0") == 5
+    assert value("lease_ttl_seconds") == 5.0
     assert value("records_total", topic="events", partition="0") == 40
     assert value("unowned_seconds", topic="events", partition="3") == 1.5
     assert value("step_open_seconds", topic="events", partition="0") == 2.5

@@ -11,7 +11,7 @@ import pytest
 
 from partition_supervisor.control.tally import LEAST_OF, Unowned
 from partition_supervisor.control.telemetry import Telemetry
-from partition_supervisor.host_metrics import HostMetrics
+from partition_supervisor.host_metrics import HostMetrics, PartitionTotals
 from partition_supervisor.processes.exit_reason import ExitReason
 from partition_workers.counts import COMMIT_BOUNDS, Counts
 from partition_workers.errors import ExitCode
@@ -182,6 +182,33 @@ def test_the_least_that_was_left_of_a_lease_is_remembered_for_a_while(make_host:
         owner.deadline = host.boottime() + 3.0
         renew()
     assert metrics(host).least_lease_left == pytest.approx(3.0, abs=0.01)
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_the_least_is_forgotten_when_nothing_is_renewed_any_more(make_host: MakeHost, is_asked: bool) -> None:
+    """The host owns nothing now: what its last owner had left is no news for ever, whether or not anybody asked."""
+    host = running(make_host(1))
+    owner = host.owner(P)
+    owner.deadline = host.boottime() + 1.2
+    host.report(owner, RenewedLease(host.boottime() + 5.0))
+    host.settle()
+    for _ in range(3):
+        host.jump(LEAST_OF / 2)
+        if is_asked:
+            assert metrics(host).least_lease_left is None or host.clock() < 1_000.0 + 2.2 * LEAST_OF
+    host.jump(LEAST_OF / 2)
+    assert metrics(host).least_lease_left is None
+
+
+def test_a_partition_can_be_counted_before_there_is_anything_to_count(make_host: MakeHost) -> None:
+    """A counter that is first seen at 1 has not grown, to who asks by how much it did."""
+    host = make_host(2).open()
+    assert metrics(host).totals == {}
+    host.warm_up_all()
+    assert metrics(host).totals == {P: PartitionTotals(), Q: PartitionTotals()}
+    host.report(host.owner(P), MadeProgress(1, 1, replace(counts(1), skipped=1)))
+    host.settle()
+    assert (metrics(host).totals[P].skipped, metrics(host).totals[Q].skipped) == (1, 0)
 
 
 # --- partitions without an owner

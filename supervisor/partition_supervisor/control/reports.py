@@ -83,6 +83,7 @@ class Reports:
             case BecameReady(standby):
                 child.advance(ChildEvent.BECAME_READY)
                 child.standby = standby
+                self._tally.stands_by(child.partition)
                 self._restarts.is_ready(child)
                 self._lease_monitor.begin(child)
                 self._dirty.mark_locks(child.partition)

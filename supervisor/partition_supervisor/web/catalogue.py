@@ -90,7 +90,9 @@ METRICS = (
     _counter("suspended_seconds", "Time in which an owner started no record, because it was late with its lease.",
              *OF_PARTITION),
     _histogram("lease_left_seconds", "What was left of an owner's lease at each of its renewals."),
-    _gauge("lease_least_left_seconds", "The least of that in the last one or two minutes."),
+    _gauge("lease_least_left_seconds", "The least of that in the last one or two minutes; only there if there was a"
+           " renewal in them."),
+    _gauge("lease_ttl_seconds", "What an owner's lease is granted for, --lease-ttl: what is left is a part of it."),
     _gauge("etcd_up", "1 if this member of etcd answers.", "endpoint"),
     _gauge("etcd_read_seconds", "How long etcd took for one linearizable read."),
     _gauge("etcd_database_bytes", "Size of this member's database.", "endpoint"),

@@ -32,6 +32,7 @@ class About:
     version: str
     host: str
     group: str
+    lease_ttl: float
 
 
 def exposition(
@@ -63,6 +64,7 @@ def families(
     yield from _of_host(host, silence)
     yield from _of_partitions(host, samples)
     yield from _of_commits_and_leases(host)
+    yield _family("lease_ttl_seconds", [((), about.lease_ttl)])
     yield from _of_surroundings(host, samples, copies_failed)
     dropped = [(("handler",), host.log_lines_dropped), (("supervisor",), lines_dropped)]
     yield _family("log_lines_dropped_total", dropped)

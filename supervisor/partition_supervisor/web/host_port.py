@@ -55,7 +55,7 @@ class HostPort:
             lambda: telemetry.ask().offsets,
             _Ends(config),
         )
-        about = About(__version__, config.host_id, config.group)
+        about = About(__version__, config.host_id, config.group, config.lease_ttl)
         self._server.metrics = _Page(
             telemetry.ask,
             lambda host: exposition(
