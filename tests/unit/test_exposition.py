@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -127,3 +128,11 @@ def test_a_host_that_has_only_begun_can_be_asked_too() -> None:
 def test_what_is_not_owned_here_any_more_has_no_lag_here() -> None:
     """Sampled when it was; now another host tells its own."""
     assert (f"{PREFIX}lag_records", (("partition", "3"), ("topic", "events"))) not in read(shown())
+
+
+def test_a_host_that_does_not_know_who_owns_what_does_not_say_so() -> None:
+    """Neither that all have owners nor that some have none."""
+    names = {name for name, _ in read(shown(replace(HOST, unowned=None)))}
+    assert not names & {f"{PREFIX}partitions_unowned", f"{PREFIX}unowned_seconds"}
+    assert f"{PREFIX}partitions_unowned_seconds_total" in names
+    assert read(shown(replace(HOST, unowned={})))[f"{PREFIX}partitions_unowned", ()] == 0

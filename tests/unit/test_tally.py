@@ -35,6 +35,12 @@ def metrics(host: FakeHost) -> HostMetrics:
     return telemetry(host)._read()
 
 
+def unowned(host: FakeHost) -> Mapping[Partition, float]:
+    found = metrics(host).unowned
+    assert found is not None
+    return found
+
+
 def telemetry(host: FakeHost) -> Telemetry:
     return host.supervisor.telemetry
 
@@ -42,7 +48,8 @@ def telemetry(host: FakeHost) -> Telemetry:
 def series(found: HostMetrics) -> int:
     """How many numbers there are to tell."""
     parts: tuple[Mapping[Any, Any], ...] = (
-        found.workers, found.pids, found.owned, found.totals, found.unowned, found.exits, found.gap, found.ownerships,
+        found.workers, found.pids, found.owned, found.totals, found.unowned or {}, found.exits, found.gap,
+        found.ownerships,
     )  # fmt: skip
     return sum(len(each) for each in parts)
 
@@ -216,18 +223,18 @@ def test_a_partition_can_be_counted_before_there_is_anything_to_count(make_host:
 
 def test_a_dead_owners_partition_has_none_until_the_lock_is_another_ones(make_host: MakeHost) -> None:
     host = running(make_host(2))
-    assert metrics(host).unowned == {}
+    assert unowned(host) == {}
     before = metrics(host).unowned_seconds
     host.background.held = True
     host.exit(host.owner(P))
     host.turn()
     host.jump(0.5)
-    assert metrics(host).unowned == {P: pytest.approx(0.5, abs=0.01)}
+    assert unowned(host) == {P: pytest.approx(0.5, abs=0.01)}
     host.background.held = False
     host.settle()
     host.warm_up_all()
     host.advance(1.0)
-    assert metrics(host).unowned == {}
+    assert unowned(host) == {}
     assert metrics(host).unowned_seconds - before == pytest.approx(0.5, abs=0.2)
 
 

@@ -48,9 +48,12 @@ METRICS = (
     _gauge("partitions", "Partitions of the topics, as Kafka says here."),
     _gauge("partitions_uncovered", "Partitions for which all hosts together have no place."),
     _gauge("partitions_parked", "Partitions that nobody may own until a person says so."),
-    _gauge("partitions_unowned", "Partitions without an owner now that are not parked, as seen from here."),
-    _gauge("unowned_seconds", "How long a partition has had no owner; only there while it has none.", *OF_PARTITION),
-    _counter("partitions_unowned_seconds", "Seconds without an owner, of all partitions together, seen from here."),
+    _gauge("partitions_unowned", "Partitions without an owner now that are not parked, as seen from here; not"
+           " there while etcd does not answer this host, for then it does not know."),
+    _gauge("unowned_seconds", "How long a partition has had no owner; only there while it has none, and while"
+           " etcd answers this host.", *OF_PARTITION),
+    _counter("partitions_unowned_seconds", "Seconds without an owner, of all partitions together, seen from here"
+             " while etcd answers."),
     _gauge("workers_wanted", "Workers that the plan wants on this host."),
     _gauge("workers", "Worker processes of this host, by what they are now.", "state"),
     _counter("worker_exits", "Workers of this host that ended, by reason.", "reason"),

@@ -75,12 +75,13 @@ def _of_host(host: HostMetrics, silence: float) -> Iterator[Family]:
     plain = {
         "ready": host.is_ready, "loop_silence_seconds": silence, "hosts": host.hosts, "partitions": host.partitions,
         "partitions_uncovered": host.uncovered, "partitions_parked": host.parked,
-        "partitions_unowned": len(host.unowned), "workers_wanted": host.wanted,
+        "workers_wanted": host.wanted,
         "partitions_unowned_seconds_total": host.unowned_seconds,
     }  # fmt: skip
     for name, value in plain.items():
         yield _family(name, [((), value)])
-    yield _family("unowned_seconds", _by_partition(host.unowned))
+    yield _family("partitions_unowned", [] if host.unowned is None else [((), len(host.unowned))])
+    yield _family("unowned_seconds", _by_partition(host.unowned or {}))
     yield _family("workers", _by_word(host.workers))
     yield _family("worker_exits_total", _by_word(host.exits))
     yield _family("ownerships_total", _by_word(host.ownerships))
