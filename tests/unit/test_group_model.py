@@ -275,6 +275,23 @@ def test_parked_partitions_and_their_reasons_are_in_the_snapshot() -> None:
     assert (partition["state"], partition["reason"]) == ("parked", "bad <b>record</b>")
 
 
+def test_what_utf8_cannot_write_keeps_nobody_from_the_rest() -> None:
+    """In a reason, or in a key that is no text: the picture and the change can be sent."""
+    etcd = FakeEtcd()
+    server = Server(etcd)
+    write(etcd, put(KEYS.parked(P), Parked(3, "bad record: \udcff", "a", now())))
+    (parked,) = server.catch_up()
+    assert json.loads(parked.data.encode())["value"]["reason"] == "bad record: ?"
+    host = server.model.change(
+        Change(KeyValue(KEYS.host("\udcff"), Host(1, "1", 1, "", now()).encode(), 1, 3, 3, 7), deleted=False)
+    )
+    assert host is not None
+    assert json.loads(host.data.encode())["host"] == "?"
+    picture = json.loads(server.model.snapshot().data.encode())
+    assert [each["reason"] for each in picture["partitions"]] == ["bad record: ?"]
+    assert [each["key"] for each in picture["foreign_keys"]] == [KEYS.host("?")]
+
+
 def test_a_deleted_lock_is_told_as_such() -> None:
     etcd = FakeEtcd()
     write(etcd, put(KEYS.lock(P), lock("a")))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from partition_supervisor.admin.group_documents import Documents, decode, draw
 from partition_supervisor.admin.group_view import PartitionView
+from partition_supervisor.admin.printable import writable
 from partition_supervisor.listing import Snapshot
 from partition_supervisor.web import changes
 from partition_workers.etcd.store import Change, KeyValue
@@ -201,4 +202,4 @@ def _silence(which: str, error: str | None) -> ServerEvent:
 
 
 def text(value: Mapping[str, JSON | list[dict[str, JSON]]]) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return writable(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
