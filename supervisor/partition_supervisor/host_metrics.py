@@ -78,7 +78,8 @@ class Owned:
 
 @dataclass(frozen=True, slots=True)
 class HostMetrics:
-    """As of `at` (time.monotonic). `workers`: how many are in each state; `pids`: of each living worker."""
+    """As of `at` (time.monotonic). `workers`: how many are in each state; `pids`: of each living worker. `unowned`:
+    None while it is not known, because etcd does not answer this host."""
 
     at: float = 0.0
     is_ready: bool = False
@@ -93,7 +94,7 @@ class HostMetrics:
     pids: Mapping[Partition, tuple[int, ...]] = field(default_factory=dict)
     owned: Mapping[Partition, Owned] = field(default_factory=dict)
     totals: Mapping[Partition, PartitionTotals] = field(default_factory=dict)
-    unowned: Mapping[Partition, float] = field(default_factory=dict)
+    unowned: Mapping[Partition, float] | None = None
     unowned_seconds: float = 0.0
     ownerships: Mapping[str, int] = field(default_factory=dict)
     exits: Mapping[str, int] = field(default_factory=dict)
@@ -104,3 +105,8 @@ class HostMetrics:
     least_lease_left: float | None = None
     kafka_answers: bool = True
     log_lines_dropped: int = 0
+
+    @property
+    def offsets(self) -> dict[Partition, int]:
+        """Of the partitions that this host owns, as far as they are known."""
+        return {partition: each.offset for partition, each in self.owned.items() if each.offset is not None}

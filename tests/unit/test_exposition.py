@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from partition_workers.counts import COMMIT_BOUNDS
 from partition_workers.model import Partition
 
 P, Q = Partition("events", 0), Partition("events", 3)
-ABOUT = About("1.2.3", "host-a", "orders")
+ABOUT = About("1.2.3", "host-a", "orders", 5.0)
 
 HOST = HostMetrics(
     at=1.0, is_ready=True, reason="", hosts=2, partitions=4, wanted=4, workers={"owner": 1, "standby": 3},
@@ -28,7 +29,8 @@ HOST = HostMetrics(
     transaction_seconds=Histogram(COMMIT_BOUNDS), lease_left=Histogram(LEASE_BOUNDS), least_lease_left=3.9,
 )  # fmt: skip
 SAMPLES = Samples(
-    memory={P: 5_000_000}, cpu_seconds={P: 1.25}, ends={P: 45}, kafka_seconds=0.01, etcd_up={"etcd-1:2379": True},
+    memory={P: 5_000_000}, cpu_seconds={P: 1.25}, lags={P: 5, Q: 70}, kafka_seconds=0.01,
+    etcd_up={"etcd-1:2379": True},
     etcd_bytes={"etcd-1:2379": 4096}, etcd_quota={"etcd-1:2379": 1 << 31}, etcd_alarms=frozenset({"NOSPACE"}),
     etcd_seconds=0.004,
 )  # fmt: skip
@@ -84,6 +86,7 @@ def test_two_groups_that_read_one_topic_have_no_series_in_common() -> None:
 
 def test_the_values_are_those_that_were_told() -> None:
     assert value("lag_records", topic="events", partition="0") == 5
+    assert value("lease_ttl_seconds") == 5.0
     assert value("records_total", topic="events", partition="0") == 40
     assert value("unowned_seconds", topic="events", partition="3") == 1.5
     assert value("step_open_seconds", topic="events", partition="0") == 2.5
@@ -137,3 +140,16 @@ def test_no_name_breaks_the_text(topic: str, endpoint: str) -> None:
 
 def test_a_host_that_has_only_begun_can_be_asked_too() -> None:
     assert read(exposition(ABOUT, HostMetrics(), Samples(), 0.0, 0, 0))[key("ready")] == 0
+
+
+def test_what_is_not_owned_here_any_more_has_no_lag_here() -> None:
+    """Sampled when it was; now another host tells its own."""
+    assert key("lag_records", topic="events", partition="3") not in read(shown())
+
+
+def test_a_host_that_does_not_know_who_owns_what_does_not_say_so() -> None:
+    """Neither that all have owners nor that some have none."""
+    names = {name for name, _ in read(shown(replace(HOST, unowned=None)))}
+    assert not names & {f"{PREFIX}partitions_unowned", f"{PREFIX}unowned_seconds"}
+    assert f"{PREFIX}partitions_unowned_seconds_total" in names
+    assert read(shown(replace(HOST, unowned={})))[key("partitions_unowned")] == 0

@@ -23,6 +23,7 @@ class Followed:
         self.etcd = FakeEtcd()
         self.loaded: list[int] = []
         self.changes: list[Change] = []
+        self.told: list[tuple[str, str | None]] = []
         self.feed = GroupFeed(
             self.etcd,
             KEYS,
@@ -30,7 +31,7 @@ class Followed:
             loaded=lambda snapshot, _history, _watched_from: self.loaded.append(snapshot.revision),
             changed=self.changes.append,
             measured=lambda *_found: None,
-            answers=lambda *_which: None,
+            answers=lambda which, error: self.told.append((which, error)),
         )
 
     def write(self, times: int = 1) -> None:
@@ -39,7 +40,8 @@ class Followed:
 
 
 @pytest.fixture
-def followed() -> Iterator[Followed]:
+def followed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Followed]:
+    monkeypatch.setattr(group_feed, "EVERY", 0.02)
     made = Followed()
     yield made
     made.feed.close()
@@ -75,3 +77,27 @@ def test_a_watch_that_ends_begins_anew_with_everything(followed: Followed) -> No
     eventually("it follows", lambda: len(followed.changes) == 1)
     followed.etcd.break_streams()
     eventually("all is listed again", lambda: followed.loaded == [followed.etcd.revision])
+
+
+def test_a_reading_that_failed_is_over_with_the_next_one(followed: Followed) -> None:
+    """The watch goes on all the while: nothing is opened again that could say so."""
+    followed.feed.start(followed.etcd.revision + 1)
+    followed.write()
+    eventually("it follows", lambda: followed.changes)
+    followed.etcd.fail_next(applied=False)
+    eventually("it is told and over", lambda: len(followed.told) == 2)
+    (which, error), over = followed.told
+    assert (which, over) == ("etcd", ("etcd", None))
+    assert error
+    assert followed.loaded == []
+
+
+def test_etcd_answers_when_both_threads_are_answered(followed: Followed) -> None:
+    say = followed.feed._say
+    say("etcd", "watch", "the watch broke")
+    say("etcd", "readings", "no reading")
+    say("etcd", "watch", None)
+    say("kafka", "ends", None)
+    assert followed.told == [("etcd", "the watch broke")]
+    say("etcd", "readings", None)
+    assert followed.told == [("etcd", "the watch broke"), ("etcd", None)]

@@ -192,6 +192,68 @@ def test_a_browser_that_does_not_read_is_let_go() -> None:
     assert asyncio.run(run()) == 0
 
 
+def ids(events: list[ServerEvent] | None) -> list[str] | None:
+    return None if events is None else [str(event.id) for event in events]
+
+
+def test_who_comes_between_two_changes_of_one_revision_gets_the_second() -> None:
+    """etcd tells them one after the other: a picture in between holds the first, and says so."""
+    etcd = FakeEtcd()
+    server = Server(etcd)
+    write(etcd, put(KEYS.lock(P), lock("a")), put(KEYS.host("a"), Host(1, "1", 1, "", now())))
+    first, second = server._watch._fresh()
+    server.model.change(first)
+    snapshot, position = server.model.snapshot(), server.model.as_json()["event_id"]
+    assert (str(snapshot.id), position, json.loads(snapshot.data)["event_id"]) == ("2.1", "2.1", "2.1")
+
+    async def run() -> str:
+        stream = server.broadcast.events(None)
+        await anext(stream)
+        server.broadcast.tell(server.model.change(second))
+        told = await anext(stream)
+        await stream.aclose()  # type: ignore[attr-defined]
+        return str(told.id)
+
+    assert asyncio.run(run()) == "2.2"
+    assert snapshot.id is not None
+    assert ids(server.model.since(snapshot.id)) == ["2.2"]
+    assert str(server.model.snapshot().id) == "2.2"
+
+
+def test_a_listing_holds_all_of_its_revision() -> None:
+    """Also when its changes come after it, for browsers of others."""
+    etcd = FakeEtcd()
+    write(etcd, put(KEYS.lock(P), lock("a")), put(KEYS.host("a"), Host(1, "1", 1, "", now())))
+    server = Server(etcd, watched_from=1)
+    server.model.change(server._watch._fresh()[0])
+    assert server.model.position == EventId(etcd.revision)
+
+
+def test_who_lacks_a_part_of_a_revision_that_is_not_known_here_gets_a_snapshot() -> None:
+    etcd = FakeEtcd()
+    write(etcd, put(KEYS.lock(P), lock("a")), put(KEYS.host("a"), Host(1, "1", 1, "", now())))
+    server = Server(etcd)
+    assert server.model.since(EventId(etcd.revision, 1)) is None
+    assert server.model.since(EventId(etcd.revision)) == []
+
+
+def test_a_new_browser_is_told_who_does_not_answer() -> None:
+    """In its picture; and one that knows it of another server, of both."""
+    server = Server(FakeEtcd())
+    server.broadcast.tell(server.model.answers("etcd", "it is silent"))
+    assert json.loads(server.model.snapshot().data)["silent"] == {"etcd": "it is silent"}
+
+    async def run() -> list[object]:
+        stream = server.broadcast.events(EventId(server.model.revision))
+        told = [await anext(stream) for _ in range(3)]
+        await stream.aclose()  # type: ignore[attr-defined]
+        return [json.loads(each.data) for each in told if each.name == "silence"]
+
+    assert asyncio.run(run()) == [{"of": "etcd", "error": "it is silent"}, {"of": "kafka", "error": None}]
+    server.model.answers("etcd", None)
+    assert json.loads(server.model.snapshot().data)["silent"] == {}
+
+
 def test_progress_tells_what_differs_and_what_is_gone() -> None:
     model = GroupModel(KEYS, "g")
     offset = StoredOffset(5, 1, 1, "", now())
@@ -211,6 +273,23 @@ def test_parked_partitions_and_their_reasons_are_in_the_snapshot() -> None:
     write(etcd, put(KEYS.parked(P), Parked(3, "bad <b>record</b>", "a", now())))
     (partition,) = json.loads(Server(etcd).model.snapshot().data)["partitions"]
     assert (partition["state"], partition["reason"]) == ("parked", "bad <b>record</b>")
+
+
+def test_what_utf8_cannot_write_keeps_nobody_from_the_rest() -> None:
+    """In a reason, or in a key that is no text: the picture and the change can be sent."""
+    etcd = FakeEtcd()
+    server = Server(etcd)
+    write(etcd, put(KEYS.parked(P), Parked(3, "bad record: \udcff", "a", now())))
+    (parked,) = server.catch_up()
+    assert json.loads(parked.data.encode())["value"]["reason"] == "bad record: ?"
+    host = server.model.change(
+        Change(KeyValue(KEYS.host("\udcff"), Host(1, "1", 1, "", now()).encode(), 1, 3, 3, 7), deleted=False)
+    )
+    assert host is not None
+    assert json.loads(host.data.encode())["host"] == "?"
+    picture = json.loads(server.model.snapshot().data.encode())
+    assert [each["reason"] for each in picture["partitions"]] == ["bad record: ?"]
+    assert [each["key"] for each in picture["foreign_keys"]] == [KEYS.host("?")]
 
 
 def test_a_deleted_lock_is_told_as_such() -> None:

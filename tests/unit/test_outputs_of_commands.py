@@ -94,6 +94,18 @@ def test_no_cell_breaks_a_line_or_a_column(rows: list[list[object]]) -> None:
     assert all(line.count("\t") == 1 and len(line.splitlines()) <= 1 for line in lines)
 
 
+@pytest.mark.parametrize("half", [0xDCFF, 0xD800])
+def test_what_utf8_cannot_write_is_a_question_mark(half: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """An exception's text may hold it, and a key that is no text: no form breaks of it, wherever it stands."""
+    document = {"partitions": [{"reason": f"bad {chr(half)}", f"host{chr(half)}": chr(half)}]}
+    told = {"partitions": [{"reason": "bad ?", "host?": "?"}]}
+    print_document(document, "json")
+    assert json.loads(capfd.readouterr().out) == told
+    print_document(document, "yaml")
+    assert yaml.safe_load(capfd.readouterr().out) == told
+    assert list(tsv(("a",), [(chr(half),)]))[1] == "?"
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_a_script_for_the_shell(shell: str) -> None:
     ended = CliRunner().invoke(cli, ["completion", shell], prog_name="partition-supervisor")

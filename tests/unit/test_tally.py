@@ -11,7 +11,7 @@ import pytest
 
 from partition_supervisor.control.tally import LEAST_OF, Unowned
 from partition_supervisor.control.telemetry import Telemetry
-from partition_supervisor.host_metrics import HostMetrics
+from partition_supervisor.host_metrics import HostMetrics, PartitionTotals
 from partition_supervisor.processes.exit_reason import ExitReason
 from partition_workers.counts import COMMIT_BOUNDS, Counts
 from partition_workers.errors import ExitCode
@@ -35,6 +35,12 @@ def metrics(host: FakeHost) -> HostMetrics:
     return telemetry(host)._read()
 
 
+def unowned(host: FakeHost) -> Mapping[Partition, float]:
+    found = metrics(host).unowned
+    assert found is not None
+    return found
+
+
 def telemetry(host: FakeHost) -> Telemetry:
     return host.supervisor.telemetry
 
@@ -42,7 +48,8 @@ def telemetry(host: FakeHost) -> Telemetry:
 def series(found: HostMetrics) -> int:
     """How many numbers there are to tell."""
     parts: tuple[Mapping[Any, Any], ...] = (
-        found.workers, found.pids, found.owned, found.totals, found.unowned, found.exits, found.gap, found.ownerships,
+        found.workers, found.pids, found.owned, found.totals, found.unowned or {}, found.exits, found.gap,
+        found.ownerships,
     )  # fmt: skip
     return sum(len(each) for each in parts)
 
@@ -184,23 +191,50 @@ def test_the_least_that_was_left_of_a_lease_is_remembered_for_a_while(make_host:
     assert metrics(host).least_lease_left == pytest.approx(3.0, abs=0.01)
 
 
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_the_least_is_forgotten_when_nothing_is_renewed_any_more(make_host: MakeHost, is_asked: bool) -> None:
+    """The host owns nothing now: what its last owner had left is no news for ever, whether or not anybody asked."""
+    host = running(make_host(1))
+    owner = host.owner(P)
+    owner.deadline = host.boottime() + 1.2
+    host.report(owner, RenewedLease(host.boottime() + 5.0))
+    host.settle()
+    for _ in range(3):
+        host.jump(LEAST_OF / 2)
+        if is_asked:
+            assert metrics(host).least_lease_left is None or host.clock() < 1_000.0 + 2.2 * LEAST_OF
+    host.jump(LEAST_OF / 2)
+    assert metrics(host).least_lease_left is None
+
+
+def test_a_partition_can_be_counted_before_there_is_anything_to_count(make_host: MakeHost) -> None:
+    """A counter that is first seen at 1 has not grown, to who asks by how much it did."""
+    host = make_host(2).open()
+    assert metrics(host).totals == {}
+    host.warm_up_all()
+    assert metrics(host).totals == {P: PartitionTotals(), Q: PartitionTotals()}
+    host.report(host.owner(P), MadeProgress(1, 1, replace(counts(1), skipped=1)))
+    host.settle()
+    assert (metrics(host).totals[P].skipped, metrics(host).totals[Q].skipped) == (1, 0)
+
+
 # --- partitions without an owner
 
 
 def test_a_dead_owners_partition_has_none_until_the_lock_is_another_ones(make_host: MakeHost) -> None:
     host = running(make_host(2))
-    assert metrics(host).unowned == {}
+    assert unowned(host) == {}
     before = metrics(host).unowned_seconds
     host.background.held = True
     host.exit(host.owner(P))
     host.turn()
     host.jump(0.5)
-    assert metrics(host).unowned == {P: pytest.approx(0.5, abs=0.01)}
+    assert unowned(host) == {P: pytest.approx(0.5, abs=0.01)}
     host.background.held = False
     host.settle()
     host.warm_up_all()
     host.advance(1.0)
-    assert metrics(host).unowned == {}
+    assert unowned(host) == {}
     assert metrics(host).unowned_seconds - before == pytest.approx(0.5, abs=0.2)
 
 

@@ -1,4 +1,4 @@
-"""What others wrote, made fit for a terminal: an escape in a reason or a name does nothing there."""
+"""What others wrote, made fit to be shown: escapes in it do nothing to a terminal, and all of it can be written."""
 
 from __future__ import annotations
 
@@ -8,3 +8,9 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() or each in "\n\t" else "?" for each in text)
+
+
+def writable(text: str) -> str:
+    """What UTF-8 cannot write is a question mark: half of a pair of surrogates, as the text of an exception may hold
+    it, or a byte of a key that is no text."""
+    return text if text.isascii() else text.encode(errors="replace").decode()

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console, RenderableType
 
+from partition_supervisor.admin.printable import writable
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 OUTPUTS = ("pretty", "wide", "json", "tsv", "yaml")
@@ -35,8 +37,9 @@ def named_output_option(*names: str) -> Callable[[F], F]:
 
 def print_document(document: Mapping[str, Any], output: str, indent: int | None = 2) -> None:
     """`output` is one of DOCUMENTS. Without `indent`, JSON is one line; YAML begins each document with `---`."""
+    written = writable(json.dumps(document, indent=indent, ensure_ascii=False))
     if output == "json":
-        click.echo(json.dumps(document, indent=indent, ensure_ascii=False))
+        click.echo(written)
     else:
         import yaml
 
@@ -46,7 +49,7 @@ def print_document(document: Mapping[str, Any], output: str, indent: int | None 
                 """What comes twice is written twice: no reader has to know of anchors, and it is a fifth faster."""
                 return True
 
-        click.echo(yaml.dump(dict(document), Dumper=Dumper, sort_keys=False, explicit_start=True), nl=False)
+        click.echo(yaml.dump(json.loads(written), Dumper=Dumper, sort_keys=False, explicit_start=True), nl=False)
 
 
 def print_tsv(headings: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
@@ -60,7 +63,7 @@ def tsv(headings: Iterable[str], rows: Iterable[Iterable[object]]) -> Iterator[s
 
 
 def tsv_line(cells: Iterable[object]) -> str:
-    return "\t".join("" if cell is None else " ".join(str(cell).split()) for cell in cells)
+    return writable("\t".join("" if cell is None else " ".join(str(cell).split()) for cell in cells))
 
 
 def print_records(records: Iterable[Mapping[str, Any]], headings: Iterable[str]) -> None:

@@ -105,7 +105,7 @@ class Supervisor:
         stopping = self._stopping = Stopping(graceful := config.graceful_timeout)
         leases = self._lease_monitor = LeaseMonitor(children, membership.keeper, config.lease_ttl, inbox)
         planner = self._planner = Planner(config, cluster, topic_ids)
-        telemetry = self.telemetry = Telemetry(config, children, cluster, planner, stopping, inbox, clock)
+        telemetry = self.telemetry = Telemetry(config, children, cluster, planner, stopping, membership, inbox, clock)
         handovers = Handovers(config.host_id, cluster, store, background, timers, document.passed_over)
         self._handovers = handovers
         successors = Successors(config.host_id, children, cluster, planner, handovers, stopping)
@@ -129,7 +129,7 @@ class Supervisor:
             config.host_id, cluster, document.reads_kafka, successors, rebalancer
         )
         self._ability = Ability(config.lease_ttl, inbox, membership, access, document, clock)
-        self._copies = OffsetCopies(config.mirror_offsets, mirror, children, background, access, stopping)
+        self._copies = OffsetCopies(config.mirror_offsets, mirror, children, background, access, stopping, inbox)
         self._reports = Reports(
             children, self._timers, self._dirty, offers, failover, leases, rebalancer, rolling, restarts, access,
             telemetry.tally,

@@ -83,6 +83,7 @@ class Reports:
             case BecameReady(standby):
                 child.advance(ChildEvent.BECAME_READY)
                 child.standby = standby
+                self._tally.stands_by(child.partition)
                 self._restarts.is_ready(child)
                 self._lease_monitor.begin(child)
                 self._dirty.mark_locks(child.partition)
@@ -128,13 +129,14 @@ class Reports:
             case WasToldToLeave():
                 self._rebalancer.hand_over(child)
             case HandedOver(successor, token, offset):
+                child.has_let_go = True
                 self._failover.announce(child.partition, Named(successor, token, offset))
             case WasParked() | GaveUp():
-                child.last_word = report
+                child.last_word, child.has_let_go = report, True
             case IsEnding(held_up_by, counts):
                 if counts is not None:
                     self._tally.add(child, counts)
-                child.deadline = None  # it needs no lease any more
+                child.deadline, child.has_let_go = None, True  # it needs no lease any more
                 self._timers.enter(LONG_END, 0, lambda: self._tell_held_up(child, held_up_by))
                 self._timers.enter(END_WITHIN, 0, lambda: self._children.kill(child))
             case _:

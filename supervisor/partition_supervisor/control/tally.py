@@ -43,6 +43,11 @@ class Tally:
         self._least: tuple[float | None, float | None] = (None, None)
         self._least_since = clock()
 
+    def stands_by(self, partition: Partition) -> None:
+        """Its counts can be seen from now on, before there is anything to count: who asks how much a counter has
+        grown does not see the growth of one that begins with 1."""
+        self.totals[partition]  # made by being asked for
+
     def took_lock(self, cause: str) -> None:
         if cause in self.ownerships:
             self.ownerships[cause] += 1
@@ -75,15 +80,22 @@ class Tally:
             return
         left = child.deadline - self._read_at()
         self.lease_left.observe(left)
-        before, now = self._least
-        if self._clock() - self._least_since >= LEAST_OF:
-            before, now, self._least_since = now, None, self._clock()
+        before, now = self._lately()
         self._least = before, left if now is None else min(now, left)
 
     @property
     def least_lease_left(self) -> float | None:
-        """Of any owner's lease at its renewal, lately; None: none was renewed yet."""
-        return min((each for each in self._least if each is not None), default=None)
+        """Of any owner's lease at its renewal, lately; None: none was renewed."""
+        return min((each for each in self._lately() if each is not None), default=None)
+
+    def _lately(self) -> tuple[float | None, float | None]:
+        """The least in the LEAST_OF seconds before, and since then. Time alone ends both: a host that owns nothing
+        any more renews nothing."""
+        passed = self._clock() - self._least_since
+        if passed >= LEAST_OF:
+            self._least = self._least[1] if passed < 2 * LEAST_OF else None, None
+            self._least_since += passed - passed % LEAST_OF
+        return self._least
 
     def suspended(self, child: Child) -> None:
         child.suspended_at = self._clock()

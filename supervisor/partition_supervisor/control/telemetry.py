@@ -11,8 +11,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable
 
+from partition_supervisor.cluster.membership import Membership
 from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.config import Config
+from partition_supervisor.control.etcd_view import EtcdView
 from partition_supervisor.control.kafka_access import KafkaAccess
 from partition_supervisor.control.planner import Planner
 from partition_supervisor.control.stopping import Stopping
@@ -46,10 +48,12 @@ class Telemetry:
         cluster: ClusterState,
         planner: Planner,
         stopping: Stopping,
+        membership: Membership,
         inbox: Inbox,
         clock: Clock,
     ) -> None:
-        self.tally, self.unowned = Tally(clock, lambda: inbox.read_at), Unowned(clock)
+        self._view = EtcdView(config.lease_ttl, membership, inbox, clock)
+        self.tally, self.unowned = Tally(clock, lambda: inbox.read_at), Unowned(self._view.seconds)
         self._host_id, self._children, self._cluster = config.host_id, children, cluster
         self._planner, self._stopping, self._inbox = planner, stopping, inbox
         self._newest = HostMetrics()
@@ -74,6 +78,7 @@ class Telemetry:
     # --- on the loop
 
     def go_on(self) -> None:
+        self._view.seconds()
         if self._asked:
             self._newest = self._read()
             while self._asked:
@@ -88,9 +93,10 @@ class Telemetry:
     def on_exit(self, child: Child) -> None:
         if child.is_owner and not child.is_leaving and child.last_word is None and child.token is not None:
             self.unowned.owner_died(child.partition, child.token)
+            self.look((child.partition,))  # somebody may have taken it before: it was late
 
     def _read(self) -> HostMetrics:
-        tally, planner = self.tally, self._planner
+        tally, planner, now = self.tally, self._planner, self._inbox.read_at
         children = list(self._children)
         states = Counter(child.state for child in children)
         wanted = sum(planner.plan.workers_on(self._host_id).values())
@@ -111,9 +117,9 @@ class Telemetry:
             wanted=wanted,
             workers={word: sum(states[each] for each in STATES if STATES[each] == word) for word in STATES.values()},
             pids=pids,
-            owned={child.partition: self._owned(child) for child in children if child.is_owner and child.token},
+            owned={child.partition: _owned(child, now) for child in children if child.owns(now) and child.token},
             totals=self._totals(children),
-            unowned=self.unowned.lengths(),
+            unowned=self.unowned.lengths() if self._view.is_fresh else None,
             unowned_seconds=self.unowned.seconds,
             ownerships=dict(tally.ownerships),
             exits=dict(tally.exits),
@@ -125,12 +131,6 @@ class Telemetry:
             kafka_answers=self.kafka_access is None or self.kafka_access.answers,
             log_lines_dropped=tally.log_lines_dropped,
         )
-
-    def _owned(self, child: Child) -> Owned:
-        now, since = self._inbox.read_at, child.step_open_since
-        left = None if child.deadline is None else child.deadline - now
-        age = None if since is None else max(0.0, now - since)
-        return Owned(child.token or 0, child.offset, child.state_size, left, age)
 
     def _totals(self, children: list[Child]) -> dict[Partition, PartitionTotals]:
         """Who is suspended now counts up to now."""
@@ -150,3 +150,10 @@ class Telemetry:
             return f"{ready} of {wanted} workers are ready"
         self._has_been_ready = True
         return "" if ready or not wanted else f"none of {wanted} workers is ready"
+
+
+def _owned(child: Child, now: float) -> Owned:
+    """`now` on the clock of leases."""
+    left = None if child.deadline is None else child.deadline - now
+    age = None if child.step_open_since is None else max(0.0, now - child.step_open_since)
+    return Owned(child.token or 0, child.offset, child.state_size, left, age)

@@ -45,6 +45,8 @@ class Child:
     has_committed: bool = False
     deadline: float | None = None
     ended_by_us: bool = False
+    #: It has handed over, given up or done its work: what it owned is not its own any more.
+    has_let_go: bool = False
     pinged: int = 0
     unanswered: int = 0
     answered: int = 0
@@ -88,6 +90,13 @@ class Child:
     @property
     def is_owner(self) -> bool:
         return self.state in OWNING
+
+    def owns(self, now: float) -> bool:
+        """Whether the partition is still its own for all that is known here at `now` (seconds, CLOCK_BOOTTIME).
+
+        When its lease is over others may own it: who is cut off from etcd does not hear of them.
+        """
+        return self.is_owner and not self.has_let_go and (self.deadline is None or now < self.deadline)
 
     @property
     def is_leaving(self) -> bool:

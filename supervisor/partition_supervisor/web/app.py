@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -24,10 +25,12 @@ from partition_supervisor.web.broadcast import Broadcast
 from partition_supervisor.web.group_model import EventId, ServerEvent, text
 from partition_workers.errors import PartitionSupervisorError
 from partition_workers.layout.documents import History
-from partition_workers.model import Partition
+from partition_workers.model import JSON, Partition
 
 #: Seconds between two signs of life on a stream, so that proxies keep it and a dead browser is noticed.
 PING = 10
+#: Kafka counts no further.
+NUMBER = re.compile("[0-9]{1,10}", re.ASCII)
 STATIC = {
     "index.html": "text/html; charset=utf-8",
     "page.css": "text/css; charset=utf-8",
@@ -70,12 +73,16 @@ def application(
         return Response(text(broadcast.model.as_json()), media_type="application/json")
 
     async def history(request: Request) -> Response:
-        partition = Partition(request.path_params["topic"], request.path_params["number"])
+        written = request.path_params["number"]
+        if not NUMBER.fullmatch(written):
+            return JSONResponse({"error": f"{written[:40]!r} is no number of a partition"}, 404)
+        partition = Partition(request.path_params["topic"], int(written))
         try:
             found = await run_in_threadpool(history_of, partition)
         except PartitionSupervisorError as error:
             return JSONResponse({"error": str(error)}, 503)
-        return JSONResponse({"schema_version": 1, "history": [asdict(record) for record in found]})
+        answer: dict[str, JSON] = {"schema_version": 1, "history": [asdict(record) for record in found]}
+        return Response(text(answer), media_type="application/json")
 
     async def events(request: Request) -> Response:
         written = request.headers.get("last-event-id") or request.query_params.get("last-event-id")
@@ -107,7 +114,7 @@ def application(
             Route("/", page),
             Route("/api/v1/about", about),
             Route("/api/v1/group", group),
-            Route("/api/v1/partitions/{topic}/{number:int}/history", history),
+            Route("/api/v1/partitions/{topic}/{number}/history", history),
             Route("/api/v1/events", events),
             Route("/livez", livez),
             Route("/{name}", page),

@@ -58,6 +58,8 @@ class Broadcast:
                     yield event
                     position = event.id or position
                 yield self.model.progress()
+                for told in self.model.silences():
+                    yield told
             while (event_now := await queue.get()) is not None:
                 if event_now.id is None or event_now.name == "snapshot":
                     yield event_now

@@ -51,9 +51,12 @@ METRICS = (
     _gauge("partitions", "Partitions of the topics, as Kafka says here."),
     _gauge("partitions_uncovered", "Partitions for which all hosts together have no place."),
     _gauge("partitions_parked", "Partitions that nobody may own until a person says so."),
-    _gauge("partitions_unowned", "Partitions without an owner now that are not parked, as seen from here."),
-    _gauge("unowned_seconds", "How long a partition has had no owner; only there while it has none.", *OF_PARTITION),
-    _counter("partitions_unowned_seconds", "Seconds without an owner, of all partitions together, seen from here."),
+    _gauge("partitions_unowned", "Partitions without an owner now that are not parked, as seen from here; not"
+           " there while etcd does not answer this host, for then it does not know."),
+    _gauge("unowned_seconds", "How long a partition has had no owner; only there while it has none, and while"
+           " etcd answers this host.", *OF_PARTITION),
+    _counter("partitions_unowned_seconds", "Seconds without an owner, of all partitions together, seen from here"
+             " while etcd answers."),
     _gauge("workers_wanted", "Workers that the plan wants on this host."),
     _gauge("workers", "Worker processes of this host, by what they are now.", "state"),
     _counter("worker_exits", "Workers of this host that ended, by reason.", "reason"),
@@ -72,7 +75,7 @@ METRICS = (
     _counter("records_skipped", "Records that were passed over by --on-error skip.", *OF_PARTITION),
     _counter("dead_letters", "Records that were sent to the dead letter topic and passed over.", *OF_PARTITION),
     _gauge("offset", "The next record to be handled, as committed, of partitions owned here.", *OF_PARTITION),
-    _gauge("lag_records", "Offsets between that and the partition's end, as measured when somebody asked last.",
+    _gauge("lag_records", "Offsets between that and the partition's end, both as of the last sample.",
            *OF_PARTITION),
     _gauge("state_keys", "Keys in the state of a partition owned here.", *OF_PARTITION),
     _gauge("state_bytes", "Size of the state of a partition owned here.", *OF_PARTITION),
@@ -93,7 +96,9 @@ METRICS = (
     _counter("suspended_seconds", "Time in which an owner started no record, because it was late with its lease.",
              *OF_PARTITION),
     _histogram("lease_left_seconds", "What was left of an owner's lease at each of its renewals."),
-    _gauge("lease_least_left_seconds", "The least of that in the last one or two minutes."),
+    _gauge("lease_least_left_seconds", "The least of that in the last one or two minutes; only there if there was a"
+           " renewal in them."),
+    _gauge("lease_ttl_seconds", "What an owner's lease is granted for, --lease-ttl: what is left is a part of it."),
     _gauge("etcd_up", "1 if this member of etcd answers.", "endpoint"),
     _gauge("etcd_read_seconds", "How long etcd took for one linearizable read."),
     _gauge("etcd_database_bytes", "Size of this member's database.", "endpoint"),

@@ -32,6 +32,7 @@ class About:
     version: str
     host: str
     group: str
+    lease_ttl: float
 
 
 def exposition(
@@ -72,6 +73,7 @@ def families(
     yield from _of_host(host, silence)
     yield from _of_partitions(host, samples)
     yield from _of_commits_and_leases(host)
+    yield _family("lease_ttl_seconds", [((), about.lease_ttl)])
     yield from _of_surroundings(host, samples, copies_failed)
     dropped = [(("handler",), host.log_lines_dropped), (("supervisor",), lines_dropped)]
     yield _family("log_lines_dropped_total", dropped)
@@ -81,12 +83,13 @@ def _of_host(host: HostMetrics, silence: float) -> Iterator[Family]:
     plain = {
         "ready": host.is_ready, "loop_silence_seconds": silence, "hosts": host.hosts, "partitions": host.partitions,
         "partitions_uncovered": host.uncovered, "partitions_parked": host.parked,
-        "partitions_unowned": len(host.unowned), "workers_wanted": host.wanted,
+        "workers_wanted": host.wanted,
         "partitions_unowned_seconds_total": host.unowned_seconds,
     }  # fmt: skip
     for name, value in plain.items():
         yield _family(name, [((), value)])
-    yield _family("unowned_seconds", _by_partition(host.unowned))
+    yield _family("partitions_unowned", [] if host.unowned is None else [((), len(host.unowned))])
+    yield _family("unowned_seconds", _by_partition(host.unowned or {}))
     yield _family("workers", _by_word(host.workers))
     yield _family("worker_exits_total", _by_word(host.exits))
     yield _family("ownerships_total", _by_word(host.ownerships))
@@ -96,10 +99,8 @@ def _of_host(host: HostMetrics, silence: float) -> Iterator[Family]:
 def _of_partitions(host: HostMetrics, samples: Samples) -> Iterator[Family]:
     owned = host.owned
     yield _family("owner", _by_partition(dict.fromkeys(owned, 1)))
-    offsets = {partition: each.offset for partition, each in owned.items() if each.offset is not None}
-    yield _family("offset", _by_partition(offsets))
-    lags = {p: max(0, samples.ends[p] - offset) for p, offset in offsets.items() if p in samples.ends}
-    yield _family("lag_records", _by_partition(lags))
+    yield _family("offset", _by_partition(host.offsets))
+    yield _family("lag_records", _by_partition({p: lag for p, lag in samples.lags.items() if p in owned}))
     states = {partition: each.state for partition, each in owned.items() if each.state is not None}
     yield _family("state_keys", _by_partition({p: keys for p, (keys, _) in states.items()}))
     yield _family("state_bytes", _by_partition({p: size for p, (_, size) in states.items()}))

@@ -34,7 +34,8 @@ KAFKA_REST = 10
 
 class GroupFeed:
     """`loaded(snapshot, history, watched_from)`, `changed(change)` and `measured(offsets, standbys, ends)` are called
-    from its threads; `answers(which, error)` when etcd or Kafka stops or begins to answer."""
+    from its threads; `answers(which, error)` when etcd or Kafka stops or begins to answer. etcd answers when both
+    threads are answered: the watch may go on while nothing can be read, and the other way round."""
 
     def __init__(
         self,
@@ -54,7 +55,8 @@ class GroupFeed:
         self._stream: WatchStream | None = None
         self._kafka_rests = 0
         self._found: Mapping[Partition, int] = {}
-        self._silent: set[str] = set()
+        self._silent: dict[str, set[str]] = {"etcd": set(), "kafka": set()}
+        self._saying = threading.Lock()
 
     def start(self, watched_from: int) -> None:
         """The first listing was told already: a second one would be news to browsers that come at once."""
@@ -98,14 +100,14 @@ class GroupFeed:
                     self._loaded(snapshot, history, watched_from)
                 is_listed = False
                 self._stream = self._store.watch((changes.watched(self._keys),), watched_from)
-                self._say("etcd", None)
+                self._say("etcd", "watch", None)
                 for change in self._stream:
                     pauses = delays(0.1, 5.0)
                     self._changed(change)
             except Compacted:
                 continue
             except PartitionSupervisorError as error:
-                self._say("etcd", str(error))
+                self._say("etcd", "watch", str(error))
             self._stopped.wait(next(pauses))
 
     def _measure(self) -> None:
@@ -114,8 +116,9 @@ class GroupFeed:
                 read = Txn((), (Get(self._keys.offsets, prefix=True), Get(self._keys.standbys, prefix=True)))
                 offsets_found, standbys_found = self._store.transact(read).answers[:2]
             except PartitionSupervisorError as error:
-                self._say("etcd", str(error))
+                self._say("etcd", "readings", str(error))
                 continue
+            self._say("etcd", "readings", None)
             offsets = dict(read_each(self._keys, offsets_found, StoredOffset, []))
             standbys: dict[Partition, list[Standby]] = {}
             for partition, standby in read_each(self._keys, standbys_found, Standby, []):
@@ -128,19 +131,22 @@ class GroupFeed:
         elif partitions:
             try:
                 self._found = self._ends.of({each.topic for each in partitions}, KAFKA_PATIENCE).offsets
-                self._say("kafka", None)
+                self._say("kafka", "ends", None)
             except Unreachable as error:
                 self._found, self._kafka_rests = {}, KAFKA_REST
-                self._say("kafka", str(error))
+                self._say("kafka", "ends", str(error))
         return self._found
 
-    def _say(self, which: str, error: str | None) -> None:
-        if (error is not None) == (which in self._silent):
-            return
-        if error is None:
-            self._silent.discard(which)
-            log.info("%s answers again", which)
-        else:
-            self._silent.add(which)
-            log.warning("%s", error)
-        self._answers(which, error)
+    def _say(self, which: str, what: str, error: str | None) -> None:
+        """`what` is asked of `which`, and the error that came of it."""
+        with self._saying:
+            silent = self._silent[which]
+            before = bool(silent)
+            (silent.discard if error is None else silent.add)(what)
+            if bool(silent) == before:
+                return
+            if error is None:
+                log.info("%s answers again", which)
+            else:
+                log.warning("%s", error)
+            self._answers(which, error)

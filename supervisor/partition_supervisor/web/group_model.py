@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from partition_supervisor.admin.group_documents import Documents, decode, draw
 from partition_supervisor.admin.group_view import PartitionView
+from partition_supervisor.admin.printable import writable
 from partition_supervisor.listing import Snapshot
 from partition_supervisor.web import changes
 from partition_workers.etcd.store import Change, KeyValue
@@ -68,7 +69,9 @@ class GroupModel:
         self._changes: deque[ServerEvent] = deque()
         self._known_from = 0
         self._seen = EventId(0, 0)
+        self._listed = EventId(0)
         self._told: dict[Partition, dict[str, JSON]] = {}
+        self._silent: dict[str, str | None] = {"etcd": None, "kafka": None}
 
     def load(self, snapshot: Snapshot, history: Iterable[KeyValue], watched_from: int) -> None:
         """Begin anew with a listing; the changes from revision `watched_from` on follow, older ones too.
@@ -83,7 +86,7 @@ class GroupModel:
         self._told = {}
         self.revision = snapshot.revision
         self._known_from = watched_from
-        self._seen = EventId(0, 0)
+        self._seen, self._listed = EventId(0, 0), EventId(snapshot.revision)
 
     def change(self, change: Change) -> ServerEvent | None:
         """Take in one change of those that `changes.watched` shows; None: it says nothing to us."""
@@ -125,15 +128,31 @@ class GroupModel:
         """All that `measure` has told, for a browser that may have missed some of it."""
         return ServerEvent("progress", text({"partitions": [*self._told.values()], "gone": []}))
 
+    def answers(self, which: str, error: str | None) -> ServerEvent:
+        """`which` of etcd and Kafka does not answer, with the error; None: it does."""
+        self._silent[which] = error
+        return _silence(which, error)
+
+    def silences(self) -> list[ServerEvent]:
+        """Of each whether it answers, for a browser that knows it of another server."""
+        return [_silence(which, error) for which, error in self._silent.items()]
+
     def since(self, seen: EventId) -> list[ServerEvent] | None:
         """What was told after `seen`; None: that is too long ago to be known, or of another etcd."""
-        if not self._known_from <= seen.revision + 1 or seen.revision > self.revision:
+        first = seen.revision + (seen.number >= WHOLE_REVISION)  # who has seen a part of one lacks the rest of it
+        if not self._known_from <= first or seen.revision > self.revision:
             return None
         return [each for each in self._changes if each.id is not None and each.id > seen]
 
     def snapshot(self) -> ServerEvent:
-        """Everything. What is told after it begins with the next revision."""
-        return ServerEvent("snapshot", text(self.as_json()), EventId(self.revision))
+        """Everything. What is told after it begins with the next change."""
+        return ServerEvent("snapshot", text(self.as_json()), self.position)
+
+    @property
+    def position(self) -> EventId:
+        """The newest change that is in the picture. Of the revision that it belongs to, more may be on their way; but
+        a listing holds all of its own."""
+        return max(self._seen, self._listed)
 
     def as_json(self) -> dict[str, JSON]:
         cluster = self._documents.cluster
@@ -142,6 +161,8 @@ class GroupModel:
             **draw(self._documents, self._ends).as_json(),
             "group": self._group,
             "revision": self.revision,
+            "event_id": str(self.position),
+            "silent": {which: error for which, error in self._silent.items() if error is not None},
             "moves": {str(partition): host for partition, host in cluster.moves.items()},
             "history": [
                 {"topic": p.topic, "partition": p.number, **{name: getattr(record, name) for name in HISTORY}}
@@ -176,5 +197,9 @@ def revision_of(event: ServerEvent) -> int:
     return event.id.revision if event.id else 0
 
 
+def _silence(which: str, error: str | None) -> ServerEvent:
+    return ServerEvent("silence", text({"of": which, "error": error}))
+
+
 def text(value: Mapping[str, JSON | list[dict[str, JSON]]]) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return writable(json.dumps(value, separators=(",", ":"), ensure_ascii=False))

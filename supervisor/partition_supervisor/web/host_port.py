@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 
 from partition_supervisor import __version__
 from partition_supervisor.addresses import advertised, is_unspecified
 from partition_supervisor.config import Config
-from partition_supervisor.control.telemetry import Telemetry
+from partition_supervisor.control.telemetry import FRESH, Telemetry
 from partition_supervisor.host_metrics import HostMetrics
 from partition_supervisor.inbox import Inbox
 from partition_supervisor.kafka.end_offsets import EndOffsets
@@ -18,6 +19,7 @@ from partition_supervisor.web.exposition import CONTENT_TYPE, About, exposition
 from partition_supervisor.web.listening import listen
 from partition_supervisor.web.probe_server import Answer, ProbeServer
 from partition_supervisor.web.sampler import Sampler
+from partition_workers.clock import Clock
 from partition_workers.etcd.client import Etcd
 from partition_workers.model import Partition
 
@@ -50,9 +52,10 @@ class HostPort:
             lambda: telemetry.ask().pids,
             store.status,
             lambda: store.get(config.keys.host(config.host_id)),
+            lambda: telemetry.ask().offsets,
             _Ends(config),
         )
-        about = About(__version__, config.host_id, config.group)
+        about = About(__version__, config.host_id, config.group, config.lease_ttl)
         self._server.metrics = _Page(
             telemetry.ask,
             lambda host: exposition(
@@ -67,19 +70,27 @@ def readiness(host: HostMetrics) -> Answer:
 
 
 class _Page:
-    """Made once for all who ask at the same moment: it is work, and the loop needs the processor too."""
+    """Made once for all who ask at the same moment: it is work, and the loop needs the processor too.
 
-    def __init__(self, ask: Callable[[], HostMetrics], make: Callable[[HostMetrics], bytes]) -> None:
-        self._ask, self._make = ask, make
+    And never kept for longer. What the loop says may stay the same, as when it stands still; what is told beside it,
+    for how long it has stood still above all, does not.
+    """
+
+    def __init__(
+        self, ask: Callable[[], HostMetrics], make: Callable[[HostMetrics], bytes], clock: Clock = time.monotonic
+    ) -> None:
+        self._ask, self._make, self._clock = ask, make, clock
         self._making = threading.Lock()
-        self._made: tuple[HostMetrics, bytes] | None = None
+        self._made = b""
+        self._made_of: HostMetrics | None = None
+        self._made_at = 0.0
 
     def __call__(self) -> bytes:
         host = self._ask()
         with self._making:
-            if self._made is None or self._made[0] is not host:
-                self._made = host, self._make(host)
-            return self._made[1]
+            if host is not self._made_of or self._clock() - self._made_at >= FRESH:
+                self._made, self._made_of, self._made_at = self._make(host), host, self._clock()
+            return self._made
 
 
 class _Ends:

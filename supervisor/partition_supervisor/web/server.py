@@ -14,7 +14,7 @@ from partition_supervisor.kafka.end_offsets import EndOffsets
 from partition_supervisor.web.app import Settings, application
 from partition_supervisor.web.broadcast import Broadcast
 from partition_supervisor.web.group_feed import GroupFeed
-from partition_supervisor.web.group_model import GroupModel, ServerEvent, text
+from partition_supervisor.web.group_model import GroupModel
 from partition_workers.etcd.store import Store
 from partition_workers.layout.documents import History
 from partition_workers.layout.keys import Keys
@@ -46,7 +46,7 @@ def serve(
         broadcast.tell(model.snapshot())
 
     def answers(which: str, error: str | None) -> None:
-        on_loop(lambda: broadcast.tell(ServerEvent("silence", text({"of": which, "error": error}))))
+        on_loop(lambda: broadcast.tell(model.answers(which, error)))
 
     feed = GroupFeed(
         store, keys, ends,

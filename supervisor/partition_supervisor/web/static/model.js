@@ -28,6 +28,7 @@ function snapshot(model, data, id, now) {
   const before = model.partitions;
   model.group = data.group;
   model.revision = data.revision;
+  model.silent = data.silent || {};
   model.partitions = new Map();
   for (const each of data.partitions) {
     const made = known(model, each);

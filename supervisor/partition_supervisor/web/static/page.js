@@ -7,11 +7,11 @@ const model = emptyModel();
 const $ = (id) => document.getElementById(id);
 let servers = [location.origin], server = 0, lastId = "", stream = null, dirty = true, first = 0, chosen = null, heard = 0;
 
-// index.html has asked for it beside the scripts. What comes after that revision is the stream's to tell.
+// index.html has asked for it beside the scripts. What comes after the last change in it is the stream's to tell.
 async function begin() {
   try {
     const everything = await (await fetch("api/v1/group")).json();
-    lastId = String(everything.revision);
+    lastId = everything.event_id;
     apply(model, "snapshot", everything, lastId, Date.now());
     dirty = false;
     draw(Date.now());
@@ -38,6 +38,8 @@ function connect() {
   stream.onerror = () => {
     stream.close();
     server += 1; // the next one may be there; what was seen last goes along
+    model.silent = {}; // who does not answer this one may answer the next, which says so
+    dirty = true;
     say("the server is gone; asking the next one", false);
     setTimeout(connect, RETRY);
   };
