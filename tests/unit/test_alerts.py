@@ -150,6 +150,24 @@ CASES = {
         },
         {30: set()},
     ),
+    "one member of etcd is away, then all are": Case(
+        "EtcdGone",
+        {
+            of("etcd_up", "orders", endpoint="one:2379", instance="a:9464"): "1x10 0x40",
+            of("etcd_up", "orders", endpoint="two:2379", instance="a:9464"): "1x20 0x10 1x20",
+        },
+        {15: set(), 25: {'{group="orders"}'}, 35: set()},
+    ),
+    "leases are renewed late, by what they are granted for": Case(
+        "LeasesNearlyLate",
+        {
+            of("lease_least_left_seconds", "orders", instance="a:9464"): "1.5x40",
+            of("lease_ttl_seconds", "orders", instance="a:9464"): "5x40",
+            of("lease_least_left_seconds", "invoices", instance="b:9464"): "1.5x40",
+            of("lease_ttl_seconds", "invoices", instance="b:9464"): "2x40",
+        },
+        {5: set(), 15: {'{group="orders"}'}},
+    ),
     "an etcd that tells its quota, and one that does not": Case(
         "EtcdNearlyFull",
         {

@@ -76,7 +76,7 @@ def test_two_groups_that_read_one_topic_have_no_series_in_common() -> None:
     """And one has as many as the other: the group's name makes none more."""
 
     def series(group: str) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
-        found = read(exposition(About("1.2.3", "host-a", group), HOST, SAMPLES, 0.05, 2, 9))
+        found = read(exposition(replace(ABOUT, group=group), HOST, SAMPLES, 0.05, 2, 9))
         return {each for each in found if not each[0].startswith("process_")}
 
     orders, invoices = series("orders"), series("invoices")
