@@ -141,6 +141,39 @@ def test_a_locked_file_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFi
     other.close()
 
 
+class Lossy(sqlite3.Connection):
+    """Its commits are done, and the answer to some of them is lost."""
+
+    LOST = (3, 5, 6, 9)
+    commits = 0
+
+    def commit(self) -> None:
+        was_open = self.in_transaction
+        super().commit()
+        Lossy.commits += was_open
+        if was_open and Lossy.commits in self.LOST:
+            lost = sqlite3.OperationalError("disk I/O error")
+            lost.sqlite_errorcode = sqlite3.SQLITE_IOERR
+            raise lost
+
+
+@pytest.mark.parametrize("by_list", [True, False])
+def test_a_commit_whose_answer_is_lost_is_found_in_the_row(tmp_path: Path, by_list: bool) -> None:
+    path, stage, Lossy.commits = tmp_path / "totals.db", Stage(records=20), 0
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE written (record INTEGER)")
+
+    def connect() -> Any:
+        stage.interrupt.set()  # or it would be waited in earnest
+        return sqlite3.connect(path, factory=Lossy)
+
+    assert stage.owner(target(stage, connect, lambda _offset: None, by_list)).work() is ExitCode.OK
+
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        assert [number for (number,) in other.execute("SELECT record FROM written")] == list(range(20))
+    assert Lossy.commits > 3
+
+
 AWAY_FOR_A_WHILE = [
     errors.SerializationFailure, errors.DeadlockDetected, errors.AdminShutdown, errors.CannotConnectNow,
     errors.ReadOnlySqlTransaction, errors.DiskFull, errors.TooManyConnections, errors.LockNotAvailable,

@@ -106,10 +106,9 @@ class Database:
 
     def _prepare(self, connection: Any) -> None:
         """Transactions begin and end where we say."""
-        module = sys.modules[type(connection).__module__.partition(".")[0]]
-        self.mark = "?" if getattr(module, "paramstyle", "format") == "qmark" else "%s"
-        self.is_sqlite = module.__name__ in ("sqlite3", "_sqlite3")
-        self.is_postgres = module.__name__.startswith("psycopg")
+        name, style = _library_of(connection)
+        self.mark = "?" if style == "qmark" else "%s"
+        self.is_sqlite, self.is_postgres = name == "sqlite3", name.startswith("psycopg")
         if self.is_sqlite and getattr(connection, "autocommit", -1) in (True, False):
             raise Misconfigured("sqlite3.connect(..., autocommit=...): leave it out, the sink begins transactions")
         connection.commit()  # whatever whoever connected has begun: else ours would only be a part of it
@@ -132,6 +131,16 @@ class Database:
 def tuple_of(row: Any) -> tuple[Any, ...]:
     """A row, however whoever connected wants to have them."""
     return tuple(row.values()) if hasattr(row, "values") else tuple(row)
+
+
+def _library_of(connection: Any) -> tuple[str, str]:
+    """Its name, and how it marks parameters: of the module that DB-API wants to say so, whoever has made a class of
+    its own from the library's."""
+    for each in type(connection).__mro__:
+        module = sys.modules.get(each.__module__.partition(".")[0])
+        if style := getattr(module, "paramstyle", ""):
+            return str(getattr(module, "__name__", "")), str(style)
+    return "", "format"
 
 
 def _is_gone(connection: Any) -> bool:
