@@ -71,7 +71,7 @@ def read_file(path: Path, known: Collection[str]) -> FileSettings:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise Misconfigured(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # besides TOML's own: no text, thousands of digits or of brackets
         raise Misconfigured(f"{path}: is not TOML: {error}") from None
     kafka = content.pop("kafka", {})
     if not isinstance(kafka, dict):
@@ -83,6 +83,7 @@ def read_file(path: Path, known: Collection[str]) -> FileSettings:
             raise Misconfigured(f"{path}: there is no setting {key!r}{nearest(written, known)}")
         if isinstance(value, dict):
             raise Misconfigured(f"{path}: {key} must be a value, not a table")
+        _refuse_endless(f"{path}: {key}", value)
         options[written] = _resolved(f"{path}: {key}", value) if isinstance(value, str) else value
     return FileSettings(path, options, dict(_properties(path, kafka)))
 
@@ -96,9 +97,16 @@ def _properties(path: Path, table: Mapping[str, Any], prefix: str = "") -> Itera
         elif isinstance(value, bool):
             yield name, str(value).lower()
         elif isinstance(value, str | int | float):
+            _refuse_endless(f"{path}: [kafka] {name}", value)
             yield name, _resolved(f"{path}: [kafka] {name}", str(value))
         else:
             raise Misconfigured(f"{path}: [kafka] {name} must be text, a number or true or false")
+
+
+def _refuse_endless(where: str, value: Any) -> None:
+    """TOML's integers have 64 bits; those that Python reads may have more digits than it would write."""
+    if any(isinstance(each, int) and abs(each) >= 2**63 for each in (value if isinstance(value, list) else [value])):
+        raise Misconfigured(f"{where} is a number of more than 64 bits")
 
 
 def read_properties(path: Path) -> dict[str, str]:

@@ -8,7 +8,9 @@ import time
 
 import click
 
+from partition_supervisor.bounds import Bounds
 from partition_supervisor.commands.errors import PlainCommand
+from partition_supervisor.commands.options import Within
 from partition_supervisor.dev import services
 from partition_supervisor.dev.demo.cluster import DemoCluster
 from partition_supervisor.dev.demo.live import show
@@ -32,7 +34,7 @@ TOPIC, PARTITIONS = "events", 4
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(1, 100_000),
+    type=Within(Bounds(1, 100_000)),
     default=1000.0,
     show_default=True,
     help="Records a second, over all partitions.",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from partition_supervisor.admin.printable import printable
+from partition_supervisor.bounds import MOST_RECORDS
 from partition_supervisor.commands.errors import PlainCommand
 from partition_supervisor.commands.options import etcd_options
 from partition_supervisor.commands.order_options import Group, opened, partitions_argument, timeout_option
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=PlainCommand)
 @partitions_argument
-@click.option("-n", "--last", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
+@click.option("-n", "--last", type=click.IntRange(1, MOST_RECORDS), metavar="N", help="Only the newest N.")
 @click.option("-f", "--follow", is_flag=True, help="Go on, with a line for each event as it happens; Ctrl-C ends it.")
 @output_option
 @etcd_options

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from partition_supervisor.admin.render import dash, moment, table
+from partition_supervisor.bounds import MOST_OFFSET
 from partition_supervisor.commands.errors import PlainGroup
 from partition_supervisor.commands.left_steps import left_by
 from partition_supervisor.commands.offsets_forget import forget
@@ -101,9 +102,10 @@ def show(
 @click.option("-t", "--topic", "topics", multiple=True, help="All partitions of this topic. Repeatable.")
 @click.option("--to-earliest", is_flag=True, help="To the first record that there is.")
 @click.option("--to-latest", is_flag=True, help="To the end: only what comes from now on.")
-@click.option("--to-offset", type=click.IntRange(min=0), metavar="N", help="To this record.")
+@click.option("--to-offset", type=click.IntRange(0, MOST_OFFSET), metavar="N", help="To this record.")
 @click.option("--to-datetime", metavar="ISO", help="To the first record of that time; UTC if it does not say.")
-@click.option("--shift-by", type=int, metavar="N", help="N records on, or back if it is negative.")
+@click.option("--shift-by", type=click.IntRange(-MOST_OFFSET, MOST_OFFSET), metavar="N",
+              help="N records on, or back if it is negative.")  # fmt: skip
 @click.option("--execute", is_flag=True, help="Do it. Otherwise it is only shown.")
 @click.option("--drop-state", is_flag=True, help="Delete the handler's state of these partitions, too.")
 @output_option

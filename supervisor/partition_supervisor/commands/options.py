@@ -9,12 +9,27 @@ from typing import Any, TypeVar
 import click
 
 from partition_supervisor.admin.settings import VARIABLE_PREFIX
+from partition_supervisor.bounds import Bounds
 from partition_workers.etcd.options import EtcdOptions, parse_endpoints
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 BOOTSTRAP_SERVERS = "127.0.0.1:9092"
 ETCD_ENDPOINTS = "127.0.0.1:2379"
+
+
+class Within(click.FloatRange):
+    """The click type of a number that has bounds. For click's own, nan lies between any two."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        super().__init__(bounds.least, bounds.most)
+        self._bounds = bounds
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(click.FLOAT.convert(value, param, ctx))
+        if complaint := self._bounds.complaint(number):
+            self.fail(f"{value}: {complaint}", param, ctx)
+        return number
 
 
 def option(*names: str, **settings: Any) -> Callable[[F], F]:
@@ -49,7 +64,7 @@ def etcd_options(command: F) -> F:
                help="Our user in etcd; the password may come from ETCDCTL_PASSWORD."),
         option("--etcd-password-file", metavar="FILE",
                help="A file with that user's password, read for every login: it may be renewed in place."),
-        option("--etcd-timeout", type=click.FloatRange(min=0.1, max=30.0), default=1.0, show_default=True,
+        option("--etcd-timeout", type=Within(Bounds(0.1, 30.0)), default=1.0, show_default=True,
                metavar="SECONDS", help="How long a member of etcd may take for an answer before the next is asked."),
         option("--etcd-prefix", default="partition-supervisor", show_default=True,
                help="The first part of every key in etcd."),
