@@ -53,13 +53,17 @@ def find_file(named: str | None, environment: Mapping[str, str], folder: Path) -
     if named == os.devnull:
         return None
     if named:
-        path = Path(named)
-        if not path.is_file():
+        try:
+            is_there = Path(named).is_file()
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it cannot be the name of a file"
+            raise Misconfigured(f"--config {named}: cannot be read: {reason}") from None
+        if not is_there:
             raise Misconfigured(f"--config {named}: there is no such file")
-        return path
+        return Path(named)
     user = Path(environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME", "/")) / ".config")
     places = (folder / FILE_NAME, *(each / "partition-supervisor" / "config.toml" for each in (user, Path("/etc"))))
-    return next((place for place in places if place.is_file()), None)
+    return next((place for place in places if os.path.isfile(place)), None)  # what we may not look at is not there
 
 
 def read_file(path: Path, known: Collection[str]) -> FileSettings:
