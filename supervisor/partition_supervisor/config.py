@@ -107,6 +107,8 @@ class Config:
                 " be handled, fail, and be sent again, for ever"
             )
         self._check_addresses()
+        if self.http_token is not None and not (self.http_token.strip() and self.http_token.isprintable()):
+            raise Misconfigured("--http-token is empty, or more than a line of text: no request could show it")
         if self.http_token and self.http == "none":
             raise Misconfigured("--http-token guards what --http none does not serve: leave one of the two out")
         if not self.topics:

@@ -88,7 +88,7 @@ def read_file(path: Path, known: Collection[str]) -> FileSettings:
         if isinstance(value, dict):
             raise Misconfigured(f"{path}: {key} must be a value, not a table")
         _refuse_endless(f"{path}: {key}", value)
-        options[written] = _resolved(f"{path}: {key}", value) if isinstance(value, str) else value
+        options[written] = resolved(f"{path}: {key}", value) if isinstance(value, str) else value
     return FileSettings(path, options, dict(_properties(path, kafka)))
 
 
@@ -102,7 +102,7 @@ def _properties(path: Path, table: Mapping[str, Any], prefix: str = "") -> Itera
             yield name, str(value).lower()
         elif isinstance(value, str | int | float):
             _refuse_endless(f"{path}: [kafka] {name}", value)
-            yield name, _resolved(f"{path}: [kafka] {name}", str(value))
+            yield name, _property(f"{path}: [kafka] {name}", name, str(value))
         else:
             raise Misconfigured(f"{path}: [kafka] {name} must be text, a number or true or false")
 
@@ -126,7 +126,7 @@ def read_properties(path: Path) -> dict[str, str]:
     for key in found:
         if key in _JAVA:
             raise Misconfigured(f"-F {path}: {key} is a property of Java's client. Here it is: {_JAVA[key]}")
-    return {key: _resolved(f"-F {path}: {key}", value) for key, value in found.items()}
+    return {key: _property(f"-F {path}: {key}", key, value) for key, value in found.items()}
 
 
 def read_pairs(pairs: Iterable[str]) -> dict[str, str]:
@@ -137,24 +137,35 @@ def read_pairs(pairs: Iterable[str]) -> dict[str, str]:
         if not separator or not key.strip():
             shown = key.strip() if separator or re.fullmatch(r"[a-z0-9.]+", key.strip()) else MASK
             raise Misconfigured(f"-X {shown}: write it as KEY=VALUE")
-        properties[key.strip()] = _resolved(f"-X {key.strip()}", value)
+        properties[key.strip()] = _property(f"-X {key.strip()}", key, value)
     return properties
 
 
-def _resolved(where: str, value: str) -> str:
-    """`file:/path` is what the file holds, without the newline at its end; `env:NAME` a variable's value."""
+def _property(where: str, name: str, value: str) -> str:
+    if not (found := resolved(where, value)).strip() and _SECRET.search(name):
+        raise Misconfigured(f"{where} is empty: give what belongs there, or leave it out")
+    return found
+
+
+def resolved(where: str, value: str) -> str:
+    """`file:/path` is what the file holds, without the newline at its end; `env:NAME` a variable's value. Raises
+    Misconfigured, also when there is nothing in it."""
     if value.startswith("file:/"):
         try:
-            return Path(value.removeprefix("file:")).read_text(encoding="utf-8").rstrip("\n")
-        except (OSError, UnicodeDecodeError) as error:
+            found = Path(value.removeprefix("file:")).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise Misconfigured(f"{where}: {value} cannot be read: {reason}") from None
-    if value.startswith("env:"):
+    elif value.startswith("env:"):
         name = value.removeprefix("env:")
         if name not in os.environ:
             raise Misconfigured(f"{where}: there is no variable {name} in the environment")
-        return os.environ[name]
-    return value
+        found = os.environ[name]
+    else:
+        return value
+    if not found.strip():
+        raise Misconfigured(f"{where}: {value} is empty: give what belongs there, or leave the setting out")
+    return found
 
 
 def nearest(written: str, known: Collection[str]) -> str:

@@ -11,6 +11,7 @@ import click
 
 from partition_supervisor.commands.errors import PlainCommand
 from partition_supervisor.commands.options import etcd_from, etcd_options, kafka_options, option
+from partition_supervisor.commands.secret_option import SecretOption
 from partition_supervisor.commands.settings import properties_from
 from partition_supervisor.config import Config
 from partition_supervisor.processes import log_receiver
@@ -72,7 +73,12 @@ LEVELS = ["debug", "info", "warning", "error"]
     show_default=True,
     help="Where /metrics, /livez and /readyz are; port 0: one that is free, which `status` shows; none: nowhere.",
 )
-@option("--http-token", metavar="TOKEN", help="What /metrics wants as Authorization: Bearer TOKEN.")
+@option(
+    "--http-token",
+    metavar="TOKEN",
+    cls=SecretOption,
+    help="What /metrics wants as Authorization: Bearer TOKEN; file:/path or env:NAME: where that is.",
+)
 @option(
     "--commit-interval",
     type=float,
