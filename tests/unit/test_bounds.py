@@ -16,6 +16,7 @@ from partition_supervisor.cli import cli
 from partition_supervisor.commands.options import Within
 from partition_supervisor.commands.order_options import seconds_given
 from partition_supervisor.config import Config
+from partition_supervisor.web.listening import listen
 from partition_workers.errors import Misconfigured
 from tests.commands import config_of_run
 from tests.reference import commands
@@ -117,6 +118,12 @@ def test_what_is_wrong_is_said_with_both_ends() -> None:
     assert done.exit_code == 2
     assert "--timeout" in done.output
     assert "nan: must be from 0.001 to 604800" in done.output
+
+
+def test_a_port_of_thousands_of_digits_is_none() -> None:
+    """Python does not even read it."""
+    with pytest.raises(Misconfigured, match="write it as HOST:PORT"):
+        listen(f"127.0.0.1:{'9' * 5000}", "--http")
 
 
 def test_a_number_between_its_ends_is_that_number() -> None:

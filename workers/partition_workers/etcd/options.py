@@ -95,7 +95,7 @@ def _endpoint(text: str) -> str:
         raise _unreadable(text, "an IPv6 address stands in brackets")
     if any(character in host for character in "/@?# "):
         raise _unreadable(text, "only a host and a port can be given")
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+    if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
         raise _unreadable(text, f"{port!r} is no port")
     return f"{_TLS if scheme == 'https' else ''}{rest}"
 
