@@ -130,6 +130,9 @@ class Config:
                 raise Misconfigured(f"-X {key}: this property is not yours to set: {OWNED[key]}")
 
     def _check_addresses(self) -> None:
+        host, _, port = self.http.rpartition(":")
+        if self.http != "none" and not (host and re.fullmatch("[0-9]{1,5}", port) and int(port) <= 65535):
+            raise Misconfigured(f"--http {self.http}: write it as HOST:PORT, as in 127.0.0.1:9464, or none")
         for option, value in (("--listen", self.listen), ("--advertise", self.advertise)):
             try:
                 host, _ = split_address(value) if value and value != "none" else ("", 0)

@@ -128,6 +128,8 @@ FAULTS = [
     Fault("transactions that are aborted early", "outputs.timeout", WARNING, "60000", transactions(timeout=5_000)),
     Fault("offsets that are forgotten", "outputs.retention", BAD, "offsets.retention.minutes",
           transactions(retention_minutes=60)),
+    Fault("settings that run refuses", "settings", BAD, "config show", lambda _: [host.settings("--lease-ttl 1")]),
+    Fault("a property that there is not", "kafka.properties", BAD, "leave out", lambda _: [kafka.properties("no x")]),
     Fault("too few descriptors", "host.descriptors", BAD, "LimitNOFILE", lambda _: host.limits(64, 300, None, 8)),
     Fault("too few processes", "host.processes", BAD, "TasksMax", lambda _: host.limits(64, 20_000, 500, 8)),
     Fault("too many workers", "host.workers", WARNING, "--workers", lambda _: host.limits(64, 20_000, None, 2)),
