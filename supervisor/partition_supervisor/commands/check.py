@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from partition_supervisor.admin.printable import printable
 from partition_supervisor.commands.errors import PlainCommand
 from partition_supervisor.commands.options import etcd_from
 from partition_supervisor.commands.output import DOCUMENTS, named_output_option, print_document, print_records
 from partition_supervisor.commands.run import config_from, run
 from partition_supervisor.commands.settings import properties_from
+from partition_supervisor.printable import printable
 from partition_workers.errors import ExitCode, Misconfigured, PartitionSupervisorError
 from partition_workers.layout.keys import Keys
 from partition_workers.model import EXACTLY_ONCE

@@ -16,6 +16,7 @@ from partition_supervisor.dev.demo.cluster import DemoCluster
 from partition_supervisor.dev.demo.live import show
 from partition_supervisor.dev.demo.load import create_topic
 from partition_supervisor.dev.demo.script import play
+from partition_supervisor.printable import printable
 from partition_workers.errors import PartitionSupervisorError
 
 TOPIC, PARTITIONS = "events", 4
@@ -71,7 +72,7 @@ def demo(script: bool, kind: str, rate: float, keep_logs: bool) -> None:
                 )
                 good = play(cluster, click.echo) if scripted else show(cluster, running.bootstrap_servers)
             except (TimeoutError, PartitionSupervisorError) as error:
-                click.echo(f"\nerror: {error}", err=True)
+                click.echo(f"\nerror: {printable(str(error))}", err=True)
                 keep_logs = True
                 good = False
             if keep_logs:

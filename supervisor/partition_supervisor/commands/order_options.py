@@ -15,6 +15,7 @@ from partition_supervisor.bounds import WAITED
 from partition_supervisor.commands.options import Within, etcd_from, option
 from partition_supervisor.commands.status import complain
 from partition_workers.errors import ExitCode, Misconfigured
+from partition_workers.layout.foreign import ForeignKey
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
 
@@ -94,6 +95,12 @@ def must_be_known(asked: Iterable[Partition], known: Iterable[Partition]) -> Non
     if unknown:
         listed = ", ".join(map(str, sorted(known))) or "none at all"
         raise Misconfigured(f"this group has no {', '.join(map(str, unknown))}; it has {listed}")
+
+
+def name_foreign(found: Iterable[ForeignKey]) -> None:
+    """What was passed over, with the command that removes it."""
+    for each in found:
+        complain(f"in etcd: {each}")
 
 
 def wait_until(missing: Callable[[], list[str]], seconds: float) -> None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.live import Live
 
-from partition_supervisor.admin.printable import printable
 from partition_supervisor.admin.render import TSV, complaints, pretty, tsv_rows
 from partition_supervisor.bounds import DAY, WAITED, Bounds
 from partition_supervisor.commands.errors import PlainCommand
@@ -27,6 +26,7 @@ from partition_supervisor.commands.output import (
     to_stdout,
 )
 from partition_supervisor.commands.settings import properties_from
+from partition_supervisor.printable import printable
 from partition_workers.errors import ExitCode, Unreachable
 from partition_workers.layout.keys import Keys
 
