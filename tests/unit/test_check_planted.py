@@ -22,7 +22,7 @@ from partition_supervisor.kafka.inspection import KafkaFacts, TopicFacts
 from partition_workers.errors import NoSpace, Refused
 from partition_workers.etcd.status import SilentServer
 from partition_workers.layout.documents import Cause, Lock, Parked
-from tests.unit.test_check import NOW, TOPIC, WELL, a_host, look, three
+from tests.unit.test_check import KEYS, NOW, TOPIC, WELL, a_host, look, three
 from tests.unit.test_check_outputs import OUT, SOURCE, TRANSACTIONS
 
 Plant = Callable[[Path], Iterable[Finding]]
@@ -150,6 +150,8 @@ FAULTS = [
           group(hosts__a=a_host(), hosts__b=a_host(ahead=timedelta(minutes=5).total_seconds()))),
     Fault("a lock of nobody", "group.lock", BAD, "by hand",
           group(hosts__a=a_host(), hosts__b=a_host(), locks__events__00000=LOST)),
+    Fault("a key of nobody", "group.foreign", BAD, f"etcdctl del {KEYS.root}/locks/events",
+          group(hosts__a=a_host(), hosts__b=a_host(), locks__events=LOST)),
     Fault("a parked partition", "group.parked", WARNING, "partition-supervisor resume 'events[0]'",
           group(hosts__a=a_host(), hosts__b=a_host(), control__parked__events__00000=PARKED)),
 ]  # fmt: skip

@@ -185,6 +185,6 @@ def moment(written: str | None) -> str:
     """A time of a document in the reader's time zone: the time of today, the day of others."""
     try:
         local = datetime.fromisoformat(written or "").astimezone()
-    except ValueError:
+    except (ValueError, OverflowError):
         return written or "-"
     return f"{local:%H:%M:%S}" if local.date() == datetime.now().astimezone().date() else f"{local:%Y-%m-%d}"

@@ -17,10 +17,11 @@ from partition_supervisor.commands.offsets_forget import forget
 from partition_supervisor.commands.options import etcd_options, kafka_options
 from partition_supervisor.commands.order_options import (
     must_be_known,
+    name_foreign,
     opened,
     partitions_argument,
     timeout_option,
-)
+)  # fmt: skip
 from partition_supervisor.commands.output import DOCUMENTS, output_option, print_document, print_pretty, print_records
 from partition_supervisor.commands.settings import properties_from
 from partition_supervisor.commands.status import complain
@@ -78,7 +79,9 @@ def show(
 
     ends = EndOffsets({**properties_from(properties), "bootstrap.servers": bootstrap_servers})
     with opened(values) as group:
-        found = Offsets(group.etcd, group.keys).look()
+        stored = Offsets(group.etcd, group.keys)
+        found = stored.look()
+    name_foreign(stored.foreign)
     must_be_known(partitions, found)
     chosen = [each for p, each in found.items() if not partitions or p in partitions]
     try:
@@ -150,6 +153,7 @@ def reset(
     with opened(values) as group:
         stored = Offsets(group.etcd, group.keys)
         found = stored.look()  # before Kafka is asked: an end that is read later is never behind an offset
+        name_foreign(stored.foreign)
         extents = kafka.extents({*topics, *(p.topic for p in partitions)}, KAFKA_MUST, aim.milliseconds)
         if missing := sorted(set(topics) - {p.topic for p in extents}):
             raise Misconfigured(f"Kafka at {bootstrap_servers} has no topic {', '.join(missing)}")
@@ -238,7 +242,7 @@ def standings_table(standings: list[Standing], width: int) -> Columns:
         made.add_row(
             str(each.partition), dash(each.offset), dash(each.end), dash(each.lag),
             dash(stored.token if stored else None), moment(stored.at if stored else None),
-            owner.host if owner else "(parked)" if each.parked else "(none)",
+            (owner.host or "?") if owner else "(parked)" if each.parked else "(none)",
         )  # fmt: skip
     return made
 

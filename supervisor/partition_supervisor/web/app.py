@@ -75,7 +75,8 @@ def application(
             found = await run_in_threadpool(history_of, partition)
         except PartitionSupervisorError as error:
             return JSONResponse({"error": str(error)}, 503)
-        return JSONResponse({"schema_version": 1, "history": [asdict(record) for record in found]})
+        told = text({"schema_version": 1, "history": [asdict(record) for record in found]})
+        return Response(told, media_type="application/json")
 
     async def events(request: Request) -> Response:
         written = request.headers.get("last-event-id") or request.query_params.get("last-event-id")

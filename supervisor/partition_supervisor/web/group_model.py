@@ -177,4 +177,5 @@ def revision_of(event: ServerEvent) -> int:
 
 
 def text(value: Mapping[str, JSON | list[dict[str, JSON]]]) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    written = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return written.encode(errors="backslashreplace").decode()  # a key of etcd need not be text: then it is escaped
