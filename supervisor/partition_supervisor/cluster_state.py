@@ -156,7 +156,7 @@ class ClusterState:
         try:
             return self._note(self._take_in(item))
         except ValueError as error:
-            self.foreign[item.key] = ForeignKey(item.key, f"is none of ours: {error}")
+            self.foreign[item.key] = ForeignKey.because(item.key, error)
         return self._note(self._make_do_without(item))
 
     def _delete(self, item: KeyValue) -> Partition | None:

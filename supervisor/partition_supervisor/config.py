@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from partition_supervisor.addresses import is_unspecified, split_address
+from partition_supervisor.bounds import OF_RUN
 from partition_workers.errors import Misconfigured
 from partition_workers.etcd.options import EtcdOptions
+from partition_workers.layout.field_checks import shortened
 from partition_workers.layout.keys import Keys, check_name
 from partition_workers.model import EXACTLY_ONCE, Offset, Partition
 from partition_workers.protocol import WorkerSettings
@@ -93,17 +95,10 @@ class Config:
     log_level: int = logging.INFO
 
     def __post_init__(self) -> None:
-        _at_least("--workers", self.workers, 0)
-        _within("--lease-ttl", self.lease_ttl, 2, 60, "etcd grants no lease shorter than 2 s")
-        _within("--commit-interval", self.commit_interval, 0, 60, "0 commits after every record")
-        _at_least("--handler-timeout", self.handler_timeout, 0)
-        _at_least("--read-timeout", self.read_timeout, 0)
-        _at_least("--graceful-timeout", self.graceful_timeout, 0)
-        _at_least("--max-retries", self.max_retries, 0)
-        _at_least("--max-deaths", self.max_deaths, 1)
-        _at_least("--max-worker-memory", self.max_worker_memory, 0)
-        _at_least("--max-records", self.max_records, 0)
-        _at_least("--rebalance-delay", self.rebalance_delay, 0)
+        for field_name, bounds in OF_RUN.items():
+            value = getattr(self, field_name)
+            if complaint := bounds.complaint(value):
+                raise Misconfigured(f"--{field_name.replace('_', '-')} {shortened(value)}: {complaint}")
         if (self.on_error == "dlq") != (self.dlq_topic is not None):
             raise Misconfigured("--on-error dlq and --dlq-topic belong together: give both or neither")
         if self.dlq_topic in self.topics:
@@ -112,6 +107,8 @@ class Config:
                 " be handled, fail, and be sent again, for ever"
             )
         self._check_addresses()
+        if self.http_token is not None and not (self.http_token.strip() and self.http_token.isprintable()):
+            raise Misconfigured("--http-token is empty, or more than a line of text: no request could show it")
         if self.http_token and self.http == "none":
             raise Misconfigured("--http-token guards what --http none does not serve: leave one of the two out")
         if not self.topics:
@@ -133,6 +130,9 @@ class Config:
                 raise Misconfigured(f"-X {key}: this property is not yours to set: {OWNED[key]}")
 
     def _check_addresses(self) -> None:
+        host, _, port = self.http.rpartition(":")
+        if self.http != "none" and not (host and re.fullmatch("[0-9]{1,5}", port) and int(port) <= 65535):
+            raise Misconfigured(f"--http {self.http}: write it as HOST:PORT, as in 127.0.0.1:9464, or none")
         for option, value in (("--listen", self.listen), ("--advertise", self.advertise)):
             try:
                 host, _ = split_address(value) if value and value != "none" else ("", 0)
@@ -220,13 +220,3 @@ class Config:
 def most_reasonable_workers() -> int:
     """More workers than this on one host deserve a warning."""
     return 16 * (os.cpu_count() or 1)
-
-
-def _at_least(option: str, value: float, least: float) -> None:
-    if value < least:
-        raise Misconfigured(f"{option} {value}: must be {least} or more")
-
-
-def _within(option: str, value: float, least: float, most: float, why: str) -> None:
-    if not least <= value <= most:
-        raise Misconfigured(f"{option} {value}: must be from {least} to {most}; {why}")

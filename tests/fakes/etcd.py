@@ -34,7 +34,7 @@ from partition_workers.etcd.store import (
     TxnResult,
 )
 from tests.fakes.clock import FakeClock
-from tests.fakes.etcd_limits import MAX_OPERATIONS, MAX_REQUEST_BYTES, check, operations_of
+from tests.fakes.etcd_limits import MAX_OPERATIONS, MAX_REQUEST_BYTES, check, in_bytes, operations_of
 from tests.fakes.etcd_streams import FakeKeepalive, FakeStream, FakeWatch
 
 MIN_TTL = 2
@@ -167,7 +167,7 @@ class FakeEtcd:
     def _found(self, key: str, prefix: bool) -> tuple[KeyValue, ...]:
         if not prefix:
             return (self._keys[key],) if key in self._keys else ()
-        names = sorted((name for name in self._keys if name.startswith(key)), key=str.encode)
+        names = sorted((name for name in self._keys if name.startswith(key)), key=in_bytes)
         return tuple(self._keys[name] for name in names)
 
     def _put(self, key: str, value: bytes, lease: int) -> Change:
@@ -220,7 +220,7 @@ class FakeEtcd:
                 raise Unavailable(f"the fake etcd has not heard of revision {revision} yet")
             if revision and revision < self._compacted:
                 raise Compacted(revision)
-            found = [each for each in self._as_of(prefix, revision) if each.key.encode() > after.encode()]
+            found = [each for each in self._as_of(prefix, revision) if in_bytes(each.key) > in_bytes(after)]
             shown = found[: limit or None]
             items = tuple((each.key, each.value) for each in shown)
             return Page(self.revision, items, len(shown) < len(found))
@@ -228,7 +228,7 @@ class FakeEtcd:
     def _as_of(self, prefix: str, revision: int) -> tuple[KeyValue, ...]:
         if not revision:
             return self._found(prefix, prefix=True)
-        names = sorted((name for name in self._versions if name.startswith(prefix)), key=str.encode)
+        names = sorted((name for name in self._versions if name.startswith(prefix)), key=in_bytes)
         known = ([each for each in self._versions[name] if each.item.mod_revision <= revision] for name in names)
         return tuple(each[-1].item for each in known if each and not each[-1].deleted)
 
@@ -321,7 +321,7 @@ class FakeEtcd:
         ended = self._leases.get(lease)
         if ended is None:
             return
-        keys = sorted(ended.keys, key=str.encode)
+        keys = sorted(ended.keys, key=in_bytes)
         changes = [self._delete(key) for key in keys]
         del self._leases[lease]
         self._record(changes)

@@ -14,6 +14,11 @@ MAX_OPERATIONS = 128
 MAX_REQUEST_BYTES = 1536 * 1024
 
 
+def in_bytes(key: str) -> bytes:
+    """A key need not be text; our client keeps what is none as Python does."""
+    return key.encode(errors="surrogateescape")
+
+
 def check(txn: Txn, max_operations: int, max_request_bytes: int) -> None:
     """Operations are counted for each level of the request; what one leaves of the limit holds inside of it."""
     success = (*txn.success, *operations_of(txn.many))
@@ -54,4 +59,4 @@ def _check_duplicates(branch: Sequence[Operation]) -> None:
 
 def _size(operations: Sequence[Operation]) -> int:
     puts = (each for each in operations if isinstance(each, Put))
-    return sum(len(put.key.encode()) + len(put.value) for put in puts)
+    return sum(len(in_bytes(put.key)) + len(put.value) for put in puts)

@@ -22,7 +22,7 @@ from partition_supervisor.kafka.inspection import KafkaFacts, TopicFacts
 from partition_workers.errors import NoSpace, Refused
 from partition_workers.etcd.status import SilentServer
 from partition_workers.layout.documents import Cause, Lock, Parked
-from tests.unit.test_check import NOW, TOPIC, WELL, a_host, look, three
+from tests.unit.test_check import KEYS, NOW, TOPIC, WELL, a_host, look, three
 from tests.unit.test_check_outputs import OUT, SOURCE, TRANSACTIONS
 
 Plant = Callable[[Path], Iterable[Finding]]
@@ -128,6 +128,8 @@ FAULTS = [
     Fault("transactions that are aborted early", "outputs.timeout", WARNING, "60000", transactions(timeout=5_000)),
     Fault("offsets that are forgotten", "outputs.retention", BAD, "offsets.retention.minutes",
           transactions(retention_minutes=60)),
+    Fault("settings that run refuses", "settings", BAD, "config show", lambda _: [host.settings("--lease-ttl 1")]),
+    Fault("a property that there is not", "kafka.properties", BAD, "leave out", lambda _: [kafka.properties("no x")]),
     Fault("too few descriptors", "host.descriptors", BAD, "LimitNOFILE", lambda _: host.limits(64, 300, None, 8)),
     Fault("too few processes", "host.processes", BAD, "TasksMax", lambda _: host.limits(64, 20_000, 500, 8)),
     Fault("too many workers", "host.workers", WARNING, "--workers", lambda _: host.limits(64, 20_000, None, 2)),
@@ -148,6 +150,8 @@ FAULTS = [
           group(hosts__a=a_host(), hosts__b=a_host(ahead=timedelta(minutes=5).total_seconds()))),
     Fault("a lock of nobody", "group.lock", BAD, "by hand",
           group(hosts__a=a_host(), hosts__b=a_host(), locks__events__00000=LOST)),
+    Fault("a key of nobody", "group.foreign", BAD, f"etcdctl del {KEYS.root}/locks/events",
+          group(hosts__a=a_host(), hosts__b=a_host(), locks__events=LOST)),
     Fault("a parked partition", "group.parked", WARNING, "partition-supervisor resume 'events[0]'",
           group(hosts__a=a_host(), hosts__b=a_host(), control__parked__events__00000=PARKED)),
 ]  # fmt: skip

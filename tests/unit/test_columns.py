@@ -11,9 +11,9 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from partition_supervisor.admin.columns import NARROW, Column, Columns, folded
-from partition_supervisor.admin.printable import printable
 from partition_supervisor.commands.errors import Failure
 from partition_supervisor.commands.status import complain
+from partition_supervisor.printable import printable
 from partition_workers.errors import Misconfigured
 
 COLUMNS = (Column("PARTITION", folds=True), Column("OWNER", folds=True), Column("LAG", right=True), Column("SINCE"))

@@ -133,6 +133,8 @@ def test_there_is_a_number_of_workers_that_deserves_a_warning() -> None:
         ({"listen": "node:port"}, "--listen node:port: write HOST or HOST:PORT"),
         ({"listen": ":7400"}, "--listen :7400: write"),
         ({"listen": "node:70000"}, "--listen node:70000"),
+        ({"http": "node"}, "--http node: write it as HOST:PORT"),
+        ({"http": "node:" + "9" * 5000}, "write it as HOST:PORT"),
         ({"advertise": "node:port"}, "--advertise node:port: write"),
         ({"advertise": "0.0.0.0:7400"}, "--advertise 0.0.0.0:7400: nobody can connect there"),
         ({"advertise": "[::]"}, "nobody can connect there"),

@@ -33,7 +33,7 @@ def test_endpoints_are_read(text: str, endpoints: tuple[str, ...]) -> None:
     "text",
     [
         *("", " , ", "localhost", "localhost:", ":2379", "a:b", "a:0", "a:70000", "a:²", "a b:1", "u@a:1"),
-        *("::1:2379", "ftp://a:1", "https://a:1/path"),
+        *("a:" + "9" * 5000, "::1:2379", "ftp://a:1", "https://a:1/path"),
     ],
 )
 def test_what_is_no_endpoint_is_named(text: str) -> None:

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partition_supervisor.admin.group_documents import decode, draw
+from partition_supervisor.admin.check.group import clock, group
+from partition_supervisor.admin.group_documents import decode, draw, suspects
 from partition_supervisor.admin.history_text import episodes, in_words
 from partition_supervisor.admin.render import complaints, tsv_rows
 from partition_supervisor.cluster_state import ClusterState
 from partition_supervisor.listing import Snapshot
-from partition_supervisor.web.group_model import GroupModel
+from partition_supervisor.web.group_model import GroupModel, text
 from partition_workers.errors import Misconfigured
 from partition_workers.etcd.store import Change, KeyValue
 from partition_workers.layout.document import Document
@@ -75,7 +76,7 @@ def item(key: str, value: bytes, lease: int = 7) -> KeyValue:
 def foreign_keys() -> st.SearchStrategy[str]:
     """Below one of our prefixes, spelled as nobody of us would."""
     prefixes = [KEYS.locks, KEYS.standbys, KEYS.hosts, KEYS.control, KEYS.parked_ones, KEYS.moves, KEYS.offsets]
-    rests = st.text() | st.sampled_from(
+    rests = st.text(st.characters(exclude_categories=())) | st.sampled_from(
         ["events/3", "events/00003/x/y", "events/٣٣٣٣٣", "/00003", "events/-0003", "a\nb"]
     )
     return st.builds(str.__add__, st.sampled_from(prefixes), rests)
@@ -96,7 +97,9 @@ def test_whatever_is_there_is_shown_or_named(written: list[tuple[str, bytes]]) -
         cluster.change(Change(each, deleted=False))
         model.change(Change(each, deleted=False))
         cluster.ready_standbys(P)
-    json.dumps(model.as_json())
+    assert text(model.as_json()).encode(), "browsers get UTF-8"
+    suspects(documents, {P: 2**62}, 0.0)
+    list(group(documents, 4, clock()))
     history.tidy(
         [each for each in items if each.key.startswith(KEYS.every_history)], 9, History(9, "", "", 1, "", "")
     )

@@ -69,6 +69,16 @@ def test_what_is_none_of_ours_is_passed_over(store: FakeEtcd) -> None:
     assert list(HistoryNews(KEYS).news(store.list(KEYS.every_history).items)) == []
 
 
+@pytest.mark.parametrize("key", ["x", "t/00000/x", "t/00000/²", "t/00000/", "t/0/7", "t/00000/" + "9" * 5000])
+def test_what_was_none_of_ours_may_be_deleted(store: FakeEtcd, key: str) -> None:
+    """As `status` says; what is known of others stays."""
+    news = HistoryNews(KEYS)
+    put(store, BEGUN)
+    assert len(list(news.news(store.list(KEYS.every_history).items))) == 1
+    news.forget(KEYS.every_history + key)
+    assert list(news.news(store.list(KEYS.every_history).items)) == []
+
+
 def test_it_goes_on_where_it_was_when_the_watch_breaks(store: FakeEtcd, monkeypatch: pytest.MonkeyPatch) -> None:
     """What happened meanwhile is told once."""
     put(store, BEGUN)

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import os
 import signal
+import sys
+import unicodedata
 from typing import Any
 
 import pytest
 
+from partition_supervisor.processes import log_receiver
 from partition_supervisor.processes.log_receiver import FromWorker
 from partition_workers import log_sender
 from tests.eventually import eventually
+
+LETTERS = "1\N{NO-BREAK SPACE}000 \N{GREEK SMALL LETTER ALPHA}"
 
 
 class CannotBeRead(Exception):
     def __init__(self, _one: int, _two: int) -> None:
         super().__init__("pickled as if it had one argument")
+
+
+@pytest.mark.parametrize("written", ["\x1b]0;x\x07", "\x9b31m", "\x7f", "\rover"])
+def test_what_others_wrote_does_nothing_to_the_terminal_that_shows_the_log(written: str) -> None:
+    """Lines of a traceback stay lines, and letters of any language what they are."""
+    try:
+        raise ValueError(f"of the key {written}\tor so\nand more: {LETTERS}")
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, "x", 1, "a reason: %s", (written,), sys.exc_info())
+    text = log_receiver._Text().format(record)
+    assert {each for each in text if unicodedata.category(each) == "Cc"} == {"\n", "\t"}
+    assert LETTERS in text
+    line = log_receiver._Json().format(record)
+    assert line.replace("\N{NO-BREAK SPACE}", "").isprintable()
+    assert json.loads(line)["message"] == f"a reason: {written}"
 
 
 def _speak(queue: Any) -> None:

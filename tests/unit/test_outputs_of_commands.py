@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from partition_supervisor import commands
 from partition_supervisor.cli import COMMANDS, cli
 from partition_supervisor.commands.output import OUTPUTS, print_document, tsv
 from partition_supervisor.commands.services import ports_from
@@ -56,6 +57,16 @@ def test_a_topic_to_produce_to_is_not_how_to_print(tmp_path: Path, monkeypatch: 
     assert made.params["output"] == "pretty"
 
 
+#: A key of etcd need not be text, and a name may hold what steers a terminal.
+ANYTHING = st.text(st.characters(exclude_categories=())) | st.sampled_from(
+    ["\x1b]0;x\x07", "\x9b31m", "\udcff", "\u202e"]
+)
+
+
+def does_nothing_to_a_terminal(text: str) -> bool:
+    return all(each.isprintable() or each in "\n\t" for each in text)
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -77,6 +88,23 @@ def test_json_and_yaml_say_the_same(document: dict[str, object]) -> None:
     assert yaml.safe_load(printed("yaml")) == document
 
 
+@given(st.dictionaries(ANYTHING, ANYTHING | st.lists(ANYTHING)))
+def test_whatever_is_written_somewhere_documents_are_text(document: dict[str, object]) -> None:
+    """JSON says it exactly. YAML tells in ASCII what no encoding has: it has no escape for that."""
+
+    def printed(output: str) -> str:
+        @click.command()
+        def show() -> None:
+            print_document(document, output)
+
+        done = CliRunner().invoke(show, catch_exceptions=False)
+        assert does_nothing_to_a_terminal(done.stdout)
+        return done.stdout
+
+    assert json.loads(printed("json")) == document
+    yaml.safe_load(printed("yaml"))
+
+
 def test_yaml_needs_no_anchors_where_one_list_comes_twice() -> None:
     topics = ["events", "orders"]
 
@@ -87,11 +115,28 @@ def test_yaml_needs_no_anchors_where_one_list_comes_twice() -> None:
     assert CliRunner().invoke(show).stdout == ("---\nbefore:\n- events\n- orders\nafter:\n- events\n- orders\n")
 
 
-@given(st.lists(st.lists(st.none() | st.text() | st.integers(), min_size=2, max_size=2)))
+@given(st.lists(st.lists(st.none() | ANYTHING | st.integers(), min_size=2, max_size=2)))
 def test_no_cell_breaks_a_line_or_a_column(rows: list[list[object]]) -> None:
     lines = list(tsv(("a", "b"), rows))
     assert len(lines) == len(rows) + 1
     assert all(line.count("\t") == 1 and len(line.splitlines()) <= 1 for line in lines)
+    assert all(map(does_nothing_to_a_terminal, lines))
+
+
+def test_what_others_wrote_is_printed_in_one_way() -> None:
+    """Commands that print what is in etcd or in Kafka use `say`, `complain` and what prints tables and documents."""
+    others = {
+        "check.py",
+        "completion.py",
+        "demo.py",
+        "errors.py",
+        "output.py",
+        "produce.py",
+        "services.py",
+        "status.py",
+    }
+    folder = Path(commands.__file__).parent
+    assert {path.name for path in folder.glob("*.py") if "click.echo(" in path.read_text(encoding="utf-8")} <= others
 
 
 @pytest.mark.parametrize("half", [0xDCFF, 0xD800])

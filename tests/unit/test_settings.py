@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
+from unittest import mock
 
 import click
 import pytest
@@ -12,10 +16,19 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partition_supervisor.admin.settings import CONFIG_VARIABLE, MASK, masked, read_pairs, read_properties
+from partition_supervisor.admin.settings import (
+    CONFIG_VARIABLE,
+    MASK,
+    find_file,
+    masked,
+    read_pairs,
+    read_properties,
+)
 from partition_supervisor.cli import cli
 from partition_supervisor.dev.demo.hosts import without_settings
+from partition_supervisor.dev.services.cache import cached
 from partition_workers.errors import Misconfigured
+from partition_workers.handler_import import source_of
 
 
 def invoke(*arguments: str, env: dict[str, str] | None = None) -> Result:
@@ -85,6 +98,52 @@ def test_the_first_file_that_is_there_is_read(folder: Path) -> None:
     named = write(folder, "lease-ttl = 6", "other.toml")
     assert shown("-c", str(named))["lease-ttl"] == ("6", str(named))
     assert shown(env={"PARTITION_SUPERVISOR_CONFIG": str(named)})["lease-ttl"] == ("6", str(named))
+
+
+@pytest.fixture
+def closed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of another user: nothing can be looked at there. (Who runs the tests may be root, for whom none is.)"""
+    home, stat = folder / "home", os.stat
+
+    def refuse(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        if str(path).startswith(str(home)):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    return home
+
+
+def test_what_may_not_be_looked_at_is_not_there(closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HOME, or the current folder, of whoever became another user to start us."""
+    assert shown()["lease-ttl"] == ("5", "default")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(closed / "config"))
+    assert shown()["lease-ttl"] == ("5", "default")
+    assert find_file(None, {"HOME": str(closed)}, closed) is None
+    assert find_file(None, {"HOME": "/a\0b"}, closed) is None
+    assert source_of(f"{closed}/app.py") is None
+    monkeypatch.setattr(os, "getcwd", lambda: str(closed))
+    assert source_of("partition_workers.samples") is not None
+
+
+@pytest.mark.parametrize("option", ["--config", "-F"])
+def test_a_file_that_is_named_and_may_not_be_read_is_refused(closed: Path, option: str) -> None:
+    """With its path: whoever named it meant it."""
+    if option == "-F" and os.geteuid() == 0:
+        closed.mkdir()  # root may open what is there
+    done = invoke("config", "show", option, f"{closed}/named")
+    assert done.exit_code == 78
+    assert f"{closed}/named" in done.output
+    assert "cannot be read" in done.output
+    assert done.output.count("\n") == 1
+
+
+@pytest.mark.usefixtures("closed")
+def test_a_cache_that_is_another_users_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what can be done about it."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    with pytest.raises(Misconfigured, match=r"home/.cache/partition-supervisor cannot be used.*XDG_CACHE_HOME"):
+        cached("it", lambda _: None, "making it", mock.Mock(), mock.Mock())
 
 
 def test_a_file_serves_all_commands(folder: Path) -> None:

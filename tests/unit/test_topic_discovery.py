@@ -13,7 +13,8 @@ from confluent_kafka.admin import AdminClient
 from partition_supervisor.cluster.first_start import known_from, start_offsets
 from partition_supervisor.kafka.topic_catalog import TopicCatalog
 from partition_supervisor.kafka.topic_discovery import GONE_AFTER, Known
-from partition_workers.errors import Unreachable
+from partition_workers.errors import Misconfigured, Unreachable
+from partition_workers.etcd.store import Put, Txn
 from partition_workers.kafka.topics import Topic
 from partition_workers.layout.documents import FirstStart, now
 from partition_workers.layout.keys import Keys
@@ -115,6 +116,15 @@ def test_a_partition_that_was_added_later_begins_at_its_first_record() -> None:
     start_offsets(store, KEYS, {E0: "a", E1: "a"}, lambda _topic: {E0: 5, E1: 7}, 1.0)
     later = start_offsets(store, KEYS, {E0: "a", E1: "a", E2: "a"}, lambda _topic: {}, 1.0)
     assert E2 not in later
+
+
+@pytest.mark.parametrize("written", [b"garbage", b"{}", b'{"topic_id":"a","offsets":[-1],"at":""}'])
+def test_a_first_start_that_nobody_can_read_is_named(written: bytes) -> None:
+    """With the command that removes it; where the group would begin is for a person to say."""
+    store = FakeEtcd()
+    store.transact(Txn((), (Put(KEYS.topic("events"), written),)))
+    with pytest.raises(Misconfigured, match=f"--start latest: .*etcdctl del {KEYS.topic('events')}"):
+        start_offsets(store, KEYS, {E0: "a"}, lambda _topic: {E0: 5}, 1.0)
 
 
 def test_of_a_topic_that_was_made_anew_every_partition_was_added_later() -> None:

@@ -62,12 +62,12 @@ def is_file(where: str) -> bool:
 def source_of(where: str) -> Path | None:
     """The file of `package.module` or `path/to/file.py`, found without an import; None where there is none."""
     if is_file(where):
-        return Path(where) if Path(where).is_file() else None
+        return Path(where) if os.path.isfile(where) else None
     parts = where.split(".")
     for folder in (os.getcwd(), *sys.path):
         module = Path(folder, *parts)
         for candidate in (module / "__init__.py", module.with_name(f"{parts[-1]}.py")):
-            if candidate.is_file():
+            if os.path.isfile(candidate):  # False for what we may not look at, as another user's current folder
                 return candidate
     return None
 
@@ -80,7 +80,7 @@ def what_hides(where: str, module: str) -> str:
         return ""
     for folder in _folders_of(Path(os.path.abspath(where))) if is_file(where) else [os.getcwd()]:
         for own in (Path(folder, top), Path(folder, f"{top}.py")):
-            if own.exists() and not _is_made_of(loaded, own):
+            if os.path.exists(own) and not _is_made_of(loaded, own):
                 place = getattr(loaded, "__file__", None) or "built into Python"
                 return f"; the module {top!r} is {place}, and not {own}: give yours another name"
     return ""

@@ -10,7 +10,7 @@ from rich.cells import cell_len, chop_cells
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 
-from partition_supervisor.admin.printable import printable
+from partition_supervisor.printable import printable
 
 #: Narrower than this no column is made.
 NARROW = 4

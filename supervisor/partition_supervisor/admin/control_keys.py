@@ -6,6 +6,7 @@ transaction that compares what it relies on: two people with two opinions overwr
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from partition_supervisor.listing import Snapshot
 from partition_workers.errors import Misconfigured
 from partition_workers.etcd.store import Compare, Delete, Get, KeyValue, Operation, Put, Target, Txn
 from partition_workers.layout.documents import Drain, Host, Move, Parked, StoredOffset, now
+from partition_workers.layout.foreign import ForeignKey
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
 
@@ -74,7 +76,9 @@ class Orders:
     def _offset(self, partition: Partition) -> int:
         """Where it is now; its owner may come further before it hears of the pause."""
         found = self._get(self._keys.offset(partition))
-        return StoredOffset.decode(found.value).offset if found else 0
+        with contextlib.suppress(ValueError):  # `status` names what stands there
+            return StoredOffset.decode(found.value).offset if found else 0
+        return 0
 
     def resume(self, partitions: Iterable[Partition]) -> list[Resumed]:
         """Let them be owned again. What a record had on its conscience is forgotten with it."""
@@ -128,7 +132,9 @@ class Orders:
         if found is None:
             return None
         self._unless(key, found.mod_revision, (Delete(key),))
-        return Move.decode(found.value).to
+        with contextlib.suppress(ValueError):
+            return Move.decode(found.value).to
+        return "what is no name of a host"
 
     # --- what they rest upon
 
@@ -138,7 +144,11 @@ class Orders:
         seen = self._get(key)
         if seen is None:
             raise self._no_such(host)
-        if Host.decode(seen.value).draining:
+        try:
+            shown = Host.decode(seen.value)
+        except ValueError as error:
+            raise Misconfigured(f"no host {host!r}: {ForeignKey.because(key, error)}") from None
+        if shown.draining:
             raise Misconfigured(f"host {host!r} is about to end, and gives everything away by itself")
         is_there = Compare(key, Target.MOD_REVISION, seen.mod_revision)
         return self._etcd.transact(Txn((is_there, *compare), success)).succeeded

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from partition_supervisor.admin.group_view import GroupView, HostView, PartitionState, PartitionView, Worker
 from partition_supervisor.cluster_state import ClusterState
@@ -13,7 +13,7 @@ from partition_supervisor.group_settings import differences
 from partition_supervisor.listing import Snapshot
 from partition_workers.etcd.store import KeyValue
 from partition_workers.layout.document import Document
-from partition_workers.layout.documents import Host, Parked, Size, StoredOffset
+from partition_workers.layout.documents import History, Host, Parked, Size, Standby, StoredOffset
 from partition_workers.layout.foreign import ForeignKey
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
@@ -86,11 +86,12 @@ def suspects(documents: Documents, ends: Mapping[Partition, int], after: float) 
 
 
 def time_of(written: str) -> datetime | None:
-    """A time of a document; None for what is none."""
+    """A time of a document; None for what is none, or says not of which time zone."""
     try:
-        return datetime.fromisoformat(written)
+        found = datetime.fromisoformat(written)
     except ValueError:
         return None
+    return found if found.tzinfo else None
 
 
 def _partition(
@@ -149,6 +150,19 @@ def read_each(
     """The documents, each with its partition; what is none of ours goes to `foreign`."""
     for item in items:
         try:
-            yield keys.partition_of(item.key), kind.decode(item.value)
+            partition, document = keys.partition_of(item.key), kind.decode(item.value)
+            if item.key != (spelled := _SPELLED[kind](keys, partition, document)):
+                raise ValueError(f"what stands there belongs to {spelled}")
         except ValueError as error:
-            foreign.append(ForeignKey(item.key, f"is none of ours: {error}"))
+            foreign.append(ForeignKey.because(item.key, error))
+        else:
+            yield partition, document
+
+
+#: The key of each kind of document: one that stands elsewhere, as below that key, is not the partition's.
+_SPELLED: Mapping[type[Document], Callable[[Keys, Partition, Any], str]] = {
+    StoredOffset: lambda keys, partition, _: keys.offset(partition),
+    Size: lambda keys, partition, _: keys.size(partition),
+    Standby: lambda keys, partition, standby: keys.standby(partition, standby.worker),
+    History: lambda keys, partition, record: keys.history(partition, record.token),
+}

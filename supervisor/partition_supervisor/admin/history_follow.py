@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -94,11 +95,10 @@ class HistoryNews:
                 yield News(What.ENDED, episode)
 
     def forget(self, key: str) -> None:
-        """The oldest are deleted."""
-        partition = self._keys.partition_of(key)
-        token = key.rpartition("/")[2]
-        if token.isdigit():
-            self._known.get(partition, {}).pop(int(token), None)
+        """The oldest are deleted; and so may be what was none of ours."""
+        with contextlib.suppress(ValueError):
+            partition, token = self._keys.partition_of(key), int(key.rpartition("/")[2])
+            self._known.get(partition, {}).pop(token, None)
 
     def _episode(self, partition: Partition, record: History) -> Episode:
         known = self._known[partition]

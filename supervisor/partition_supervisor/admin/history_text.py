@@ -75,7 +75,7 @@ def at_phase(record: History, phase: str) -> str | None:
     try:
         last_commit = datetime.fromisoformat(record.last_commit or "")
         return (last_commit + timedelta(milliseconds=record.gap[phase])).isoformat()
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, OverflowError):  # beyond the years that there are
         return None
 
 
@@ -155,7 +155,7 @@ def moment(written: str, today: date) -> str:
     """A time of a document in the reader's time zone, with the day if it is not today."""
     try:
         local = datetime.fromisoformat(written).astimezone()
-    except ValueError:
+    except (ValueError, OverflowError):
         return written
     clock = local.isoformat(sep=" ", timespec="milliseconds")[: len("2030-01-01 00:00:00.000")]
     return clock[len("2030-01-01 ") :] if local.date() == today else clock

@@ -6,15 +6,21 @@ at. The token stays, so that every later token is greater than any that ever com
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from partition_supervisor.admin.group_documents import decode
+from partition_supervisor.admin.group_view import Worker
 from partition_supervisor.cluster.retry import RetryingStore
+from partition_supervisor.cluster_state import UNREADABLE
 from partition_supervisor.kafka.end_offsets import Extent
+from partition_supervisor.listing import Snapshot
 from partition_workers.errors import ExitCode, Misconfigured, PartitionSupervisorError
 from partition_workers.etcd.store import Compare, Delete, Get, KeyValue, Operation, Put, Target, Txn
 from partition_workers.layout.documents import Lock, StoredOffset, now
+from partition_workers.layout.foreign import ForeignKey
 from partition_workers.layout.keys import Keys
 from partition_workers.model import JSON, Partition
 
@@ -92,7 +98,7 @@ class Standing:
             "token": stored.token if stored else None,
             "committed_at": stored.at if stored else None,
             "prepared": self.prepared,
-            "owner": {"host": owner.host, "pid": owner.pid, "worker": owner.worker} if owner else None,
+            "owner": Worker.named_in(owner).as_json() if owner and owner is not UNREADABLE else None,
         }
 
 
@@ -188,6 +194,8 @@ def why_not_to_resume(standing: Standing, extent: Extent | None) -> str | None:
 def refuse_owned(standings: Iterable[Standing]) -> None:
     """Raises ResetRefused, with the owners and what to do."""
     owned = [(each.partition, each.owner) for each in standings if each.owner]
+    if locked := [str(partition) for partition, owner in owned if owner is UNREADABLE]:
+        raise ResetRefused(f"nobody can read who has the lock of {', '.join(locked)}: `status` names what removes it")
     if owned:
         names = ", ".join(f"{p} has an owner ({owner.host}, pid {owner.pid})" for p, owner in owned)
         which = " ".join(str(p) for p, _ in owned)
@@ -199,16 +207,35 @@ class Offsets:
 
     def __init__(self, etcd: RetryingStore, keys: Keys) -> None:
         self._etcd, self._keys = etcd, keys
+        self.foreign: tuple[ForeignKey, ...] = ()
 
     def look(self) -> dict[Partition, Standing]:
-        """Everything that etcd has an offset, an owner or a pause for, at one revision."""
+        """Everything that etcd has an offset, an owner or a pause for, at one revision. What is none of ours is in
+        `foreign` then, and an offset that nobody can read is none, which a reset may replace."""
         keys = self._keys
         wanted = tuple(Get(prefix, prefix=True) for prefix in (keys.locks, keys.offsets, keys.parked_ones))
-        answers = self._etcd.transact(Txn((), wanted)).answers
-        locks, offsets, parked = (self._by_partition(items) for items in answers)
+        result = self._etcd.transact(Txn((), wanted))
+        items = tuple(item for found in result.answers for item in found)
+        documents = decode(keys, Snapshot(result.revision, items))
+        cluster, revisions = documents.cluster, dict(self._revisions(items))
+        self.foreign = tuple(sorted((*cluster.foreign.values(), *documents.foreign), key=lambda each: each.key))
         return {
-            p: _standing(p, offsets.get(p), locks.get(p), p in parked) for p in sorted({*locks, *offsets, *parked})
+            each: Standing(
+                each,
+                Stored(documents.offsets.get(each), revisions.get(each, 0)),
+                cluster.locks[each].lock if each in cluster.locks else None,
+                each in cluster.parked,
+            )
+            for each in sorted({*cluster.locks, *revisions, *cluster.parked})
         }
+
+    def _revisions(self, items: Iterable[KeyValue]) -> Iterator[tuple[Partition, int]]:
+        """Of whatever stands where an offset belongs."""
+        for item in items:
+            with contextlib.suppress(ValueError):
+                partition = self._keys.partition_of(item.key)
+                if item.key == self._keys.offset(partition):
+                    yield partition, item.mod_revision
 
     def set(self, step: Step, drop_state: bool) -> None:
         """Raises ResetRefused when somebody owns the partition by now, or its offset has changed."""
@@ -221,14 +248,6 @@ class Offsets:
         lock, offset = result.answers
         if offset and offset[0].value == new.encode():
             return  # an earlier copy of the same transaction had landed
-        if lock:
-            refuse_owned([_standing(step.partition, None, lock[0], False)])
+        if lock and (standing := self.look().get(step.partition)):
+            refuse_owned([standing])
         raise ResetRefused(f"{step.partition}: its offset has just been changed by somebody else; look again")
-
-    def _by_partition(self, items: Iterable[KeyValue]) -> dict[Partition, KeyValue]:
-        return {self._keys.partition_of(item.key): item for item in items}
-
-
-def _standing(partition: Partition, offset: KeyValue | None, lock: KeyValue | None, parked: bool) -> Standing:
-    stored = Stored(StoredOffset.decode(offset.value), offset.mod_revision) if offset else Stored()
-    return Standing(partition, stored, Lock.decode(lock.value) if lock else None, parked)

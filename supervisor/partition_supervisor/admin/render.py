@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from partition_supervisor.admin.columns import Column, Columns
-from partition_supervisor.admin.printable import printable
+from partition_supervisor.printable import printable
 
 if TYPE_CHECKING:
     from partition_supervisor.admin.group_view import GroupView, HostView, PartitionView, Worker
@@ -119,7 +119,7 @@ def pretty(picture: GroupView, width: int) -> RenderableType:
         *([Text(""), *notes] if notes else []),
         Text(""),
         hosts if picture.hosts else Text("no supervisor is running"),
-        *([Text(f"\noutputs: {_listed(outputs)}")] if outputs else []),
+        *([Text(printable(f"\noutputs: {_listed(outputs)}"))] if outputs else []),
     )
 
 
@@ -185,6 +185,6 @@ def moment(written: str | None) -> str:
     """A time of a document in the reader's time zone: the time of today, the day of others."""
     try:
         local = datetime.fromisoformat(written or "").astimezone()
-    except ValueError:
+    except (ValueError, OverflowError):
         return written or "-"
     return f"{local:%H:%M:%S}" if local.date() == datetime.now().astimezone().date() else f"{local:%Y-%m-%d}"

@@ -53,13 +53,17 @@ def find_file(named: str | None, environment: Mapping[str, str], folder: Path) -
     if named == os.devnull:
         return None
     if named:
-        path = Path(named)
-        if not path.is_file():
+        try:
+            is_there = Path(named).is_file()
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it cannot be the name of a file"
+            raise Misconfigured(f"--config {named}: cannot be read: {reason}") from None
+        if not is_there:
             raise Misconfigured(f"--config {named}: there is no such file")
-        return path
+        return Path(named)
     user = Path(environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME", "/")) / ".config")
     places = (folder / FILE_NAME, *(each / "partition-supervisor" / "config.toml" for each in (user, Path("/etc"))))
-    return next((place for place in places if place.is_file()), None)
+    return next((place for place in places if os.path.isfile(place)), None)  # what we may not look at is not there
 
 
 def read_file(path: Path, known: Collection[str]) -> FileSettings:
@@ -71,7 +75,7 @@ def read_file(path: Path, known: Collection[str]) -> FileSettings:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise Misconfigured(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # besides TOML's own: no text, thousands of digits or of brackets
         raise Misconfigured(f"{path}: is not TOML: {error}") from None
     kafka = content.pop("kafka", {})
     if not isinstance(kafka, dict):
@@ -83,7 +87,8 @@ def read_file(path: Path, known: Collection[str]) -> FileSettings:
             raise Misconfigured(f"{path}: there is no setting {key!r}{nearest(written, known)}")
         if isinstance(value, dict):
             raise Misconfigured(f"{path}: {key} must be a value, not a table")
-        options[written] = _resolved(f"{path}: {key}", value) if isinstance(value, str) else value
+        _refuse_endless(f"{path}: {key}", value)
+        options[written] = resolved(f"{path}: {key}", value) if isinstance(value, str) else value
     return FileSettings(path, options, dict(_properties(path, kafka)))
 
 
@@ -96,9 +101,16 @@ def _properties(path: Path, table: Mapping[str, Any], prefix: str = "") -> Itera
         elif isinstance(value, bool):
             yield name, str(value).lower()
         elif isinstance(value, str | int | float):
-            yield name, _resolved(f"{path}: [kafka] {name}", str(value))
+            _refuse_endless(f"{path}: [kafka] {name}", value)
+            yield name, _property(f"{path}: [kafka] {name}", name, str(value))
         else:
             raise Misconfigured(f"{path}: [kafka] {name} must be text, a number or true or false")
+
+
+def _refuse_endless(where: str, value: Any) -> None:
+    """TOML's integers have 64 bits; those that Python reads may have more digits than it would write."""
+    if any(isinstance(each, int) and abs(each) >= 2**63 for each in (value if isinstance(value, list) else [value])):
+        raise Misconfigured(f"{where} is a number of more than 64 bits")
 
 
 def read_properties(path: Path) -> dict[str, str]:
@@ -114,7 +126,7 @@ def read_properties(path: Path) -> dict[str, str]:
     for key in found:
         if key in _JAVA:
             raise Misconfigured(f"-F {path}: {key} is a property of Java's client. Here it is: {_JAVA[key]}")
-    return {key: _resolved(f"-F {path}: {key}", value) for key, value in found.items()}
+    return {key: _property(f"-F {path}: {key}", key, value) for key, value in found.items()}
 
 
 def read_pairs(pairs: Iterable[str]) -> dict[str, str]:
@@ -125,24 +137,35 @@ def read_pairs(pairs: Iterable[str]) -> dict[str, str]:
         if not separator or not key.strip():
             shown = key.strip() if separator or re.fullmatch(r"[a-z0-9.]+", key.strip()) else MASK
             raise Misconfigured(f"-X {shown}: write it as KEY=VALUE")
-        properties[key.strip()] = _resolved(f"-X {key.strip()}", value)
+        properties[key.strip()] = _property(f"-X {key.strip()}", key, value)
     return properties
 
 
-def _resolved(where: str, value: str) -> str:
-    """`file:/path` is what the file holds, without the newline at its end; `env:NAME` a variable's value."""
+def _property(where: str, name: str, value: str) -> str:
+    if not (found := resolved(where, value)).strip() and _SECRET.search(name):
+        raise Misconfigured(f"{where} is empty: give what belongs there, or leave it out")
+    return found
+
+
+def resolved(where: str, value: str) -> str:
+    """`file:/path` is what the file holds, without the newline at its end; `env:NAME` a variable's value. Raises
+    Misconfigured, also when there is nothing in it."""
     if value.startswith("file:/"):
         try:
-            return Path(value.removeprefix("file:")).read_text(encoding="utf-8").rstrip("\n")
-        except (OSError, UnicodeDecodeError) as error:
+            found = Path(value.removeprefix("file:")).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise Misconfigured(f"{where}: {value} cannot be read: {reason}") from None
-    if value.startswith("env:"):
+    elif value.startswith("env:"):
         name = value.removeprefix("env:")
         if name not in os.environ:
             raise Misconfigured(f"{where}: there is no variable {name} in the environment")
-        return os.environ[name]
-    return value
+        found = os.environ[name]
+    else:
+        return value
+    if not found.strip():
+        raise Misconfigured(f"{where}: {value} is empty: give what belongs there, or leave the setting out")
+    return found
 
 
 def nearest(written: str, known: Collection[str]) -> str:

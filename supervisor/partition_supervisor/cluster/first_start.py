@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from partition_workers.errors import Retry, Unreachable
-from partition_workers.etcd.store import Compare, Get, Put, Store, Target, Txn
+from partition_workers.errors import Misconfigured, Retry, Unreachable
+from partition_workers.etcd.store import Compare, Get, KeyValue, Put, Store, Target, Txn
 from partition_workers.layout.documents import FirstStart, now
+from partition_workers.layout.foreign import ForeignKey
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Offset, Partition
 
@@ -26,7 +27,8 @@ def start_offsets(
 ) -> dict[Partition, Offset]:
     """For each partition that existed when its topic was first read. `ends(topic)` may raise Unreachable.
 
-    Raises Unreachable when Kafka or etcd does not tell within `timeout` seconds.
+    Raises Unreachable when Kafka or etcd does not tell within `timeout` seconds, and Misconfigured when what is
+    written down is none of ours.
     """
     until = time.monotonic() + timeout
     found: dict[Partition, Offset] = {}
@@ -44,6 +46,13 @@ def known_from(document: FirstStart, partitions: Collection[Partition], topic_id
     return {each: document.offsets[each.number] for each in partitions if each.number < len(document.offsets)}
 
 
+def _decoded(found: KeyValue) -> FirstStart:
+    try:
+        return FirstStart.decode(found.value)
+    except ValueError as error:
+        raise Misconfigured(f"--start latest: in etcd: {ForeignKey.because(found.key, error)}") from None
+
+
 def _document(
     store: Store, key: str, partitions: Sequence[Partition], topic_id: str, ends: AskEnds, until: float
 ) -> FirstStart:
@@ -51,7 +60,7 @@ def _document(
     while True:
         try:
             if (found := store.transact(Txn((), (Get(key),))).answers[0]) != ():
-                return FirstStart.decode(found[0].value)
+                return _decoded(found[0])
             at = ends(partitions[0].topic)
             if all(each in at for each in partitions):
                 made = FirstStart(topic_id, [at[each] for each in partitions], now())

@@ -5,23 +5,24 @@ from __future__ import annotations
 import copy
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from partition_supervisor.admin.printable import printable
 from partition_supervisor.commands.errors import PlainCommand
 from partition_supervisor.commands.options import etcd_from
 from partition_supervisor.commands.output import DOCUMENTS, named_output_option, print_document, print_records
-from partition_supervisor.commands.run import run
+from partition_supervisor.commands.run import config_from, run
 from partition_supervisor.commands.settings import properties_from
-from partition_workers.errors import ExitCode, PartitionSupervisorError
+from partition_supervisor.printable import printable
+from partition_workers.errors import ExitCode, Misconfigured, PartitionSupervisorError
 from partition_workers.layout.keys import Keys
 from partition_workers.model import EXACTLY_ONCE
 
 if TYPE_CHECKING:
     from partition_supervisor.admin.check.findings import Finding
+    from partition_supervisor.config import Config
     from partition_workers.etcd.client import Etcd
 
 #: Seconds that Kafka gets for each answer.
@@ -42,7 +43,8 @@ def check(output: str, **values: Any) -> None:
       $ partition-supervisor check
       $ partition-supervisor check app.py:handle --topic events -b kafka:9092 -e etcd-1:2379,etcd-2:2379
     \b
-    Exit codes: 0 fine or warnings only, 3 something is not ok, 78 bad configuration.
+    Exit codes: 0 fine or warnings only, 3 something is not ok, what `run` would refuse included, 78 a file of
+    settings that cannot be read, or a secret that is not there.
     """
     found = list(findings(values))
     if output in DOCUMENTS:
@@ -69,35 +71,73 @@ for parameter in run.params:
 
 
 def findings(values: dict[str, Any]) -> Iterator[Finding]:
-    """One after the other, so that what is slow is seen to be."""
-    from partition_supervisor.admin.check import etcd, host, kafka, outputs
-    from partition_supervisor.kafka.inspection import inspect
-    from partition_supervisor.kafka.transaction_inspection import inspect_transactions
+    """One after the other, so that what is slow is seen to be. What `run` would refuse is a finding like others."""
+    from partition_supervisor.admin.check import etcd, host
     from partition_workers.etcd.client import Etcd
 
-    topics, dead_letters = tuple(values["topics"] or ()), values["dlq_topic"]
-    properties = {**properties_from(values["properties"] or ()), "bootstrap.servers": values["bootstrap_servers"]}
-    options = etcd_from(values)
-    keys = Keys.of(values["etcd_prefix"], values["group"])
+    config, refused = what_run_has(values)
+    yield host.settings(refused)
     if values["handler"]:
         yield host.handler(values["handler"])
-    facts = inspect(properties, topics, dead_letters, PATIENCE, tuple(values["outputs"] or ()))
+    try:
+        options = etcd_from(dict(values))
+        keys = Keys.of(values["etcd_prefix"], values["group"])
+        properties = {**properties_from(values["properties"] or ()), "bootstrap.servers": values["bootstrap_servers"]}
+    except Misconfigured as error:  # without these nobody can be asked
+        if str(error) != refused:
+            yield host.settings(str(error))
+        return
+    partitions = yield from said_by_kafka(values, properties, keys, config)
+    workers = values["workers"] or partitions
+    yield from host.limits(workers, host.descriptors(), host.processes(), os.cpu_count() or 1)
+    yield etcd.lease(values["lease_ttl"])
+    try:
+        store = Etcd(options)
+    except Misconfigured as error:
+        yield host.settings(str(error))
+        return
+    try:
+        yield from etcd.servers(store.status())
+        yield from written(store, keys, partitions)
+    finally:
+        store.close()
+
+
+def what_run_has(values: dict[str, Any]) -> tuple[Config | None, str]:
+    """The configuration that `run` would make of these, or why it would make none. What may be left out here is
+    thought of as given."""
+    given = {each.name: values[each.name] for each in run.params if each.name in values and each.name != "log_format"}
+    left_out = {"handler": "left:out", "topics": ("-",)}
+    given |= {name: instead for name, instead in left_out.items() if not given[name]}
+    try:
+        return config_from(given), ""
+    except Misconfigured as error:
+        return None, str(error)
+
+
+def said_by_kafka(
+    values: dict[str, Any], properties: dict[str, str], keys: Keys, config: Config | None
+) -> Generator[Finding, None, int]:
+    """Returns how many partitions the topics have."""
+    from partition_supervisor.admin.check import kafka, outputs
+    from partition_supervisor.kafka.inspection import inspect, why_no_reader
+    from partition_supervisor.kafka.transaction_inspection import inspect_transactions
+
+    topics, outputs_given = tuple(values["topics"] or ()), tuple(values["outputs"] or ())
+    try:
+        facts = inspect(properties, topics, values["dlq_topic"], PATIENCE, outputs_given)
+    except Misconfigured as error:
+        yield kafka.properties(str(error))
+        return 0
+    if config is not None and (why := why_no_reader(config.kafka_reader(1))):
+        yield kafka.properties(why)
     yield from kafka.kafka(facts)
     if facts.outputs and not facts.error:
         yield from outputs.topics(facts)
         if values["output_guarantee"] == EXACTLY_ONCE:
             transactions = inspect_transactions(properties, keys.outputs_group, PATIENCE)
             yield from outputs.transactions(transactions, facts.brokers)
-    partitions = sum(topic.partitions for topic in facts.topics)
-    workers = values["workers"] or partitions
-    yield from host.limits(workers, host.descriptors(), host.processes(), os.cpu_count() or 1)
-    yield etcd.lease(values["lease_ttl"])
-    store = Etcd(options)
-    try:
-        yield from etcd.servers(store.status())
-        yield from written(store, keys, partitions)
-    finally:
-        store.close()
+    return sum(topic.partitions for topic in facts.topics)
 
 
 def written(store: Etcd, keys: Keys, partitions: int) -> Iterator[Finding]:

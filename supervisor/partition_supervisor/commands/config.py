@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from partition_supervisor.admin.settings import masked
 from partition_supervisor.commands.errors import PlainCommand, PlainGroup
-from partition_supervisor.commands.output import DOCUMENTS, output_option, print_document, print_records
+from partition_supervisor.commands.output import DOCUMENTS, output_option, print_document, print_records, say
 from partition_supervisor.commands.settings import file_of, properties_from
 
 SOURCES = {
@@ -57,7 +57,7 @@ def show(output: str, command_name: str, arguments: tuple[str, ...]) -> None:
         return
     widths = [max(len(row[key]) for row in rows) for key in ("name", "value")]
     for row in rows:
-        click.echo(f"{row['name']:<{widths[0]}}  {row['value']:<{widths[1]}}  {row['from']}".rstrip())
+        say(f"{row['name']:<{widths[0]}}  {row['value']:<{widths[1]}}  {row['from']}".rstrip())
 
 
 def settings_of(command: click.Command, root: click.Context, arguments: tuple[str, ...]) -> list[dict[str, str]]:

@@ -8,12 +8,15 @@ import time
 
 import click
 
+from partition_supervisor.bounds import Bounds
 from partition_supervisor.commands.errors import PlainCommand
+from partition_supervisor.commands.options import Within
 from partition_supervisor.dev import services
 from partition_supervisor.dev.demo.cluster import DemoCluster
 from partition_supervisor.dev.demo.live import show
 from partition_supervisor.dev.demo.load import create_topic
 from partition_supervisor.dev.demo.script import play
+from partition_supervisor.printable import printable
 from partition_workers.errors import PartitionSupervisorError
 
 TOPIC, PARTITIONS = "events", 4
@@ -32,7 +35,7 @@ TOPIC, PARTITIONS = "events", 4
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(1, 100_000),
+    type=Within(Bounds(1, 100_000)),
     default=1000.0,
     show_default=True,
     help="Records a second, over all partitions.",
@@ -69,7 +72,7 @@ def demo(script: bool, kind: str, rate: float, keep_logs: bool) -> None:
                 )
                 good = play(cluster, click.echo) if scripted else show(cluster, running.bootstrap_servers)
             except (TimeoutError, PartitionSupervisorError) as error:
-                click.echo(f"\nerror: {error}", err=True)
+                click.echo(f"\nerror: {printable(str(error))}", err=True)
                 keep_logs = True
                 good = False
             if keep_logs:

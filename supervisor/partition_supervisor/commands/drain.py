@@ -9,6 +9,7 @@ import click
 from partition_supervisor.commands.errors import PlainCommand
 from partition_supervisor.commands.options import etcd_options
 from partition_supervisor.commands.order_options import opened, timeout_option, wait_option, wait_until
+from partition_supervisor.commands.output import say
 from partition_supervisor.commands.status import complain
 from partition_workers.model import Partition
 
@@ -44,12 +45,12 @@ def drain(host: str, undo: bool, wait: float | None, **values: Any) -> None:
         orders = Orders(group.etcd, group.keys)
         if undo:
             was = orders.undrain(host)
-            click.echo(f"{host} takes partitions again" if was else f"{host} was not drained")
+            say(f"{host} takes partitions again" if was else f"{host} was not drained")
             return
         orders.drain(host)
         documents = orders.look()
         owned = owned_by(documents, host)
-        click.echo(f"{host} is being drained: it owns {', '.join(map(str, owned)) or 'nothing'}")
+        say(f"{host} is being drained: it owns {', '.join(map(str, owned)) or 'nothing'}")
         if warning := lack_of_room(documents, host):
             complain(f"warning: {warning}")
         if wait is not None:

@@ -6,8 +6,8 @@ from typing import IO, Any
 
 import click
 
-from partition_supervisor.admin.printable import printable
 from partition_supervisor.commands.settings import settings_options
+from partition_supervisor.printable import printable
 from partition_workers.errors import PartitionSupervisorError
 
 

@@ -9,16 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from partition_supervisor.admin.printable import printable
+from partition_supervisor.bounds import MOST_RECORDS
 from partition_supervisor.commands.errors import PlainCommand
 from partition_supervisor.commands.options import etcd_options
-from partition_supervisor.commands.order_options import Group, opened, partitions_argument, timeout_option
+from partition_supervisor.commands.order_options import (
+    Group,
+    name_foreign,
+    opened,
+    partitions_argument,
+    timeout_option,
+)
 from partition_supervisor.commands.output import (
     DOCUMENTS,
     output_option,
     print_document,
     print_pretty,
     print_tsv,
+    say,
     tsv_line,
 )
 from partition_supervisor.commands.status import complain
@@ -30,7 +37,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=PlainCommand)
 @partitions_argument
-@click.option("-n", "--last", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
+@click.option("-n", "--last", type=click.IntRange(1, MOST_RECORDS), metavar="N", help="Only the newest N.")
 @click.option("-f", "--follow", is_flag=True, help="Go on, with a line for each event as it happens; Ctrl-C ends it.")
 @output_option
 @etcd_options
@@ -77,7 +84,7 @@ def history(partitions: tuple[Partition, ...], last: int | None, follow: bool, o
         print_pretty(lambda width: drawn(told, width), wide=True)
     else:
         for line in in_words(told, datetime.now().astimezone().date()):
-            click.echo(printable(line))
+            say(line)
     if not told and output not in DOCUMENTS:
         which = ", ".join(map(str, partitions)) or f"the group {values['group']!r}"
         complain(f"etcd at {group.where} has no history of {which}")
@@ -97,8 +104,7 @@ def read(group: Group, partitions: tuple[Partition, ...]) -> list[Any]:
     for prefix in prefixes:
         for partition, record in read_each(keys, group.etcd.list(prefix).items, History, foreign):
             found[partition].append(record)
-    for key in foreign:
-        complain(f"in etcd: {key}")
+    name_foreign(foreign)
     tokens: dict[Partition, int] = {}
     for item in group.etcd.list(keys.locks).items:
         with suppress(ValueError):  # `status` names it
@@ -114,9 +120,9 @@ def tell_news(group: Group, partitions: tuple[Partition, ...], last: int, output
         if output in DOCUMENTS:
             print_document(news.as_json(), output, indent=None)
         elif output == "tsv":
-            click.echo(tsv_line(news.cells()))
+            say(tsv_line(news.cells()))
         else:
-            click.echo(printable(news.in_words(datetime.now().astimezone().date())))
+            say(news.in_words(datetime.now().astimezone().date()))
 
     with suppress(KeyboardInterrupt):
         follow(group.etcd, group.keys, partitions, last, tell, complain)

@@ -16,6 +16,7 @@ from partition_supervisor.commands.order_options import (
     wait_option,
     wait_until,
 )
+from partition_supervisor.commands.output import say
 from partition_supervisor.commands.status import complain
 from partition_workers.model import Partition
 
@@ -56,13 +57,13 @@ def move(partition: Partition, host: str | None, anywhere: bool, wait: float | N
             was = orders.forget_move(partition)
             if was is None:
                 must_be_known([partition], documents.partitions)
-            click.echo(f"{partition} may be anywhere; it was {f'bound to {was}' if was else 'not bound to a host'}")
+            say(f"{partition} may be anywhere; it was {f'bound to {was}' if was else 'not bound to a host'}")
             return
         must_be_known([partition], documents.partitions)
         orders.move(partition, host)
         held = documents.cluster.locks.get(partition)
         now = f"{held.lock.host} owns it now" if held else "nobody owns it now"
-        click.echo(f"{partition} is bound to {host}; {now}")
+        say(f"{partition} is bound to {host}; {now}")
         if parked := documents.cluster.parked.get(partition):
             complain(f"warning: {partition} is parked ({parked.reason}): nobody owns it until it is resumed")
 

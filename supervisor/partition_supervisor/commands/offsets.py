@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from partition_supervisor.admin.render import dash, moment, table
+from partition_supervisor.bounds import MOST_OFFSET
 from partition_supervisor.commands.errors import PlainGroup
 from partition_supervisor.commands.left_steps import left_by
 from partition_supervisor.commands.offsets_forget import forget
 from partition_supervisor.commands.options import etcd_options, kafka_options
 from partition_supervisor.commands.order_options import (
     must_be_known,
+    name_foreign,
     opened,
     partitions_argument,
     timeout_option,
-)
+)  # fmt: skip
 from partition_supervisor.commands.output import DOCUMENTS, output_option, print_document, print_pretty, print_records
 from partition_supervisor.commands.settings import properties_from
 from partition_supervisor.commands.status import complain
@@ -77,7 +79,9 @@ def show(
 
     ends = EndOffsets({**properties_from(properties), "bootstrap.servers": bootstrap_servers})
     with opened(values) as group:
-        found = Offsets(group.etcd, group.keys).look()
+        stored = Offsets(group.etcd, group.keys)
+        found = stored.look()
+    name_foreign(stored.foreign)
     must_be_known(partitions, found)
     chosen = [each for p, each in found.items() if not partitions or p in partitions]
     try:
@@ -101,9 +105,10 @@ def show(
 @click.option("-t", "--topic", "topics", multiple=True, help="All partitions of this topic. Repeatable.")
 @click.option("--to-earliest", is_flag=True, help="To the first record that there is.")
 @click.option("--to-latest", is_flag=True, help="To the end: only what comes from now on.")
-@click.option("--to-offset", type=click.IntRange(min=0), metavar="N", help="To this record.")
+@click.option("--to-offset", type=click.IntRange(0, MOST_OFFSET), metavar="N", help="To this record.")
 @click.option("--to-datetime", metavar="ISO", help="To the first record of that time; UTC if it does not say.")
-@click.option("--shift-by", type=int, metavar="N", help="N records on, or back if it is negative.")
+@click.option("--shift-by", type=click.IntRange(-MOST_OFFSET, MOST_OFFSET), metavar="N",
+              help="N records on, or back if it is negative.")  # fmt: skip
 @click.option("--execute", is_flag=True, help="Do it. Otherwise it is only shown.")
 @click.option("--drop-state", is_flag=True, help="Delete the handler's state of these partitions, too.")
 @output_option
@@ -148,6 +153,7 @@ def reset(
     with opened(values) as group:
         stored = Offsets(group.etcd, group.keys)
         found = stored.look()  # before Kafka is asked: an end that is read later is never behind an offset
+        name_foreign(stored.foreign)
         extents = kafka.extents({*topics, *(p.topic for p in partitions)}, KAFKA_MUST, aim.milliseconds)
         if missing := sorted(set(topics) - {p.topic for p in extents}):
             raise Misconfigured(f"Kafka at {bootstrap_servers} has no topic {', '.join(missing)}")
@@ -236,7 +242,7 @@ def standings_table(standings: list[Standing], width: int) -> Columns:
         made.add_row(
             str(each.partition), dash(each.offset), dash(each.end), dash(each.lag),
             dash(stored.token if stored else None), moment(stored.at if stored else None),
-            owner.host if owner else "(parked)" if each.parked else "(none)",
+            (owner.host or "?") if owner else "(parked)" if each.parked else "(none)",
         )  # fmt: skip
     return made
 

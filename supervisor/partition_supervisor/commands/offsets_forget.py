@@ -8,7 +8,14 @@ import click
 
 from partition_supervisor.commands.errors import PlainCommand
 from partition_supervisor.commands.options import etcd_options, kafka_options
-from partition_supervisor.commands.order_options import must_be_known, opened, partitions_argument, timeout_option
+from partition_supervisor.commands.order_options import (
+    must_be_known,
+    name_foreign,
+    opened,
+    partitions_argument,
+    timeout_option,
+)
+from partition_supervisor.commands.output import say
 from partition_supervisor.commands.settings import properties_from
 from partition_supervisor.commands.status import complain
 from partition_workers.model import Partition
@@ -46,7 +53,9 @@ def forget(
 
     kafka = EndOffsets({**properties_from(properties), "bootstrap.servers": bootstrap_servers})
     with opened(values) as group:
-        found = Offsets(group.etcd, group.keys).look()
+        stored = Offsets(group.etcd, group.keys)
+        found = stored.look()
+        name_foreign(stored.foreign)
         must_be_known(partitions, found)
         ends = kafka.of({each.topic for each in partitions or found}, PATIENCE)
         chosen = sorted(set(partitions)) or [each for each in found if ends.lacks(each)]
@@ -54,7 +63,7 @@ def forget(
         if execute:
             forget_all(group.etcd, group.keys, [found[each] for each in chosen], ends)
     for each in chosen:
-        click.echo(f"{each} {'is forgotten' if execute else 'would be forgotten'}")
+        say(f"{each} {'is forgotten' if execute else 'would be forgotten'}")
     if not chosen:
         complain(f"Kafka at {bootstrap_servers} has every partition of this group: nothing to forget")
     elif not execute:

@@ -8,13 +8,32 @@ from typing import Any, TypeVar
 
 import click
 
-from partition_supervisor.admin.settings import VARIABLE_PREFIX
+from partition_supervisor.admin.settings import VARIABLE_PREFIX, resolved
+from partition_supervisor.bounds import Bounds
+from partition_supervisor.commands.secret_option import SecretOption
 from partition_workers.etcd.options import EtcdOptions, parse_endpoints
+
+#: It has no flag: a command line can be read by others.
+ETCD_PASSWORD = f"{VARIABLE_PREFIX}ETCD_PASSWORD"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 BOOTSTRAP_SERVERS = "127.0.0.1:9092"
 ETCD_ENDPOINTS = "127.0.0.1:2379"
+
+
+class Within(click.FloatRange):
+    """The click type of a number that has bounds. For click's own, nan lies between any two."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        super().__init__(bounds.least, bounds.most)
+        self._bounds = bounds
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(click.FLOAT.convert(value, param, ctx))
+        if complaint := self._bounds.complaint(number):
+            self.fail(f"{value}: {complaint}", param, ctx)
+        return number
 
 
 def option(*names: str, **settings: Any) -> Callable[[F], F]:
@@ -45,11 +64,12 @@ def etcd_options(command: F) -> F:
         option("--etcd-cacert", metavar="FILE", also=["ETCDCTL_CACERT"], help="The CA of etcd's certificate."),
         option("--etcd-cert", metavar="FILE", also=["ETCDCTL_CERT"], help="Our certificate for etcd."),
         option("--etcd-key", metavar="FILE", also=["ETCDCTL_KEY"], help="The key of that certificate."),
-        option("--etcd-user", metavar="NAME[:PASSWORD]", also=["ETCDCTL_USER"],
-               help="Our user in etcd; the password may come from ETCDCTL_PASSWORD."),
+        option("--etcd-user", metavar="NAME[:PASSWORD]", also=["ETCDCTL_USER"], cls=SecretOption,
+               help="Our user in etcd; the password may come from ETCDCTL_PASSWORD. file:/path or env:NAME: where"
+               " they are."),
         option("--etcd-password-file", metavar="FILE",
                help="A file with that user's password, read for every login: it may be renewed in place."),
-        option("--etcd-timeout", type=click.FloatRange(min=0.1, max=30.0), default=1.0, show_default=True,
+        option("--etcd-timeout", type=Within(Bounds(0.1, 30.0)), default=1.0, show_default=True,
                metavar="SECONDS", help="How long a member of etcd may take for an answer before the next is asked."),
         option("--etcd-prefix", default="partition-supervisor", show_default=True,
                help="The first part of every key in etcd."),
@@ -64,18 +84,24 @@ def etcd_from(values: dict[str, Any]) -> EtcdOptions:
     """Take the etcd options out of a command's values."""
     user = values.pop("etcd_user")
     password_file = values.pop("etcd_password_file")
-    password = os.environ.get("PARTITION_SUPERVISOR_ETCD_PASSWORD", os.environ.get("ETCDCTL_PASSWORD"))
-    if password_file:
-        password = None
+    password: str | None
     if user and ":" in user:
         user, _, password = user.partition(":")
+    else:
+        password = _password_of_environment() if user and not password_file else None
     return EtcdOptions(
         parse_endpoints(values.pop("etcd_endpoints")),
         ca_cert=values.pop("etcd_cacert"),
         cert=values.pop("etcd_cert"),
         key=values.pop("etcd_key"),
         user=user or None,
-        password=password if user else None,
+        password=password,
         timeout=values.pop("etcd_timeout"),
         password_file=password_file if user else None,
     )
+
+
+def _password_of_environment() -> str | None:
+    """Ours may say where it is; etcdctl's is the password itself."""
+    own = os.environ.get(ETCD_PASSWORD)
+    return os.environ.get("ETCDCTL_PASSWORD") if own is None else resolved(ETCD_PASSWORD, own)

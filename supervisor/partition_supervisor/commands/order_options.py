@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from partition_supervisor.commands.options import etcd_from, option
+from partition_supervisor.bounds import WAITED
+from partition_supervisor.commands.options import Within, etcd_from, option
 from partition_supervisor.commands.status import complain
 from partition_workers.errors import ExitCode, Misconfigured
+from partition_workers.layout.foreign import ForeignKey
 from partition_workers.layout.keys import Keys
 from partition_workers.model import Partition
 
@@ -40,8 +42,8 @@ def seconds_given(written: str | float) -> float:
         seconds = float(written)
     except ValueError:
         raise click.BadParameter(f"{written!r} is no number of seconds; partitions come before --wait") from None
-    if not 0 < seconds < float("inf"):
-        raise click.BadParameter("must be more than 0")
+    if complaint := WAITED.complaint(seconds):
+        raise click.BadParameter(f"{written}: {complaint}")
     return seconds
 
 
@@ -57,7 +59,7 @@ def wait_option(help_text: str) -> Callable[[F], F]:
 
 
 def timeout_option(command: F) -> F:
-    return option("--timeout", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True,
+    return option("--timeout", type=Within(WAITED), default=5.0, show_default=True,
                   metavar="SECONDS", help="How long to wait for etcd to answer.")(command)  # fmt: skip
 
 
@@ -93,6 +95,12 @@ def must_be_known(asked: Iterable[Partition], known: Iterable[Partition]) -> Non
     if unknown:
         listed = ", ".join(map(str, sorted(known))) or "none at all"
         raise Misconfigured(f"this group has no {', '.join(map(str, unknown))}; it has {listed}")
+
+
+def name_foreign(found: Iterable[ForeignKey]) -> None:
+    """What was passed over, with the command that removes it."""
+    for each in found:
+        complain(f"in etcd: {each}")
 
 
 def wait_until(missing: Callable[[], list[str]], seconds: float) -> None:

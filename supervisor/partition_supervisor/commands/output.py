@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console, RenderableType
 
-from partition_supervisor.admin.printable import writable
+from partition_supervisor.printable import printable, printable_json
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,11 +35,15 @@ def named_output_option(*names: str) -> Callable[[F], F]:
                         " tabs.")  # fmt: skip
 
 
+def say(line: str) -> None:
+    """On standard output, to people. Of what others wrote in it, nothing but text arrives there."""
+    click.echo(printable(line))
+
+
 def print_document(document: Mapping[str, Any], output: str, indent: int | None = 2) -> None:
     """`output` is one of DOCUMENTS. Without `indent`, JSON is one line; YAML begins each document with `---`."""
-    written = writable(json.dumps(document, indent=indent, ensure_ascii=False))
     if output == "json":
-        click.echo(written)
+        click.echo(printable_json(json.dumps(document, indent=indent, ensure_ascii=False)))
     else:
         import yaml
 
@@ -49,7 +53,16 @@ def print_document(document: Mapping[str, Any], output: str, indent: int | None 
                 """What comes twice is written twice: no reader has to know of anchors, and it is a fifth faster."""
                 return True
 
-        click.echo(yaml.dump(json.loads(written), Dumper=Dumper, sort_keys=False, explicit_start=True), nl=False)
+        click.echo(yaml.dump(_encodable(document), Dumper=Dumper, sort_keys=False, explicit_start=True), nl=False)
+
+
+def _encodable(value: Any) -> Any:
+    """A key of etcd need not be text; YAML has no escape for such bytes, as JSON has: here they are told in ASCII."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_encodable(key): _encodable(each) for key, each in value.items()}
+    return [_encodable(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def print_tsv(headings: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
@@ -57,13 +70,14 @@ def print_tsv(headings: Iterable[str], rows: Iterable[Iterable[object]]) -> None
 
 
 def tsv(headings: Iterable[str], rows: Iterable[Iterable[object]]) -> Iterator[str]:
-    """A line of headings and one for each row. What is not known is empty; nothing breaks a line or a column."""
+    """A line of headings and one for each row. What is not known is empty; nothing breaks a line or a column, or does
+    anything to a terminal."""
     yield "\t".join(headings)
     yield from map(tsv_line, rows)
 
 
 def tsv_line(cells: Iterable[object]) -> str:
-    return writable("\t".join("" if cell is None else " ".join(str(cell).split()) for cell in cells))
+    return "\t".join("" if cell is None else printable(" ".join(str(cell).split())) for cell in cells)
 
 
 def print_records(records: Iterable[Mapping[str, Any]], headings: Iterable[str]) -> None:

@@ -18,6 +18,7 @@ from partition_supervisor.commands.order_options import (
     wait_option,
     wait_until,
 )
+from partition_supervisor.commands.output import say
 from partition_supervisor.commands.status import complain
 from partition_workers.model import Partition
 
@@ -55,11 +56,9 @@ def pause(partitions: tuple[Partition, ...], reason: str | None, wait: float | N
             complain(f"the group {values['group']!r} has no partitions in etcd at {group.where}: nothing to pause")
         for each in orders.pause(chosen, f"paused: {reason}" if reason else "paused", socket.gethostname()):
             if each.before:
-                click.echo(
-                    f"{each.partition} was parked already, since {moment(each.parked.at)}: {each.parked.reason}"
-                )
+                say(f"{each.partition} was parked already, since {moment(each.parked.at)}: {each.parked.reason}")
             else:
-                click.echo(f"{each.partition} is paused")
+                say(f"{each.partition} is paused")
 
         def owners() -> list[str]:
             locks = orders.look().cluster.locks

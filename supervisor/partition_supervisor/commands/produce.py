@@ -13,8 +13,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from partition_supervisor.bounds import MOST_BYTES, MOST_PARTITIONS, MOST_RATE, MOST_RECORDS, WAITED, Bounds
 from partition_supervisor.commands.errors import PlainCommand
-from partition_supervisor.commands.options import kafka_options, option
+from partition_supervisor.commands.options import Within, kafka_options, option
 from partition_supervisor.commands.settings import properties_from
 
 #: Seconds after which waiting for the end deserves a progress bar.
@@ -23,18 +24,18 @@ LONG = 1.0
 
 @click.command(cls=PlainCommand)
 @option("-t", "--topic", default="events", show_default=True, help="The topic to write to.")
-@option("-c", "--count", type=click.IntRange(0), default=10, show_default=True,
+@option("-c", "--count", type=click.IntRange(0, MOST_RECORDS), default=10, show_default=True,
         help="How many records; 0: until Ctrl-C.")  # fmt: skip
-@option("--rate", type=click.FloatRange(0), default=0.0, show_default=True, metavar="PER-SECOND",
+@option("--rate", type=Within(Bounds(0, MOST_RATE)), default=0.0, show_default=True, metavar="PER-SECOND",
         help="How many records a second; 0: as fast as possible.")  # fmt: skip
-@option("--size", type=click.IntRange(0), default=0, metavar="BYTES",
+@option("--size", type=click.IntRange(0, MOST_BYTES), default=0, metavar="BYTES",
         help="Pad each value to so many bytes.")  # fmt: skip
-@option("--partitions", type=click.IntRange(1), default=None, metavar="N",
+@option("--partitions", type=click.IntRange(1, MOST_PARTITIONS), default=None, metavar="N",
         help="Create the topic with so many partitions if it does not exist.")  # fmt: skip
 @option("--round-robin", is_flag=True,
         help="Deal the records out to the partitions in turn, instead of by their keys.")  # fmt: skip
 @kafka_options
-@option("--connect-timeout", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
+@option("--connect-timeout", type=Within(WAITED), default=10.0, show_default=True,
         metavar="SECONDS", help="How long to wait for Kafka at the start.")  # fmt: skip
 def produce(
     topic: str,

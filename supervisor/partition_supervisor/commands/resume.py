@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from partition_supervisor.admin.printable import printable
 from partition_supervisor.admin.render import moment
 from partition_supervisor.commands.errors import PlainCommand
 from partition_supervisor.commands.left_steps import left_by
@@ -20,6 +19,7 @@ from partition_supervisor.commands.order_options import (
     wait_option,
     wait_until,
 )
+from partition_supervisor.commands.output import say
 from partition_supervisor.commands.settings import properties_from
 from partition_supervisor.commands.status import complain
 from partition_workers.errors import ExitCode, Unreachable
@@ -80,12 +80,12 @@ def resume(
             complain(step.on_resume())
         for each in orders.resume(chosen):
             if each.parked is None:
-                click.echo(f"{each.partition} was not parked")
+                say(f"{each.partition} was not parked")
             else:
                 stored = documents.offsets.get(each.partition) or each.parked
-                click.echo(
+                say(
                     f"{each.partition} goes on at offset {stored.offset:,};"
-                    f" it was parked since {moment(each.parked.at)}: {printable(each.parked.reason)}"
+                    f" it was parked since {moment(each.parked.at)}: {each.parked.reason}"
                 )
 
         def ownerless() -> list[str]:

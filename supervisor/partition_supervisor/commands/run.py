@@ -11,6 +11,7 @@ import click
 
 from partition_supervisor.commands.errors import PlainCommand
 from partition_supervisor.commands.options import etcd_from, etcd_options, kafka_options, option
+from partition_supervisor.commands.secret_option import SecretOption
 from partition_supervisor.commands.settings import properties_from
 from partition_supervisor.config import Config
 from partition_supervisor.processes import log_receiver
@@ -72,7 +73,12 @@ LEVELS = ["debug", "info", "warning", "error"]
     show_default=True,
     help="Where /metrics, /livez and /readyz are; port 0: one that is free, which `status` shows; none: nowhere.",
 )
-@option("--http-token", metavar="TOKEN", help="What /metrics wants as Authorization: Bearer TOKEN.")
+@option(
+    "--http-token",
+    metavar="TOKEN",
+    cls=SecretOption,
+    help="What /metrics wants as Authorization: Bearer TOKEN; file:/path or env:NAME: where that is.",
+)
 @option(
     "--commit-interval",
     type=float,
@@ -186,7 +192,7 @@ LEVELS = ["debug", "info", "warning", "error"]
     show_default=True,
     help="Text for people, JSON for machines; on standard error.",
 )
-def run(log_level: str, log_format: str, properties: tuple[str, ...], workers: int | None, **values: Any) -> None:
+def run(log_format: str, **values: Any) -> None:
     """Run one supervisor on this host: a worker process for each partition of the topics.
 
     HANDLER is the code that gets each record, as package.module:attribute or path/to/file.py:attribute:
@@ -214,16 +220,23 @@ def run(log_level: str, log_format: str, properties: tuple[str, ...], workers: i
     from partition_supervisor.assembly import supervise
     from partition_supervisor.processes.forkserver import ForkServer
 
-    if workers is not None and workers < 1:
-        raise Misconfigured(f"--workers {workers}: must be 1 or more; leave it out for one for each partition")
     termination = Termination()
     service_manager = ServiceManager.from_environment(os.environ)
-    config = Config(
-        etcd=etcd_from(values), kafka=properties_from(properties), workers=workers or 0,
-        log_level=logging.getLevelName(log_level.upper()), **values,
-    )  # fmt: skip
+    config = config_from(values)
     log_receiver.configure(config.log_level, log_format)
     raise_descriptor_limit()
     fork_server = ForkServer(config.handler)
     termination.last_deeds.append(fork_server.kill)
     supervise(config, fork_server, termination, service_manager)
+
+
+def config_from(values: dict[str, Any]) -> Config:
+    """From the values of the options of `run`, those of its log's form left out. Raises Misconfigured."""
+    values = dict(values)
+    properties, workers, log_level = (values.pop(name) for name in ("properties", "workers", "log_level"))
+    if workers is not None and workers < 1:
+        raise Misconfigured(f"--workers {workers}: must be 1 or more; leave it out for one for each partition")
+    return Config(
+        etcd=etcd_from(values), kafka=properties_from(properties), workers=workers or 0,
+        log_level=logging.getLevelName(log_level.upper()), **values,
+    )  # fmt: skip

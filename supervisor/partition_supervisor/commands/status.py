@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.live import Live
 
-from partition_supervisor.admin.printable import printable
 from partition_supervisor.admin.render import TSV, complaints, pretty, tsv_rows
+from partition_supervisor.bounds import DAY, WAITED, Bounds
 from partition_supervisor.commands.errors import PlainCommand
-from partition_supervisor.commands.options import etcd_from, etcd_options, kafka_options, option
+from partition_supervisor.commands.options import Within, etcd_from, etcd_options, kafka_options, option
 from partition_supervisor.commands.output import (
     DOCUMENTS,
     output_option,
@@ -26,6 +26,7 @@ from partition_supervisor.commands.output import (
     to_stdout,
 )
 from partition_supervisor.commands.settings import properties_from
+from partition_supervisor.printable import printable
 from partition_workers.errors import ExitCode, Unreachable
 from partition_workers.layout.keys import Keys
 
@@ -38,18 +39,18 @@ CONFIRM_AFTER = 1.0
 
 @click.command(cls=PlainCommand)
 @output_option
-@click.option("-w", "--watch", type=click.FloatRange(min=0.1), is_flag=False, flag_value=1.0, default=None,
+@click.option("-w", "--watch", type=Within(Bounds(0.1, DAY)), is_flag=False, flag_value=1.0, default=None,
         metavar="[SECONDS]", help="Show it again and again, each second if nothing else is said; Ctrl-C ends it.",
         )  # fmt: skip
 @click.option("--check", is_flag=True,
         help="Exit with 3 if a partition has no owner, is parked or does not advance, if keys of ours hold what is"
         " none of ours, if etcd raised an alarm, or if nothing is there.")  # fmt: skip
-@option("--stalled-after", type=click.FloatRange(min=0, min_open=True), default=120.0, show_default=True,
+@option("--stalled-after", type=Within(WAITED), default=120.0, show_default=True,
         metavar="SECONDS", help="A partition does not advance if it has committed nothing for so long, and its next"
         " record has waited for so long.")  # fmt: skip
 @kafka_options
 @etcd_options
-@option("--timeout", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True,
+@option("--timeout", type=Within(WAITED), default=5.0, show_default=True,
         metavar="SECONDS", help="How long to wait for etcd. Kafka gets 3 seconds, and may be silent.")  # fmt: skip
 def status(
     output: str, watch: float | None, check: bool, stalled_after: float, timeout: float, bootstrap_servers: str,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import Consumer, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
 from partition_workers.errors import Misconfigured
@@ -64,6 +64,15 @@ def inspect(
         found[dead_letters] if dead_letters else None,
         outputs=tuple(found[name] for name in outputs),
     )
+
+
+def why_no_reader(config: Mapping[str, Any]) -> str:
+    """Why no consumer can be made with these properties; empty: one can. Nothing is read."""
+    try:
+        Consumer({"log_level": 2, **config}).close()
+    except KafkaException as error:
+        return f"Kafka: {error.args[0].str()}"
+    return ""
 
 
 def _topic(admin: AdminClient, name: str, timeout: float) -> TopicFacts:

@@ -12,6 +12,7 @@ from typing import Any
 
 from multiprocessing_logging import MultiProcessingHandler
 
+from partition_supervisor.printable import printable_json, without_controls
 from partition_workers.log_events import event
 from partition_workers.log_sender import quieten
 
@@ -28,12 +29,14 @@ FLUSH_WITHIN = 1.0
 
 
 class _Text(logging.Formatter):
+    """What others wrote is in it: reasons, keys of records, errors of brokers. No escape of theirs gets through."""
+
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         text = f"{clock}.{int(record.msecs):03d} {record.levelname:<7} {record.getMessage()}"
         if record.exc_info and not record.exc_text:
             record.exc_text = self.formatException(record.exc_info)
-        return f"{text}\n{record.exc_text}" if record.exc_text else text
+        return without_controls(f"{text}\n{record.exc_text}" if record.exc_text else text)
 
 
 class _Json(logging.Formatter):
@@ -51,7 +54,7 @@ class _Json(logging.Formatter):
             fields["event"] = name
         if record.exc_info or record.exc_text:
             fields["exception"] = record.exc_text or self.formatException(record.exc_info or (None, None, None))
-        return json.dumps(fields, ensure_ascii=False)
+        return printable_json(json.dumps(fields, ensure_ascii=False))
 
 
 class StandardError(logging.Handler):

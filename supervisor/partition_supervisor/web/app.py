@@ -25,7 +25,7 @@ from partition_supervisor.web.broadcast import Broadcast
 from partition_supervisor.web.group_model import EventId, ServerEvent, text
 from partition_workers.errors import PartitionSupervisorError
 from partition_workers.layout.documents import History
-from partition_workers.model import JSON, Partition
+from partition_workers.model import Partition
 
 #: Seconds between two signs of life on a stream, so that proxies keep it and a dead browser is noticed.
 PING = 10
@@ -81,8 +81,8 @@ def application(
             found = await run_in_threadpool(history_of, partition)
         except PartitionSupervisorError as error:
             return JSONResponse({"error": str(error)}, 503)
-        answer: dict[str, JSON] = {"schema_version": 1, "history": [asdict(record) for record in found]}
-        return Response(text(answer), media_type="application/json")
+        told = text({"schema_version": 1, "history": [asdict(record) for record in found]})
+        return Response(told, media_type="application/json")
 
     async def events(request: Request) -> Response:
         written = request.headers.get("last-event-id") or request.query_params.get("last-event-id")

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from partition_supervisor.admin.group_documents import Documents, decode, draw
 from partition_supervisor.admin.group_view import PartitionView
-from partition_supervisor.admin.printable import writable
 from partition_supervisor.listing import Snapshot
 from partition_supervisor.web import changes
 from partition_workers.etcd.store import Change, KeyValue
@@ -202,4 +201,5 @@ def _silence(which: str, error: str | None) -> ServerEvent:
 
 
 def text(value: Mapping[str, JSON | list[dict[str, JSON]]]) -> str:
-    return writable(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
+    written = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return written.encode(errors="backslashreplace").decode()  # a key of etcd need not be text: then it is escaped

@@ -12,7 +12,7 @@ def listen(written: str, option: str) -> socket.socket:
     """A listening socket at `HOST:PORT` as given by `option`; port 0: a free one. Raises Misconfigured."""
     host, separator, port = written.rpartition(":")
     host = host.strip("[]")
-    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    if not separator or not host or not port.isascii() or not port.isdigit() or len(port) > 5 or int(port) > 65535:
         raise Misconfigured(f"{option} {written}: write it as HOST:PORT, as in 127.0.0.1:8470")
     try:
         family = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]

@@ -34,6 +34,8 @@ class EtcdOptions:
             raise Misconfigured("no etcd endpoint is given: name at least one as host:port")
         if (self.cert is None) != (self.key is None):
             raise Misconfigured("etcd's client certificate and its key belong together: give both or neither")
+        if self.password == "":
+            raise Misconfigured("etcd's password is empty: give it, or no user")
         if self.password is not None and self.password_file is not None:
             raise Misconfigured("etcd's password is given twice, itself and by a file: give one of them")
         if (self.user is None) != (self.password is None and self.password_file is None):
@@ -54,9 +56,11 @@ class EtcdOptions:
     @staticmethod
     def _read_password(path: str) -> str:
         try:
-            return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+            if found := Path(path).read_text(encoding="utf-8").rstrip("\r\n"):
+                return found
         except (OSError, ValueError) as error:
             raise Misconfigured(f"cannot read etcd's password file {path}: {error}") from None
+        raise Misconfigured(f"etcd's password file {path} is empty")
 
     def secure(self, endpoint: str) -> bool:
         """Whether `endpoint` is spoken to over TLS: it says https, or certificates are given."""
@@ -91,7 +95,7 @@ def _endpoint(text: str) -> str:
         raise _unreadable(text, "an IPv6 address stands in brackets")
     if any(character in host for character in "/@?# "):
         raise _unreadable(text, "only a host and a port can be given")
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+    if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
         raise _unreadable(text, f"{port!r} is no port")
     return f"{_TLS if scheme == 'https' else ''}{rest}"
 

@@ -13,6 +13,11 @@ class ForeignKey:
     key: str
     why: str
 
+    @classmethod
+    def because(cls, key: str, error: ValueError) -> ForeignKey:
+        """Of what does not read as what belongs there."""
+        return cls(key, f"is none of ours: {error}")
+
     @property
     def command(self) -> str:
         """What removes it, for a shell. A name that cannot be typed is written as bash reads it."""
@@ -21,9 +26,12 @@ class ForeignKey:
         raw = self.key.encode("utf-8", "surrogateescape")
         return "etcdctl del $'" + "".join(map(_typed, raw)) + "'"
 
+    @property
+    def shown(self) -> str:
+        return self.key if self.key.isprintable() else repr(self.key)
+
     def __str__(self) -> str:
-        shown = self.key if self.key.isprintable() else repr(self.key)
-        return f"{shown} {self.why}. To remove it: {self.command}"
+        return f"{self.shown} {self.why}. To remove it: {self.command}"
 
 
 def _typed(byte: int) -> str:

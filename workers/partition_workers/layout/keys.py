@@ -158,7 +158,7 @@ class Keys:
         parts = rest.split("/")
         if kind == "control":
             parts = parts[1:]
-        if len(parts) < 2 or not parts[0] or not _NUMBER.fullmatch(parts[1]):
+        if len(parts) < 2 or not is_name(parts[0]) or not _NUMBER.fullmatch(parts[1]):
             raise ValueError("it names no partition: ours go on with topic/number, of five digits")
         return Partition(parts[0], int(parts[1]))
 

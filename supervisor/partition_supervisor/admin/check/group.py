@@ -30,6 +30,8 @@ def group(found: Documents, partitions: int, now: datetime) -> Iterator[Finding]
                 "group.lock", f"{partition} is locked by {held.lock.host}, which is not there",
                 "if it stays: its lease ends by itself; a lock without a lease was written by hand, delete that key",
             )  # fmt: skip
+    for foreign in sorted((*found.cluster.foreign.values(), *found.foreign), key=lambda each: each.key):
+        yield not_ok("group.foreign", f"in etcd: {foreign.shown} {foreign.why}", f"to remove it: {foreign.command}")
     yield from _clocks(found, now)
 
 
@@ -74,7 +76,7 @@ def _clocks(found: Documents, now: datetime) -> Iterator[Finding]:
 def _seconds(written: str, now: datetime) -> float:
     try:
         return (datetime.fromisoformat(written) - now).total_seconds()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return 0.0
 
 

@@ -19,6 +19,14 @@ THREADS_EACH = 24
 IMPORT_PATIENCE = 120.0
 
 
+def settings(refused: str) -> Finding:
+    """`refused`: why `run` would not start with them; empty: it would."""
+    if refused:
+        fix = "`run` ends with 78 on it; partition-supervisor config show says where each setting comes from"
+        return not_ok("settings", refused, fix)
+    return ok("settings", "`run` takes them as they are")
+
+
 def limits(workers: int, descriptors: int, processes: int | None, cores: int) -> Iterator[Finding]:
     """`descriptors`: the hard limit; `processes`: threads included, None: no limit is known."""
     needed = workers * DESCRIPTORS_EACH + DESCRIPTORS_BESIDES

@@ -11,6 +11,11 @@ from partition_supervisor.kafka.inspection import KafkaFacts, TopicFacts
 HEADERS = 8_192
 
 
+def properties(refused: str) -> Finding:
+    """`refused`: what the client says of them."""
+    return not_ok("kafka.properties", refused, "mend or leave out that property, of -X, of -F or of [kafka]")
+
+
 def kafka(found: KafkaFacts) -> Iterator[Finding]:
     if found.error:
         fix = "is it running, and is --bootstrap-servers right? With TLS or SASL: -X security.protocol"

@@ -12,18 +12,26 @@ from pathlib import Path
 
 from partition_supervisor.dev.services.part import Announce
 from partition_supervisor.dev.services.processes import Processes
+from partition_workers.errors import Misconfigured
 
 
 def cached(name: str, make: Callable[[Path], None], about: str, processes: Processes, announce: Announce) -> Path:
     """The folder of that name in the cache, made now if it is not there yet.
 
-    It appears complete or not at all, and of several processes that want it at once one makes it.
+    It appears complete or not at all, and of several processes that want it at once one makes it. Raises
+    Misconfigured when the cache is no place of ours, as with another user's HOME.
     """
     done = cache_folder() / name
-    if done.exists():
-        return done
-    done.parent.mkdir(parents=True, exist_ok=True)
-    with done.with_name(f"{name}.lock").open("w") as lock:
+    try:
+        if done.exists():
+            return done
+        done.parent.mkdir(parents=True, exist_ok=True)
+        locked = done.with_name(f"{name}.lock").open("w")
+    except OSError as error:
+        raise Misconfigured(
+            f"the cache {done.parent} cannot be used: {error.strerror}; name another folder with XDG_CACHE_HOME"
+        ) from None
+    with locked as lock:
         _acquire(lock.fileno(), lambda: announce(f"waiting for another process: {about}"), processes)
         if not done.exists():
             announce(f"{about} ...")
