@@ -46,9 +46,9 @@ def get(path: str) -> tuple[int, Any]:
 
 
 def test_the_history_of_a_partition_is_told() -> None:
-    """Whatever a reason holds: half a pair of surrogates cannot be written, and is a question mark."""
+    """Whatever a reason holds: half a pair of surrogates is no text, and is escaped."""
     status, answer = get("/api/v1/partitions/events/3/history")
-    assert (status, [each["reason"] for each in answer["history"]]) == (200, ["bad record: ?"])
+    assert (status, [each["reason"] for each in answer["history"]]) == (200, ["bad record: \udcff"])
     assert get("/api/v1/partitions/events/0000000003/history") == (status, answer)
 
 

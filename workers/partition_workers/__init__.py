@@ -7,8 +7,8 @@
 - `Context`: where, and under which token, it works.
 
 These names, the sample handlers in `partition_workers.samples`, `sinks.sql.SqlSink`, and of `errors` `Stale` and
-`Unavailable`, are public: they change only with a note in the changelog. Everything else in this package is private
-by agreement, whether its name begins with an underscore or not, and may change with every version.
+`Unavailable`, are public: they change only with a note in the changelog. Everything else in this package is
+private by agreement, whether its name begins with an underscore or not, and may change with every version.
 
 A worker serves one partition for life: it competes for the partition's lock, reads records, gives them to the
 handler, and stores state and offset in one fenced transaction. It knows nothing of `partition_supervisor`.
