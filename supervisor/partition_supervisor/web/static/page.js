@@ -11,7 +11,7 @@ let servers = [location.origin], server = 0, lastId = "", stream = null, dirty =
 async function begin() {
   try {
     const everything = await (await fetch("api/v1/group")).json();
-    lastId = everything.event_id;
+    lastId = everything.event_id || String(everything.revision); // a server of before has no such id
     apply(model, "snapshot", everything, lastId, Date.now());
     dirty = false;
     draw(Date.now());
