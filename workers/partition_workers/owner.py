@@ -240,6 +240,7 @@ class Owner:
         if self._lifecycle.state is LifecycleState.LEAVING:
             self._lifecycle.advance(LifecycleEvent.LEFT)
         log.info("%s: %s at offset %d", self._partition, ending, self._commits.committed, extra=event("owner-ended"))
+        self._commits.outputs.is_open = False  # nothing is committed any more
         try:
             self._handler.close()
         except BaseException:
