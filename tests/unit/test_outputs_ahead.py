@@ -12,11 +12,10 @@ from partition_workers.output_commits import OutputCommits
 from partition_workers.outputs.ahead import LONGEST, MANY, MOST, Ahead
 from partition_workers.outputs.attempt import Attempt
 from partition_workers.outputs.exchange import Exchange
-from partition_workers.ownership import transactions
 from tests.fakes.kafka import FakeReader, FakeRecord
 from tests.fakes.output_broker import FATES
-from tests.fakes.outputs import Owner, Stage, handle, sent_ahead_from
-from tests.fakes.record_loop import KEYS, P
+from tests.fakes.outputs import Owner, Stage, handle, last_commit, sent_ahead_from
+from tests.fakes.record_loop import P
 
 pytestmark = pytest.mark.usefixtures("at_once")
 
@@ -105,7 +104,7 @@ def test_an_owner_that_leaves_while_its_transaction_fails_has_the_next_one_handl
     stage.broker.fates.extend(["aborted"] * 3)
     owner.loop.finish()
 
-    assert owner.commits.drain(stage.clock() + 10.0, transactions.let_go(KEYS, P))
+    last_commit(owner).let_go(stage.clock() + 10.0)
 
     assert stage.stored()[0] == 0
     stage.broker.fates.clear()

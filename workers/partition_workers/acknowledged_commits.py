@@ -102,7 +102,7 @@ class AcknowledgedCommits(ProducingCommits):
         self._extra = {}
         return flight
 
-    def _drain(self, until: float, last_word: tuple[Operation, ...]) -> bool:
+    def drain(self, until: float, last_word: tuple[Operation, ...] = ()) -> bool:
         while self.settle(until) and self._records:
             if self._clock() >= until:
                 return False
@@ -110,7 +110,7 @@ class AcknowledgedCommits(ProducingCommits):
                 self._produce()
             else:
                 time.sleep(0.01)
-        return super()._drain(until, last_word)
+        return super().drain(until, last_word)
 
     def _wait(self, seconds: float) -> None:
         if self._sent is not None:

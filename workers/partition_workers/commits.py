@@ -23,7 +23,7 @@ from partition_workers.commit_flight import Flight, wait_until_sent
 from partition_workers.commit_limits import CommitLimits, size_of
 from partition_workers.commit_trouble import CommitTrouble
 from partition_workers.counts import CommitTimes, TransactionTimes
-from partition_workers.errors import LeaseGone, Lost, OutputsLost, Refused, RequestTooLarge, Retry
+from partition_workers.errors import LeaseGone, Lost, Refused, RequestTooLarge, Retry
 from partition_workers.etcd.store import Get, KeyValue, Operation, Store, TxnResult
 from partition_workers.layout.changes import Changes
 from partition_workers.layout.documents import StoredOffset, now
@@ -133,15 +133,8 @@ class Commits:
 
     def drain(self, until: float, last_word: tuple[Operation, ...] = ()) -> bool:
         """Wait until everything is stored, with `last_word` in the last transaction; False: not by `until`. Raises
-        Lost; and LeaseGone, with the last transaction undone, when `last_word` names a lease that is gone."""
-        try:
-            return self._drain(until, last_word)
-        except (RequestTooLarge, OutputsLost):
-            if not last_word:
-                raise
-            return self._drain(until, last_word)  # the next owner handles the rest again
-
-    def _drain(self, until: float, last_word: tuple[Operation, ...]) -> bool:
+        Lost; LeaseGone, with the last transaction undone, when `last_word` names a lease that is gone; and, with
+        `last_word` unsaid, RequestTooLarge and OutputsLost when what waits goes back: `offset` is another then."""
         if not self.settle(until):
             return False
         if last_word or self._dirty:

@@ -202,7 +202,7 @@ class OutputCommits(ProducingCommits):
         super()._drop(flight, error)
         self._dirty = self._dirty or self._done is not None
 
-    def _drain(self, until: float, last_word: tuple[Operation, ...]) -> bool:
+    def drain(self, until: float, last_word: tuple[Operation, ...] = ()) -> bool:
         while self.settle(until) and self._has_outputs:
             if self._is_ready:
                 self._launch(self._next(()))
@@ -211,7 +211,7 @@ class OutputCommits(ProducingCommits):
             else:
                 time.sleep(0.01)  # until Kafka answers
                 self.pump()
-        return super()._drain(until, last_word)
+        return super().drain(until, last_word)
 
     # --- to Kafka, and back
 
