@@ -17,7 +17,7 @@ from partition_workers.errors import PartitionRefused, RequestTooLarge, Retry
 from partition_workers.etcd.store import Delete, Operation, Put
 from partition_workers.layout.changes import Changes
 from partition_workers.layout.documents import now
-from partition_workers.outputs.ahead import LONGEST, Ahead
+from partition_workers.outputs.ahead import Ahead
 from partition_workers.outputs.attempt import Attempt
 from partition_workers.outputs.buffer import Outputs
 from partition_workers.outputs.exchange import Exchange
@@ -52,7 +52,6 @@ class OutputCommits(ProducingCommits):
         self._attempt: Attempt | None = None
         self._known: Known | None = None
         self._is_open, self._opening = False, opening
-        self._pumped_at = self._clock()
 
     @property
     def in_flight(self) -> bool:
@@ -89,10 +88,8 @@ class OutputCommits(ProducingCommits):
 
     def _may_send_ahead(self, count: int, size: int) -> bool:
         """Whether a transaction may be begun, or go on, before its step is prepared."""
-        if not self._ahead.is_worth_it(count, size) or self._step is not None or self._is_closed:
+        if not self._ahead.is_worth_it(count, size, self._clock()) or self._step is not None or self._is_closed:
             return False
-        if self._clock() - self._pumped_at > LONGEST:
-            return False  # so long takes one list
         return self._is_ready and self._known is not None and self._known.is_fresh(now())
 
     def _send_ahead(self) -> None:
@@ -112,7 +109,7 @@ class OutputCommits(ProducingCommits):
 
     def pump(self) -> None:
         """Raises PartitionRefused too, when Kafka does not let us; OutputsTooLarge when it did not take a record."""
-        self._pumped_at = self._clock()
+        self._ahead.turn(self._clock())
         self._exchange.look_after()
         self._exchange.hear()
         try:
