@@ -301,7 +301,9 @@ class Owner:
         if what == "turn":
             self.turn()
         elif what == "kafka":
+            before, self.is_turning = self.is_turning, True  # it would wait for what is under way here
             self.exchange.step()
+            self.is_turning = before
         else:
             self.line.deliver("answered" if what == "etcd" else what)
 
