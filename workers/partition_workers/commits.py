@@ -88,9 +88,9 @@ class Commits:
     def idle(self) -> bool:
         return not self._dirty and self._flight is None
 
-    def add(self, offset: int, changes: Changes) -> bool:
-        """A cut that goes with the next transaction; False: there is no room beside what waits for that. Raises
-        StateTooLarge when none could hold it."""
+    def add(self, offset: int, changes: Changes, handled: int = 0) -> bool:
+        """A cut, of so many records that were `handled`, that goes with the next transaction; False: there is no room
+        beside what waits for that. Raises StateTooLarge when none could hold it."""
         together = self._changes | changes if self._changes else changes
         keys, size = len(together), size_of(self._keys.state(self._partition), together)
         if not self.limits.allow(keys, size, alone=not self._changes):

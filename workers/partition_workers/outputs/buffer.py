@@ -66,6 +66,8 @@ class Outputs:
     def __init__(self, topics: Collection[str], partitions_of: Callable[[str], int] = lambda _topic: 0) -> None:
         self.topics, self._partitions_of = topics, partitions_of
         self._open_to: frozenset[str] = frozenset()
+        self._is_open = False
+        self._refused: Mapping[str, str] = {}
         self._records: list[Waiting] = []
         self._bytes, self._full_at = 0, FULL_AT
         self._limits: dict[str, int] = {}
@@ -75,11 +77,20 @@ class Outputs:
     @property
     def is_open(self) -> bool:
         """Whether a handler is at work on records."""
-        return bool(self._open_to)
+        return self._is_open
 
     @is_open.setter
     def is_open(self, value: bool) -> None:
-        self._open_to = frozenset(self.topics if value else ())
+        self._is_open = value
+        self._choose()
+
+    def refuse(self, topics: Mapping[str, str]) -> None:
+        """Take nothing for these, for what Kafka has said of the record at hand; until others are named, or none."""
+        self._refused = topics
+        self._choose()
+
+    def _choose(self) -> None:
+        self._open_to = frozenset(each for each in self.topics if self._is_open and each not in self._refused)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -140,6 +151,8 @@ class Outputs:
         self._records, self._bytes, self.is_full = [], 0, False
 
     def _refusal(self, topic: str) -> OutputInvalid:
+        if self._is_open and topic in self._refused:
+            return OutputInvalid(f"{topic} did not take what this record produces: {self._refused[topic]}")
         if topic in self.topics:
             return OutputInvalid("produce() is for handle: what open() or close() sends belongs to no record")
         allowed = f"it has {', '.join(self.topics)}" if self.topics else "it has none"
