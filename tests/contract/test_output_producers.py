@@ -22,7 +22,7 @@ from tests.committed import committed_values
 
 pytestmark = pytest.mark.usefixtures("broker")
 
-Record = tuple[str, bytes, None]
+Record = tuple[Any, ...]
 GUARANTEES = ["exactly-once", "at-least-once"]
 #: Of one record is an error of its handler; a batch is what is divided.
 LITTLE, TOPICS = 10_000, 200
@@ -63,7 +63,7 @@ class Door:
                     self.door.send(records, lambda: False)
                 return
             except SendingFailed as failed:
-                if failed.too_large is not None or failed.refusal is not None:
+                if failed.too_large is not None or failed.refusal is not None or failed.blamed:
                     raise
         raise AssertionError("sent again and again")
 
@@ -127,6 +127,57 @@ def test_a_record_that_is_too_large_is_to_blame_and_no_other(services: Services,
     with pytest.raises(SendingFailed) as failed:
         door.send([(topic, value, None) for value in values])
     assert failed.value.too_large == 10
+
+
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+@pytest.mark.parametrize("bad", [1, 3])
+def test_a_record_without_a_key_in_a_compacted_topic_is_to_blame_and_no_other(
+    services: Services, guarantee: str, bad: int
+) -> None:
+    (topic,) = make_topics(services, 1, **{"cleanup.policy": "compact"})
+    door = Door(services, [topic], guarantee)
+    good = [(topic, b"%d" % number, b"k%d" % number) for number in range(20)]
+    with pytest.raises(SendingFailed, match="validate record") as failed:
+        door.send([*good[:10], *((topic, b"bad %d" % number, None) for number in range(bad)), *good[10:]])
+    assert list(failed.value.blamed) in [[10 + number] for number in range(bad)]
+    assert failed.value.lasting == "Broker: Broker failed to validate record"
+    door.send(good)
+    assert {value for _, value in read(services, [topic], 20)} == {value for _, value, _ in good}
+
+
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+@pytest.mark.parametrize("bad", [1, 3])
+def test_a_record_of_a_time_that_the_topic_does_not_take_is_to_blame_and_no_other(
+    services: Services, guarantee: str, bad: int
+) -> None:
+    """Of which the broker says the same for all of a batch."""
+    (topic,) = make_topics(services, 1, **{"message.timestamp.after.max.ms": "1000"})
+    door = Door(services, [topic], guarantee)
+    good = numbered(topic, range(20))
+    late = int(time.time() * 1000) + 1_000_000
+    wrong = [(topic, b"bad %d" % number, b"k", -1, None, None, late, None) for number in range(bad)]
+    with pytest.raises(SendingFailed, match="timestamp") as failed:
+        door.send([*good[:10], *wrong, *good[10:]])
+    assert list(failed.value.blamed) in [[10 + number] for number in range(bad)]
+    door.send(good)
+    assert door.door._batches.size > 1
+    assert {value for _, value in read(services, [topic], 20)} == {value for _, value, _ in good}
+
+
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+def test_a_record_for_a_partition_that_is_not_there_is_to_blame_and_no_other(
+    services: Services, guarantee: str
+) -> None:
+    """Whether the client knows that when it gets it, or later."""
+    (topic,) = make_topics(services, 1)
+    door = Door(services, [topic], guarantee)
+    good = numbered(topic, range(20))
+    for _ in range(2):
+        with pytest.raises(SendingFailed, match="partition") as failed:
+            door.send([*good[:10], (topic, b"bad", b"k", 7, None, None, 0, None), *good[10:]])
+        assert list(failed.value.blamed) == [10]
+        door.send(good)
+    assert {value for _, value in read(services, [topic], 20)} == {value for _, value, _ in good}
 
 
 # --- sent ahead of a commit

@@ -31,6 +31,12 @@ class FakeBroker:
         self.silent = 0
         self.largest = 1_000_000
         self.refusal: str | None = None
+        #: What it says of all records, and will say again.
+        self.lasting: str | None = None
+        #: What it says of a record that it takes neither now nor later; None: it takes it.
+        self.wrong: Callable[[Output], str | None] = lambda _output: None
+        #: Whether it says which of those that were sent together it was.
+        self.says_which = True
         #: Whether records are taken before their commit.
         self.takes_ahead = True
         self.sent_ahead = 0
@@ -39,6 +45,17 @@ class FakeBroker:
 
     def producer(self) -> FakeProducer:
         return FakeProducer(self)
+
+    def refuse_what_is_wrong(self, sent: Sequence[Output], is_watched: bool) -> None:
+        if self.lasting:
+            raise SendingFailed(self.lasting, lasting=self.lasting)
+        wrong = [number for number, each in enumerate(sent) if self.wrong(each)]
+        if wrong:
+            why = self.wrong(sent[wrong[0]])
+            blamed = wrong[:1] if self.says_which else range(len(sent))
+            raise SendingFailed(
+                f"failed: {why}", blamed=blamed if is_watched else (), lasting=why if is_watched else None
+            )
 
     def answer(self, request: str) -> None:
         self.before(request)
@@ -104,6 +121,7 @@ class FakeProducer:
                 raise SendingFailed("too large", too_large=number if is_watched else None)
         if broker.refusal:
             raise SendingFailed(broker.refusal, refusal=broker.refusal)
+        broker.refuse_what_is_wrong(outputs, is_watched)
         broker.before("end")
         self._must_be_newest(epoch)
         fate = broker.fates.popleft() if broker.fates else "committed"
@@ -128,6 +146,9 @@ class FakeProducer:
                 raise SendingFailed("too large", too_large=number)
         if broker.refusal:
             raise SendingFailed(broker.refusal, refusal=broker.refusal)
+        if broker.lasting or any(map(broker.wrong, sent)):
+            broker.visible += [each for each in sent if not broker.wrong(each)] if broker.says_which else []
+            broker.refuse_what_is_wrong(sent, is_watched=True)
         fate = broker.fates.popleft() if broker.fates else "committed"
         if fate != "aborted":
             broker.visible += sent if fate == "committed" else sent[: len(sent) // 2 + 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 from unittest import mock
 
-from partition_workers import loading
+from partition_workers import acknowledged_commits, commits, loading, output_commits
 from partition_workers.commits import Commits
 from partition_workers.error_policy import ErrorPolicy
 from partition_workers.errors import LeaseGone, Refused, Unavailable
@@ -17,7 +18,8 @@ from partition_workers.etcd.options import EtcdOptions
 from partition_workers.etcd.store import Store, Txn, TxnResult
 from partition_workers.handler import Context, Handler
 from partition_workers.interrupt_flag import InterruptFlag
-from partition_workers.layout.documents import Cause, Lock, Standby, StoredOffset, now
+from partition_workers.last_commit import LastCommit
+from partition_workers.layout.documents import Cause, History, Lock, Parked, Standby, StoredOffset, now
 from partition_workers.lease_watchdog import LeaseWatchdog
 from partition_workers.lifecycle import Lifecycle, LifecycleEvent
 from partition_workers.loading import Loading, make_commits
@@ -28,6 +30,7 @@ from partition_workers.outputs.calls import Calls
 from partition_workers.outputs.exchange import Exchange
 from partition_workers.outputs.sender import Sender
 from partition_workers.ownership import transactions
+from partition_workers.ownership.history import OwnHistory
 from partition_workers.ownership.lock import PartitionLock
 from partition_workers.poison import PoisonGuard
 from partition_workers.protocol import WorkerSettings
@@ -144,6 +147,22 @@ def sent_ahead_from(count: int) -> Iterator[None]:
         yield
 
 
+def last_commit(owner: Owner) -> LastCommit:
+    assert owner.commits is not None
+    begun = History(owner.commits.token, owner.name, "here", 1, Cause.TAKEN_OVER, now(), owner.commits.committed)
+    return LastCommit(owner.commits, OwnHistory(KEYS, P, begun), KEYS, P, "here")
+
+
+@contextmanager
+def time_flies(clock: FakeClock) -> Iterator[None]:
+    """Whoever sleeps wakes at once, later."""
+    flying = mock.Mock(sleep=lambda seconds: clock.advance(max(seconds, 0.001)))
+    with contextlib.ExitStack() as stack:
+        for module in (commits, output_commits, acknowledged_commits):
+            stack.enter_context(mock.patch.object(module, "time", flying))
+        yield
+
+
 class Stage:
     """One partition of so many records, one etcd, one broker, and owners one after the other."""
 
@@ -178,6 +197,14 @@ class Stage:
         found = self.store.get(KEYS.offset(P))
         state = State({e.key.removeprefix(prefix): e.value for e in self.store.list(prefix).items})
         return (StoredOffset.decode(found.value).offset if found else 0), state.to_dict()
+
+    def parked(self) -> int | None:
+        """At which offset it says that it is; None: it is not."""
+        found = self.store.get(KEYS.parked(P))
+        return Parked.decode(found.value).offset if found else None
+
+    def history(self) -> list[History]:
+        return [History.decode(each.value) for each in self.store.list(KEYS.histories(P)).items]
 
     def expected(self) -> tuple[int, dict[str, Any], list[bytes]]:
         """What there must be when everything is done."""
@@ -274,7 +301,9 @@ class Owner:
         if what == "turn":
             self.turn()
         elif what == "kafka":
+            before, self.is_turning = self.is_turning, True  # it would wait for what is under way here
             self.exchange.step()
+            self.is_turning = before
         else:
             self.line.deliver("answered" if what == "etcd" else what)
 

@@ -52,6 +52,7 @@ class Hanging(FakeProducer):
 class Stage:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, hangs: str) -> None:
         monkeypatch.setattr(calls, "HUNG", 0.1)
+        monkeypatch.setattr(calls, "SURE", 0.05)
         self.broker = FakeBroker()
         self.doors = [Hanging(self.broker, hangs)]
         self.made = 0
@@ -148,3 +149,49 @@ def test_a_client_that_is_slow_is_waited_for(monkeypatch: pytest.MonkeyPatch) ->
     assert moment[0] > 100.0 + calls.HUNG
     assert exchange.trouble is None
     exchange.close()
+
+
+class Stopped:
+    """A clock that goes on while the process is stopped, and a client that is in the middle of a call."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stage = Stage(monkeypatch, "commit")
+        monkeypatch.setattr(calls, "SURE", 1.0)
+        self.door = self.stage.doors[0]
+        self.exchange = Exchange(self.stage.make)
+        answer(self.exchange.open())
+        self.now = 100.0
+        monkeypatch.setattr(calls, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=lambda _seconds: None))
+        self.committed = self.exchange.commit(STEP)
+        assert self.door.has_come.wait(10.0)
+
+    def look(self, after: float) -> bool:
+        """Whether the client is still the same."""
+        self.now += after
+        self.exchange.look_after()
+        return self.stage.made == 1
+
+
+def test_a_process_that_was_stopped_and_goes_on_keeps_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both were: who looks first sees one that has not come back for long."""
+    stopped = Stopped(monkeypatch)
+    assert stopped.look(calls.HUNG + 1.0)
+    assert stopped.look(0.1)
+
+    stopped.door.called_at = stopped.now
+    assert stopped.look(5.0)
+    stopped.door.goes_on.set()
+
+    assert answer(stopped.committed).number == "7.1"
+    stopped.exchange.close()
+
+
+def test_a_client_that_is_stopped_again_and_again_is_looked_at_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = Stopped(monkeypatch)
+    for _ in range(3):
+        assert stopped.look(calls.HUNG + 1.0)
+        stopped.door.called_at = stopped.now
+    assert stopped.look(calls.HUNG + 1.0)
+    assert not stopped.look(calls.SURE)
+    stopped.door.goes_on.set()
+    stopped.exchange.close()

@@ -9,14 +9,13 @@ import pytest
 
 from partition_workers import producing_commits
 from partition_workers.output_commits import OutputCommits
-from partition_workers.outputs.ahead import LONGEST, MANY, MOST, Ahead
+from partition_workers.outputs.ahead import LONGEST, MANY, MOST, REST, SLOW, Ahead
 from partition_workers.outputs.attempt import Attempt
 from partition_workers.outputs.exchange import Exchange
-from partition_workers.ownership import transactions
 from tests.fakes.kafka import FakeReader, FakeRecord
 from tests.fakes.output_broker import FATES
-from tests.fakes.outputs import Owner, Stage, handle, sent_ahead_from
-from tests.fakes.record_loop import KEYS, P
+from tests.fakes.outputs import Owner, Stage, handle, last_commit, sent_ahead_from
+from tests.fakes.record_loop import P
 
 pytestmark = pytest.mark.usefixtures("at_once")
 
@@ -105,7 +104,7 @@ def test_an_owner_that_leaves_while_its_transaction_fails_has_the_next_one_handl
     stage.broker.fates.extend(["aborted"] * 3)
     owner.loop.finish()
 
-    assert owner.commits.drain(stage.clock() + 10.0, transactions.let_go(KEYS, P))
+    last_commit(owner).let_go(stage.clock() + 10.0)
 
     assert stage.stored()[0] == 0
     stage.broker.fates.clear()
@@ -209,6 +208,53 @@ def test_outputs_of_lists_that_take_long_wait_for_their_step(seconds: float) -> 
 
     assert (stage.broker.sent_ahead > 0) == (seconds < LONGEST)
     judge(stage)
+
+
+def test_a_record_that_outlasts_a_transaction_is_not_handled_twice_each_time() -> None:
+    """The broker ends what was begun before it. After the first, nothing is sent ahead for some minutes."""
+    handled: list[int] = []
+    begun: list[float] = []
+
+    def slow(record: FakeRecord, state: Any, context: Any) -> None:
+        handled.append(record.offset())
+        handle(record, state, context)
+        if record.offset() in (31, 131, 231):
+            stage.clock.advance(90.0)
+
+    def end_what_is_old(request: str) -> None:
+        if request == "send ahead":
+            begun.append(stage.clock())
+        elif request in ("end", "initialise"):
+            if request == "end" and begun and stage.clock() - begun[0] > 60.0:
+                stage.broker.fates.appendleft("aborted")
+            begun.clear()
+
+    stage = stage_of(300, slow)
+    stage.broker.before = end_what_is_old
+    owner = stage.owner(interval=1.0, one_by_one=False)
+    assert owner.loop is not None
+    cast(FakeReader, owner.loop._reader)._sizes = [4] * 200
+    while owner.loop.offset < 240:
+        owner.turn()
+
+    assert [handled.count(number) for number in (31, 131, 231)] == [2, 1, 1]
+    owner.run()
+    judge(stage)
+
+
+def test_some_minutes_after_a_slow_list_outputs_are_sent_ahead_again() -> None:
+    ahead = Ahead(cast(Exchange, None), (2, 10**9))
+    assert ahead.is_worth_it(2, 0, 100.0)
+    ahead.turn(100.0)
+    ahead.turn(100.0 + SLOW)
+    assert ahead.is_worth_it(2, 0, 100.0 + SLOW)
+    ahead.turn(slow := 101.0 + 2 * SLOW)
+    assert not ahead.is_worth_it(2, 0, slow)
+    while slow + REST > (now := ahead._turned_at + SLOW / 2):
+        ahead.turn(now)
+        assert not ahead.is_worth_it(2, 0, now)
+    ahead.turn(now)
+    assert ahead.is_worth_it(2, 0, now)
 
 
 def test_a_producer_that_takes_nothing_ahead_gets_it_with_the_step() -> None:

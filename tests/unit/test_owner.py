@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
 from unittest import mock
 
 import pytest
 
 from partition_workers import commits as commits_module
-from partition_workers.errors import ExitCode, Lost
+from partition_workers.errors import ExitCode, Lost, OutputInvalid
 from partition_workers.etcd.store import Delete, Put, Txn
 from partition_workers.layout.documents import Cause, Ending, Lock, StoredOffset, now
 from partition_workers.lifecycle import LifecycleState
+from partition_workers.outputs.buffer import Outputs
 from partition_workers.protocol import HandedOver, Leave, Report, Resumed, Suspended, TookLock, WasParked
 from tests.fakes.ownership import INTERVAL, KEYS, TOPIC_ID, FakeSupervisorPipe, P, Stage, fold
 
@@ -182,6 +184,31 @@ def test_a_hand_over_whose_answer_was_lost_is_asked_again(landed: bool, monkeypa
     assert stage.report(HandedOver) == HandedOver(successor, stage.lock[1], 10)
     assert stage.offset == (10, stage.lock[1])
     assert stage.sum == fold(range(10))
+
+
+def test_what_a_handler_produces_when_it_is_closed_is_refused() -> None:
+    """The last commit is done: it would never be sent."""
+    refused: list[str] = []
+
+    class Late:
+        def open(self, context: Any) -> None:
+            self.produce = context.produce
+
+        def handle(self, record: Any, state: Any) -> None:
+            stage.handle(record, state)
+            self.produce("out", b"x")
+
+        def close(self) -> None:
+            with pytest.raises(OutputInvalid) as error:
+                self.produce("out", b"the rest")
+            refused.append(str(error.value))
+
+    stage = Stage()
+    owner = stage.owner(Late)
+    owner._commits.outputs = Outputs(("out",))
+    owner.work()
+    assert stage.handled == list(range(10))
+    assert "close()" in refused[0]
 
 
 def test_an_owner_whose_lock_was_taken_meanwhile_hands_nothing_over() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,3 +73,16 @@ def test_so_do_those_whose_fate_is_told(kinds: list[bool], room: int) -> None:
 def test_what_librdkafka_does_not_take_is_said() -> None:
     with pytest.raises(KafkaException):
         send(cast(Producer, Client(refused=b"2")), records_of([False] * 4))
+
+
+def test_and_of_which_record() -> None:
+    told: list[tuple[int, Any, Any, Any, Any]] = []
+
+    def tell(error: KafkaError | None, message: Message) -> None:
+        assert error is not None
+        told.append((error.code(), message.topic(), message.value(), message.key(), message.partition()))
+
+    records = records_of([False, False, True, False])
+    with pytest.raises(KafkaException):
+        send_watched(cast(Producer, Client(refused=b"2")), records, tell)
+    assert told == [(KafkaError.MSG_SIZE_TOO_LARGE, "a", b"2", b"k", 2)]

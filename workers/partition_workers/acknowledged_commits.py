@@ -13,7 +13,8 @@ from partition_workers.etcd.store import Operation
 from partition_workers.kafka.sending_errors import SendingFailed
 from partition_workers.layout.changes import Changes
 from partition_workers.model import Offset
-from partition_workers.outputs.buffer import Outputs, Waiting
+from partition_workers.outputs.buffer import Outputs
+from partition_workers.outputs.gathered import Gathered
 from partition_workers.outputs.sender import Sender
 from partition_workers.producing_commits import ProducingCommits
 
@@ -27,7 +28,7 @@ class Sent:
 
     offset: Offset
     changes: Changes
-    records: list[Waiting]
+    gathered: Gathered
     at: float
     answer: Future[None]
 
@@ -55,16 +56,18 @@ class AcknowledgedCommits(ProducingCommits):
             self.offset = self._sent.offset
 
     def send(self) -> None:
-        if not self._records or (self._extra and not self.in_flight):
+        if not self._gathered.records or (self._extra and not self.in_flight):
             super().send()
         elif not self.in_flight and self._clock() >= self._not_before:
             self._produce()
 
     def pump(self) -> None:
-        """Raises PartitionRefused too, when Kafka does not let us; OutputsTooLarge when it did not take a record."""
+        """Raises PartitionRefused too, when Kafka does not let us; OutputsRefused when it did not take a record."""
         self._sender.look_after()
         if self._sent is None:
             super().pump()
+            if self._gets_on():
+                self.transactions.prepared_at = None
             return
         try:
             self._hear_of(self._sent)
@@ -73,44 +76,47 @@ class AcknowledgedCommits(ProducingCommits):
             raise
 
     def _produce(self) -> None:
-        answer = self._sender.send(self._records)
-        self._sent = Sent(self.offset, self._changes, self._records, self._clock(), answer)
-        self._changes, self._records, self._dirty = {}, [], False
-        self.transactions.prepared_at = self._clock()
+        answer = self._sender.send(self._gathered.records)
+        self._sent = Sent(self.offset, self._changes, self._gathered, self._clock(), answer)
+        self._changes, self._dirty = {}, False
+        self._forget_records()
+        self._begin_step()
 
     def _hear_of(self, sent: Sent) -> None:
         if not sent.answer.done():
             if self._clock() - sent.at > SLOW:
-                self.trouble.failed(Unavailable(f"Kafka has not acknowledged {len(sent.records)} outputs"))
+                count = len(sent.gathered.records)
+                self._kafka_trouble.failed(Unavailable(f"Kafka has not acknowledged {count} outputs"))
             return
-        self._sent = self.transactions.prepared_at = None
+        self._sent = None
         try:
             sent.answer.result()
         except SendingFailed as failed:
-            self._once_more(sent.changes, sent.records, failed)
+            self._once_more(sent.changes, sent.gathered, failed)
             return
-        self.trouble.over()
-        self.transactions.outputs += len(sent.records)
+        self._end_step()
+        self.transactions.prepared_at = None
+        self.transactions.outputs += len(sent.gathered.records)
         flight = self._make(sent.offset, sent.changes, (), is_last=False)
         self._extra = {}
         self._launch(flight)
 
     def _next(self, last_word: tuple[Operation, ...]) -> Any:
-        if last_word or not self._records:
+        if last_word or not self._gathered.records:
             return super()._next(last_word)
         flight = self._make(self.committed, {}, (), is_last=False)  # what is attached; the cut waits
         self._extra = {}
         return flight
 
-    def _drain(self, until: float, last_word: tuple[Operation, ...]) -> bool:
-        while self.settle(until) and self._records:
+    def drain(self, until: float, last_word: tuple[Operation, ...] = ()) -> bool:
+        while self.settle(until) and self._gathered.records:
             if self._clock() >= until:
                 return False
             if self._clock() >= self._not_before:
                 self._produce()
             else:
                 time.sleep(0.01)
-        return super()._drain(until, last_word)
+        return super().drain(until, last_word)
 
     def _wait(self, seconds: float) -> None:
         if self._sent is not None:

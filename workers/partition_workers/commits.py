@@ -23,7 +23,7 @@ from partition_workers.commit_flight import Flight, wait_until_sent
 from partition_workers.commit_limits import CommitLimits, size_of
 from partition_workers.commit_trouble import CommitTrouble
 from partition_workers.counts import CommitTimes, TransactionTimes
-from partition_workers.errors import LeaseGone, Lost, OutputsLost, Refused, RequestTooLarge, Retry
+from partition_workers.errors import LeaseGone, Lost, Refused, RequestTooLarge, Retry
 from partition_workers.etcd.store import Get, KeyValue, Operation, Store, TxnResult
 from partition_workers.layout.changes import Changes
 from partition_workers.layout.documents import StoredOffset, now
@@ -99,9 +99,9 @@ class Commits:
         """The handler has opened where a person wanted it."""
         self.reset, self._dirty = 0, True
 
-    def add(self, offset: int, changes: Changes) -> bool:
-        """A cut that goes with the next transaction; False: there is no room beside what waits for that. Raises
-        StateTooLarge when none could hold it."""
+    def add(self, offset: int, changes: Changes, handled: int = 0) -> bool:
+        """A cut, of so many records that were `handled`, that goes with the next transaction; False: there is no room
+        beside what waits for that. Raises StateTooLarge when none could hold it."""
         together = self._changes | changes if self._changes else changes
         keys, size = len(together), size_of(self._keys.state(self._partition), together)
         if not self.limits.allow(keys, size, alone=not self._changes):
@@ -144,15 +144,8 @@ class Commits:
 
     def drain(self, until: float, last_word: tuple[Operation, ...] = ()) -> bool:
         """Wait until everything is stored, with `last_word` in the last transaction; False: not by `until`. Raises
-        Lost; and LeaseGone, with the last transaction undone, when `last_word` names a lease that is gone."""
-        try:
-            return self._drain(until, last_word)
-        except (RequestTooLarge, OutputsLost):
-            if not last_word:
-                raise
-            return self._drain(until, last_word)  # the next owner handles the rest again
-
-    def _drain(self, until: float, last_word: tuple[Operation, ...]) -> bool:
+        Lost; LeaseGone, with the last transaction undone, when `last_word` names a lease that is gone; and, with
+        `last_word` unsaid, RequestTooLarge and OutputsLost when what waits goes back: `offset` is another then."""
         if not self.settle(until):
             return False
         if last_word or self._dirty:

@@ -88,7 +88,8 @@ class TransactionTimes(Durations):
     outputs: int = 0
     aborted: int = 0
     given_up: int = 0
-    #: When the step was prepared that is not applied yet, on the clock; None: there is none.
+    #: When the step was prepared that is not applied yet, on the clock, and for the first time if it failed; None:
+    #: there is none.
     prepared_at: float | None = None
 
 

@@ -168,9 +168,9 @@ class TooManyOperations(RequestTooLarge):
     """Raised when it is their number: etcd's --max-txn-ops, or one that knows no transactions inside another."""
 
 
-class OutputsTooLarge(RequestTooLarge):
-    """Raised when a broker refused one of the records that were produced: nothing of its step was done, and the next
-    time `produce` itself refuses it."""
+class OutputsRefused(RequestTooLarge):
+    """Raised when a broker refused one of the records that were produced, for its size or for what it is: nothing of
+    its step was done, and the next time `produce` itself refuses it."""
 
 
 class OutputsLost(PartitionSupervisorError):

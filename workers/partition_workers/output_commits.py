@@ -17,14 +17,14 @@ from partition_workers.errors import PartitionRefused, RequestTooLarge, Retry
 from partition_workers.etcd.store import Delete, Operation, Put
 from partition_workers.layout.changes import Changes
 from partition_workers.layout.documents import now
-from partition_workers.outputs.ahead import LONGEST, Ahead
+from partition_workers.outputs.ahead import Ahead
 from partition_workers.outputs.attempt import Attempt
 from partition_workers.outputs.buffer import Outputs
 from partition_workers.outputs.exchange import Exchange
+from partition_workers.outputs.gathered import Gathered
 from partition_workers.outputs.steps import Known, Step, Verdict, number_of, unknown_outcome
 from partition_workers.ownership import transactions
 from partition_workers.producing_commits import ProducingCommits
-from partition_workers.retry import delays
 
 
 class OutputCommits(ProducingCommits):
@@ -52,7 +52,6 @@ class OutputCommits(ProducingCommits):
         self._attempt: Attempt | None = None
         self._known: Known | None = None
         self._is_open, self._opening = False, opening
-        self._pumped_at = self._clock()
 
     @property
     def in_flight(self) -> bool:
@@ -66,8 +65,8 @@ class OutputCommits(ProducingCommits):
     def wants_cut(self) -> bool:
         return super().wants_cut or self._may_send_ahead(len(self.outputs), self.outputs.size)
 
-    def add(self, offset: int, changes: Changes) -> bool:
-        if not super().add(offset, changes):
+    def add(self, offset: int, changes: Changes, handled: int = 0) -> bool:
+        if not super().add(offset, changes, handled):
             return False
         self._send_ahead()
         return True
@@ -85,19 +84,18 @@ class OutputCommits(ProducingCommits):
     @property
     def _has_outputs(self) -> bool:
         """Of cuts that wait for a step."""
-        return bool(self._records or self._ahead.count)
+        return bool(self._gathered.records or self._ahead.count)
 
     def _may_send_ahead(self, count: int, size: int) -> bool:
         """Whether a transaction may be begun, or go on, before its step is prepared."""
-        if not self._ahead.is_worth_it(count, size) or self._step is not None or self._is_closed:
+        if not self._ahead.is_worth_it(count, size, self._clock()) or self._step is not None or self._is_closed:
             return False
-        if self._clock() - self._pumped_at > LONGEST:
-            return False  # so long takes one list
         return self._is_ready and self._known is not None and self._known.is_fresh(now())
 
     def _send_ahead(self) -> None:
-        if self._may_send_ahead(len(self._records), self._size) and self._ahead.send(self._records, self._size):
-            self._records, self._size = [], 0
+        records, size = self._gathered.records, self._gathered.size
+        if self._may_send_ahead(len(records), size) and self._ahead.send(records, size):
+            self._gathered = Gathered()
 
     def _has_room_for_outputs(self) -> bool:
         return super()._has_room_for_outputs() and self._ahead.has_room(len(self.outputs), self.outputs.size)
@@ -111,8 +109,8 @@ class OutputCommits(ProducingCommits):
             super().send()
 
     def pump(self) -> None:
-        """Raises PartitionRefused too, when Kafka does not let us; OutputsTooLarge when it did not take a record."""
-        self._pumped_at = self._clock()
+        """Raises PartitionRefused too, when Kafka does not let us; OutputsRefused when it did not take a record."""
+        self._ahead.turn(self._clock())
         self._exchange.look_after()
         self._exchange.hear()
         try:
@@ -125,10 +123,10 @@ class OutputCommits(ProducingCommits):
         except PartitionRefused:
             self._close()  # a step that may have been committed is left for the next owner
             raise
-        if self._step is None and self._done is None:
+        if self._step is None and self._done is None and self._gets_on():
             self.transactions.prepared_at = None
         if self._exchange.trouble is not None:
-            self.trouble.failed(self._exchange.trouble)
+            self._kafka_trouble.failed(self._exchange.trouble)
 
     def beyond(self, stored: dict[str, bytes]) -> dict[str, bytes]:
         state: Changes = {**stored, **self._redo}
@@ -166,12 +164,12 @@ class OutputCommits(ProducingCommits):
         else:
             self._send_ahead()
             ahead = self._ahead.count
-            step = Step(number, self._known.number, self.offset, self._changes, self._records, ahead)
+            step = Step(number, self._known.number, self.offset, self._changes, self._gathered, ahead)
             self._changes, self._dirty = {}, False
             self._forget_records()
         put = Put(self._keys.prepared(self._partition), step.prepared(now()).encode())
         flight = self._make(self.committed, self._redo, (put,), False, number)
-        self.transactions.prepared_at = self._clock()
+        self._begin_step()
         self._extra, self._step = {}, step
         return dataclasses.replace(flight, changes=flight.changes | step.changes)
 
@@ -202,7 +200,7 @@ class OutputCommits(ProducingCommits):
         super()._drop(flight, error)
         self._dirty = self._dirty or self._done is not None
 
-    def _drain(self, until: float, last_word: tuple[Operation, ...]) -> bool:
+    def drain(self, until: float, last_word: tuple[Operation, ...] = ()) -> bool:
         while self.settle(until) and self._has_outputs:
             if self._is_ready:
                 self._launch(self._next(()))
@@ -211,7 +209,7 @@ class OutputCommits(ProducingCommits):
             else:
                 time.sleep(0.01)  # until Kafka answers
                 self.pump()
-        return super()._drain(until, last_word)
+        return super().drain(until, last_word)
 
     # --- to Kafka, and back
 
@@ -230,12 +228,12 @@ class OutputCommits(ProducingCommits):
         if verdict is Verdict.DONE:
             self._finish(step)
         elif attempt.failed is not None:
-            self._once_more(step.changes, step.records, attempt.failed, step.ahead)  # with a new step
+            self._once_more(step.changes, step.gathered, attempt.failed, step.ahead)  # with a new step
 
     def _finish(self, step: Step) -> None:
         """Kafka has committed it."""
-        self.trouble.over()
-        self.committed, self._failures = step.offset, delays(0.05, 2.0)
+        self._end_step()
+        self.committed = step.offset
         if step.before:
             self._done, self._dirty = step, True
 

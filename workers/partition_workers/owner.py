@@ -9,12 +9,13 @@ from partition_workers.clock import Clock
 from partition_workers.counts import Counts
 from partition_workers.error_policy import ErrorPolicy
 from partition_workers.errors import ExitCode, HandlerFailed, LeaseGone, Lost, PartitionRefused, Stale, TopicMadeAnew
-from partition_workers.etcd.store import Operation, Store
+from partition_workers.etcd.store import Store
 from partition_workers.handler import Context, Handler
 from partition_workers.handler_opening import open_handler
 from partition_workers.interrupt_flag import InterruptFlag
 from partition_workers.kafka.reader import Reader
-from partition_workers.layout.documents import Cause, Ending, History, Lock, Parked, Standby, now
+from partition_workers.last_commit import LastCommit
+from partition_workers.layout.documents import Cause, Ending, History, Standby, now
 from partition_workers.lease_watchdog import LeaseWatchdog
 from partition_workers.lifecycle import Lifecycle, LifecycleEvent, LifecycleState
 from partition_workers.loading import make_commits
@@ -91,6 +92,7 @@ class Owner:
         lock, step = loaded.lock, loaded.step
         begun = History(self._token, me.worker, me.host, me.pid, lock.cause, lock.since, offset, step=step)
         self._history = OwnHistory(self._keys, self._partition, begun)
+        self._last = LastCommit(self._commits, self._history, self._keys, self._partition, me.host)
         state = State(self._commits.beyond(loaded.state))
         size = StateSize(self._partition, self._keys.size(self._partition), loaded.size, state.size)
         self._loop = RecordLoop(
@@ -211,40 +213,34 @@ class Owner:
         self._loop.finish()
         until = self._clock() + (LAST_SECONDS if self._pipe.orphaned else LAST_COMMIT)
         for successor in self._successors:
-            named = Lock.naming(successor, Cause.HANDED_OVER, offset=self._commits.offset)
             try:
-                if self._end(Ending.HANDED_OVER, transactions.give_to(self._keys, self._partition, named), until):
+                if self._last.hand_over(successor, until):
                     self._pipe.tell(HandedOver(successor, self._commits.revision, self._commits.offset))
                     self._interrupt.wait(YIELD_SECONDS)
                     return self._gone(Ending.HANDED_OVER)
             except LeaseGone:
                 log.warning("%s: the standby on %s is gone, trying another", self._partition, successor.host)
-        if not self._end(Ending.STOPPED, transactions.let_go(self._keys, self._partition), until):
-            raise Lost(f"{self._partition}: the last commit was not answered in time")
+        self._last.let_go(until)
         return self._gone(Ending.STOPPED)
 
     def _park(self, error: Exception) -> ExitCode:
         reason = str(error)
         self._loop.end_attempt()
+        try:
+            offset = self._last.park(reason, self._clock() + LAST_COMMIT)
+        except PartitionRefused as refused:  # Kafka does not take what is to be committed before that
+            return self._park(refused)
         log.error("%s: parked: %s", self._partition, reason, extra=event("partition-parked"))
-        offset = self._commits.offset
-        parked = Parked(offset, reason, self._me.host, now())
-        last_word = transactions.park(self._keys, self._partition, parked)
-        if not self._end(Ending.PARKED, last_word, self._clock() + LAST_COMMIT, reason):
-            raise Lost(f"{self._partition}: the last commit was not answered in time")
         self._lifecycle.advance(LifecycleEvent.GAVE_UP)
         self._pipe.tell(WasParked(offset, reason))
         self._gone(Ending.PARKED)
         return ExitCode.HANDLER_GAVE_UP
 
-    def _end(self, ending: Ending, last_word: tuple[Operation, ...], until: float, reason: str | None = None) -> bool:
-        closed = self._history.closed(ending, self._commits.offset, reason)
-        return self._commits.drain(until, (closed, *last_word))
-
     def _gone(self, ending: Ending) -> ExitCode:
         if self._lifecycle.state is LifecycleState.LEAVING:
             self._lifecycle.advance(LifecycleEvent.LEFT)
         log.info("%s: %s at offset %d", self._partition, ending, self._commits.committed, extra=event("owner-ended"))
+        self._commits.outputs.is_open = False  # nothing is committed any more
         try:
             self._handler.close()
         except BaseException:

@@ -73,7 +73,7 @@ class Progress:
         if self.uncut:
             self._flush()
         changes = self.state.changes()
-        while not self.commits.add(self.offset, changes):
+        while not self.commits.add(self.offset, changes, self.uncut):
             self._make_room()
         self.state.accept()
         self.uncut, self.has_passed_over = 0, False

@@ -9,9 +9,9 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from partition_workers.kafka.output_clients import Refused, connect, for_outputs, made, throw_away
+from partition_workers.kafka.output_clients import connect, for_outputs, made, throw_away
 from partition_workers.kafka.sending import Record, send_watched
-from partition_workers.kafka.sending_errors import BatchSize, failure
+from partition_workers.kafka.sending_errors import BatchSize, Refusal, failure
 
 
 class AcknowledgedProducer:
@@ -42,13 +42,17 @@ class AcknowledgedProducer:
     def send(self, records: Sequence[Record], given_up: Callable[[], bool]) -> None:
         """Until all are acknowledged. Raises SendingFailed when one is not, or it is `given_up`: some may have been
         sent."""
-        refused: Refused = []
+        refused: list[Refusal] = []
         error = self._try(records, refused, given_up)
         if error is not None or refused:
             throw_away(self._at_work)  # one that has failed for good takes nothing any more
             raise failure(error or refused[0][0], refused, records, self._batches.judge(refused))
+        if self._batches.relax():
+            throw_away(self._at_work)
 
-    def _try(self, records: Sequence[Record], refused: Refused, given_up: Callable[[], bool]) -> KafkaError | None:
+    def _try(
+        self, records: Sequence[Record], refused: list[Refusal], given_up: Callable[[], bool]
+    ) -> KafkaError | None:
         producer, left = self._producer(), len(records)
 
         def watch(error: KafkaError | None, message: Message) -> None:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin._metadata import TopicMetadata
 
 from partition_workers.errors import Misconfigured, Unavailable
@@ -24,8 +24,6 @@ BACKOFF = {"retry.backoff.ms": 5}
 
 #: Topics that are asked for one by one; more of them come with all that there are, in one answer.
 FEW = 10
-
-Refused = list[tuple[KafkaError, Message]]
 
 
 def for_outputs(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import starmap
 from operator import length_hint
-from typing import Any
+from typing import Any, cast
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 #: No more than so many records, and bytes, are handed over at once: librdkafka must have room for them.
 MOST = (200_000, 128 * 1024 * 1024)
@@ -44,7 +44,7 @@ def send_at_once(producer: Producer, records: Sequence[Record]) -> None:
 def send_watched(
     producer: Producer, records: Sequence[Record], told: Callable[[KafkaError | None, Message], None]
 ) -> None:
-    """`told`: what became of each. Raises KafkaException."""
+    """`told`: what became of each. Raises KafkaException, and that is told of the record, too."""
     produce = producer.produce
     for topic, value, key, *rest in records:
         partition, _, _, timestamp, headers = rest or _REST
@@ -54,3 +54,25 @@ def send_watched(
                 break
             except BufferError:
                 producer.poll(0.1)
+            except KafkaException as failed:
+                told(failed.args[0], cast(Message, _Refused(topic, value, key, partition)))
+                raise
+
+
+class _Refused:
+    """As much of a Message as is said of one that was never made."""
+
+    def __init__(self, topic: str, value: bytes | None, key: bytes | None, partition: int) -> None:
+        self._topic, self._value, self._key, self._partition = topic, value, key, partition
+
+    def topic(self) -> str:
+        return self._topic
+
+    def value(self) -> bytes | None:
+        return self._value
+
+    def key(self) -> bytes | None:
+        return self._key
+
+    def partition(self) -> int:
+        return self._partition

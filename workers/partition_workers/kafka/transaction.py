@@ -11,9 +11,8 @@ from collections.abc import Callable, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from partition_workers.kafka.output_clients import Refused
 from partition_workers.kafka.sending import Record, send, send_at_once, send_watched
-from partition_workers.kafka.sending_errors import insist
+from partition_workers.kafka.sending_errors import Refusal, insist
 
 #: Seconds for one attempt to end a transaction; then it is looked whether anybody still wants it.
 ATTEMPT = 1.0
@@ -31,7 +30,7 @@ class Transaction:
         """`is_watched`: it is to be told what became of each record, to know which is to blame."""
         self.is_watched = is_watched
         #: What the broker did not take, where it is watched.
-        self.refused: Refused = []
+        self.refused: list[Refusal] = []
         self._ahead = 0
         self._error: KafkaError | None = None
         try:

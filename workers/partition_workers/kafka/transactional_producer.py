@@ -173,7 +173,11 @@ class TransactionalProducer:
                 throw_away(self._warm)  # theirs are as large
             raise failure(error, refused, records, blamed)
         self._patience = PATIENCE
-        self._transaction = Transaction(self._at_work[0], is_watched=False)
+        if self._batches.relax():
+            self._throw_away()  # at the next commit it is missed, and another is initialised
+            throw_away(self._warm)
+        else:
+            self._transaction = Transaction(self._at_work[0], is_watched=False)
 
     def close(self) -> None:
         self._throw_away()

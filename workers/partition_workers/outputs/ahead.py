@@ -7,6 +7,8 @@ handled again.
 
 from __future__ import annotations
 
+import math
+
 from partition_workers.outputs.buffer import Waiting
 from partition_workers.outputs.exchange import Exchange
 
@@ -16,6 +18,9 @@ MANY = (5_000, 1_600_000)
 #: But not where commits are rarer than one in so many seconds, or a list of records takes longer: readers of the
 #: topics wait as long, and a transaction that is open for a minute is aborted.
 LONGEST = 1.0
+#: Where one list takes so many seconds, another may take longer than Kafka lets a transaction be open (60 s, as a
+#: rule): what was sent ahead of it would be lost, and all handled again. So nothing is, for so many seconds then.
+SLOW, REST = 10.0, 600.0
 #: For more than so many, or bytes, a second cut has no room in one transaction.
 MOST = (200_000, 64 * 1024 * 1024)
 
@@ -26,9 +31,18 @@ class Ahead:
     def __init__(self, exchange: Exchange, many: tuple[int, int] | None) -> None:
         self._exchange, self._many = exchange, many
         self.count = self._size = 0
+        self._turned_at, self._rests_until = math.inf, -math.inf
 
-    def is_worth_it(self, count: int, size: int) -> bool:
-        return self._many is not None and (count >= self._many[0] or size >= self._many[1])
+    def turn(self, now: float) -> None:
+        """The record loop has come round, with a list of records handled or not."""
+        if now - self._turned_at > SLOW:
+            self._rests_until = now + REST
+        self._turned_at = now
+
+    def is_worth_it(self, count: int, size: int, now: float) -> bool:
+        if self._many is None or (count < self._many[0] and size < self._many[1]):
+            return False
+        return now - self._turned_at <= LONGEST and now >= self._rests_until
 
     def has_room(self, count: int, size: int) -> bool:
         """For so many more, or bytes, in the next step."""

@@ -13,6 +13,8 @@ FULL_AT = (50_000, 16 * 1024 * 1024)
 MOST = (100_000, 64 * 1024 * 1024)
 #: Bytes that each record costs beside what is in it.
 EACH = 100
+#: What there is room for in C, where the client is at home.
+LATEST, MOST_PARTITIONS = 2**63 - 1, 2**31 - 1
 
 Headers = Mapping[str, str | bytes | None] | Sequence[tuple[str, str | bytes | None]]
 
@@ -64,6 +66,8 @@ class Outputs:
     def __init__(self, topics: Collection[str], partitions_of: Callable[[str], int] = lambda _topic: 0) -> None:
         self.topics, self._partitions_of = topics, partitions_of
         self._open_to: frozenset[str] = frozenset()
+        self._is_open = False
+        self._refused: Mapping[str, str] = {}
         self._records: list[Waiting] = []
         self._bytes, self._full_at = 0, FULL_AT
         self._limits: dict[str, int] = {}
@@ -73,11 +77,20 @@ class Outputs:
     @property
     def is_open(self) -> bool:
         """Whether a handler is at work on records."""
-        return bool(self._open_to)
+        return self._is_open
 
     @is_open.setter
     def is_open(self, value: bool) -> None:
-        self._open_to = frozenset(self.topics if value else ())
+        self._is_open = value
+        self._choose()
+
+    def refuse(self, topics: Mapping[str, str]) -> None:
+        """Take nothing for these, for what Kafka has said of the record at hand; until others are named, or none."""
+        self._refused = topics
+        self._choose()
+
+    def _choose(self) -> None:
+        self._open_to = frozenset(each for each in self.topics if self._is_open and each not in self._refused)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -109,6 +122,7 @@ class Outputs:
         if self._bytes >= self._full_at[1] or len(self._records) >= self._full_at[0]:
             self.is_full = True
             if len(self._records) > MOST[0] or self._bytes > MOST[1]:
+                self._bytes -= size_of(self._records.pop())
                 raise OutputInvalid(
                     f"one call of the handler produced more than {MOST[0]:,} records or {MOST[1]:,} bytes"
                 )
@@ -137,6 +151,8 @@ class Outputs:
         self._records, self._bytes, self.is_full = [], 0, False
 
     def _refusal(self, topic: str) -> OutputInvalid:
+        if self._is_open and topic in self._refused:
+            return OutputInvalid(f"{topic} did not take what this record produces: {self._refused[topic]}")
         if topic in self.topics:
             return OutputInvalid("produce() is for handle: what open() or close() sends belongs to no record")
         allowed = f"it has {', '.join(self.topics)}" if self.topics else "it has none"
@@ -153,7 +169,7 @@ class Outputs:
     ) -> None:
         if partition is not None and not self._is_partition(topic, partition):
             raise OutputInvalid(f"{topic} has no partition {partition!r}: it has {self._partitions_of(topic)}")
-        if timestamp is not None and (type(timestamp) is not int or timestamp < 0):
+        if timestamp is not None and (type(timestamp) is not int or not 0 <= timestamp <= LATEST):
             raise OutputInvalid(f"timestamp {timestamp!r}: milliseconds since 1970, a whole number")
         number = -1 if partition is None else partition
         made = Output(topic, value, key, number, timestamp or 0, _headers(headers) if headers else None)
@@ -164,7 +180,7 @@ class Outputs:
 
     def _is_partition(self, topic: str, partition: object) -> bool:
         count = self._partitions_of(topic)
-        return type(partition) is int and partition >= 0 and (not count or partition < count)
+        return type(partition) is int and 0 <= partition < (count or MOST_PARTITIONS)
 
 
 def _bytes(what: str, value: object) -> bytes | None:
@@ -187,9 +203,15 @@ def _headers(headers: object) -> list[tuple[str, bytes | None]] | None:
         return None
     try:
         pairs = list(headers.items() if isinstance(headers, Mapping) else headers)  # type: ignore[call-overload]
-        made = [(name, _bytes(f"header {name}", value)) for name, value in pairs]
+        return [(_header_name(name), _bytes(f"header {name!r}", value)) for name, value in pairs]
     except (TypeError, ValueError) as error:
         raise OutputInvalid(f"headers: a dict, or pairs of text and bytes: {error}") from error
-    if not all(isinstance(name, str) for name, _ in made):
+
+
+def _header_name(name: object) -> str:
+    """The client takes it for text of C's: it would be cut at a NUL, and the process dies of what is no UTF-8."""
+    if not isinstance(name, str):
         raise OutputInvalid("headers: their names are text")
-    return made
+    if b"\0" in (_bytes("the name of a header", name) or b""):
+        raise OutputInvalid(f"headers: {name!r} has a NUL in it")
+    return name

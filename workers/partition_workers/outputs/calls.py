@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 AGAIN = 0.2
 #: Seconds after which a call will not come back: no call is given more than five.
 HUNG = 20.0
+#: And seconds for which it is looked at then: of a process that was stopped the client was, too, and goes on.
+SURE = 1.0
 
 
 class Door(Protocol):
@@ -51,6 +53,8 @@ class Calls(Generic[D]):
         self._calls: _Queue[D] = queue.SimpleQueue()
         self._under_way: _Call[D] | None = None
         self._thread: threading.Thread | None = None
+        self._suspected: tuple[float, float] | None = None
+        """Since when librdkafka had the word, when that seemed to be too long, and when that was."""
         #: Why nothing gets done at the moment.
         self.trouble: Unavailable | None = None
 
@@ -72,8 +76,12 @@ class Calls(Generic[D]):
 
     def look_after(self) -> None:
         """To be called by whoever waits for an answer, several times a second."""
-        call = self._under_way
-        if call is not None and time.monotonic() - self._door.called_at > HUNG:
+        call, called_at, now = self._under_way, self._door.called_at, time.monotonic()
+        if call is None or now - called_at <= HUNG:
+            return
+        if self._suspected is None or self._suspected[0] != called_at:
+            self._suspected = called_at, now
+        elif now - self._suspected[1] >= SURE:
             self._leave_behind(call)
 
     def close(self) -> None:

@@ -59,6 +59,7 @@ from typing import TYPE_CHECKING
 
 from partition_workers.errors import PartitionRefused
 from partition_workers.layout.documents import Prepared
+from partition_workers.outputs.gathered import Gathered
 
 if TYPE_CHECKING:
     from partition_workers.model import Offset, Partition, Token
@@ -103,9 +104,13 @@ class Step:
     before: str
     offset: Offset
     changes: Changes
-    records: list[Waiting] = field(default_factory=list)
+    gathered: Gathered = field(default_factory=Gathered)
     ahead: int = 0
     """So many outputs come before those: they were sent ahead."""
+
+    @property
+    def records(self) -> list[Waiting]:
+        return self.gathered.records
 
     @property
     def outputs(self) -> int:
