@@ -8,11 +8,12 @@ from unittest import mock
 import pytest
 
 from partition_workers import commits as commits_module
-from partition_workers.errors import ExitCode, Lost, OutputInvalid
+from partition_workers.errors import ExitCode, Lost, OutputInvalid, OutputsLost, PartitionRefused
 from partition_workers.etcd.store import Delete, Put, Txn
 from partition_workers.layout.documents import Cause, Ending, Lock, StoredOffset, now
 from partition_workers.lifecycle import LifecycleState
 from partition_workers.outputs.buffer import Outputs
+from partition_workers.owner import Owner
 from partition_workers.protocol import HandedOver, Leave, Report, Resumed, Suspended, TookLock, WasParked
 from tests.fakes.ownership import INTERVAL, KEYS, TOPIC_ID, FakeSupervisorPipe, P, Stage, fold
 
@@ -230,6 +231,47 @@ def test_an_owner_whose_lock_was_taken_meanwhile_hands_nothing_over() -> None:
     assert stage.lock[0].worker == "other"
     assert stage.offset[0] < 9
     assert not [each for each in stage.line.told if isinstance(each, HandedOver)]
+
+
+def fail_at_five(stage: Stage, monkeypatch: pytest.MonkeyPatch, error: Exception) -> Owner:
+    """And the commits, once, when they are to say that it is parked."""
+
+    def handle(record: Any, state: Any) -> None:
+        if record.offset() == 5:
+            raise ValueError("bad")
+        stage.handle(record, state)
+
+    owner = stage.owner(handle)
+    drain, errors = owner._commits.drain, [error]
+
+    def fail_once(*arguments: Any) -> bool:
+        if errors:
+            raise errors.pop()
+        return drain(*arguments)
+
+    monkeypatch.setattr(owner._commits, "drain", fail_once)
+    return owner
+
+
+def test_who_cannot_commit_what_came_before_lets_go_and_parks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage()
+    owner = fail_at_five(stage, monkeypatch, OutputsLost("aborted"))
+    with pytest.raises(Lost, match="not parked at offset 5"):
+        owner.work()
+    assert stage.parked is None
+    assert stage.lock is None
+    assert stage.history[-1].ending == Ending.STOPPED
+    assert not [each for each in stage.line.told if isinstance(each, WasParked)]
+
+
+def test_what_kafka_refuses_meanwhile_is_what_it_is_parked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a person has to look at that first."""
+    stage = Stage()
+    owner = fail_at_five(stage, monkeypatch, PartitionRefused("no right"))
+    assert owner.work() is ExitCode.HANDLER_GAVE_UP
+    assert stage.parked is not None
+    assert (stage.parked.offset, stage.parked.reason) == (stage.offset[0], "no right")
+    assert stage.report(WasParked) == WasParked(stage.offset[0], "no right")
 
 
 # --- doubt
