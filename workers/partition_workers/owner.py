@@ -28,6 +28,7 @@ from partition_workers.ownership.history import OwnHistory
 from partition_workers.ownership.loaded import Loaded
 from partition_workers.ownership.state_size import StateSize
 from partition_workers.poison import PoisonGuard
+from partition_workers.progress import LOOK_UP
 from partition_workers.protocol import (
     CannotCommit,
     HandedOver,
@@ -37,7 +38,7 @@ from partition_workers.protocol import (
     WasParked,
     WorkerSettings,
 )
-from partition_workers.record_loop import LOOK_UP, RecordLoop
+from partition_workers.record_loop import RecordLoop
 from partition_workers.start_offset import first_start_offset, refuse_what_is_not_ours
 from partition_workers.state.mapping import State
 from partition_workers.supervisor_pipe import LAST_SECONDS, SupervisorPipe

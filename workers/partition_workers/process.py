@@ -33,8 +33,8 @@ from partition_workers.worker import Worker
 log = logging.getLogger(__name__)
 
 #: Seconds for clients to be made; it takes milliseconds. Where the system gives no more threads, librdkafka (2.16)
-#: waits for those that it did not get, for ever, and does not let go of the interpreter: such a worker heard of no
-#: order, and not of the end of its supervisor.
+#: waits for those that it did not get, for ever, and does not let go of the interpreter (its issue 4588): such
+#: a worker heard of no order, and not of the end of its supervisor.
 CLIENTS_WITHIN = 60.0
 NO_THREADS = (
     "the system gives no more threads: raise the limit (ulimit -u, pids.max of the control group, TasksMax of the"

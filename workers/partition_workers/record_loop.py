@@ -32,11 +32,9 @@ from partition_workers.kafka.reader import Reader, Record, next_offset
 from partition_workers.list_size import ListSize
 from partition_workers.one_by_one import OneByOne
 from partition_workers.poison import PoisonGuard
-from partition_workers.progress import LOOK_UP, Interrupted, Progress
+from partition_workers.progress import Interrupted, Progress
 from partition_workers.state.mapping import State
 from partition_workers.whole_lists import WholeLists
-
-__all__ = ["IDLE", "LOOK_UP", "Interrupted", "RecordLoop"]
 
 log = logging.getLogger(__name__)
 
@@ -251,7 +249,6 @@ class RecordLoop:
             self._progress.drop()
             self._read_again()
         except Unavailable as error:
-            self._progress.forget()
-            self._read_again()
+            self._go_back([], error)
             self.end_attempt()
             self._outage.wait(error)

@@ -19,8 +19,9 @@ from partition_workers.kafka.reader import Reader
 from partition_workers.lease_watchdog import LeaseWatchdog
 from partition_workers.model import Offset, Reset, Token
 from partition_workers.ownership import transactions
+from partition_workers.progress import LOOK_UP
 from partition_workers.protocol import WorkerSettings
-from partition_workers.record_loop import LOOK_UP, RecordLoop
+from partition_workers.record_loop import RecordLoop
 from partition_workers.supervisor_pipe import SupervisorPipe
 
 log = logging.getLogger(__name__)
