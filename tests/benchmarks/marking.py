@@ -19,7 +19,7 @@ from tests.benchmarks.handling import handle as handle
 #: Who calls what, and what that means: before the call, and after it; with a ? only if it returned something.
 _IN_WORKERS = (
     ("partition_workers.owner", "Owner._leave", "the owner was told to leave", ""),
-    ("partition_workers.owner", "Owner._end", "its last commit begins", "its last commit is stored"),
+    ("partition_workers.last_commit", "LastCommit._say", "its last commit begins", "its last commit is stored"),
     ("partition_workers.supervisor_pipe", "SupervisorPipe.next_order", "", "?an order is heard"),
     ("partition_workers.ownership.lock", "PartitionLock.confirm", "it asks etcd", "etcd has answered"),
     ("partition_workers.owner", "Owner._begin", "it begins", ""),
