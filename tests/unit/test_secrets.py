@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from click.testing import CliRunner, Result
@@ -23,7 +24,8 @@ PASSWORD = f"{VARIABLE_PREFIX}ETCD_PASSWORD"
 
 def refusal(*arguments: str, env: dict[str, str | None] | None = None) -> str:
     """What is said; it has to be one line, with the code for it."""
-    done = CliRunner().invoke(cli, ["run", "app:handle", "-t", "events", *arguments], env=env or {})
+    with mock.patch("partition_supervisor.commands.run.Termination"):  # it is for good, for the whole process
+        done = CliRunner().invoke(cli, ["run", "app:handle", "-t", "events", *arguments], env=env or {})
     assert (done.exit_code, done.output.count("\n")) == (78, 1), done.output
     return done.output
 

@@ -123,7 +123,7 @@ def test_what_may_not_be_looked_at_is_not_there(closed: Path, monkeypatch: pytes
     assert find_file(None, {"HOME": "/a\0b"}, closed) is None
     assert source_of(f"{closed}/app.py") is None
     monkeypatch.setattr(os, "getcwd", lambda: str(closed))
-    assert source_of("partition_workers.samples") is not None
+    assert source_of("json") is not None
 
 
 @pytest.mark.parametrize("option", ["--config", "-F"])
