@@ -112,8 +112,8 @@ def test_who_has_let_go_owns_nothing_while_it_ends(make_host: MakeHost, last: Re
 # --- partitions without an owner
 
 
-def test_nothing_is_said_of_what_cannot_be_known(make_host: MakeHost) -> None:
-    """An owner is killed while the host is cut off, because it was late: who has its partition is not seen here."""
+def with_an_owner_killed_while_cut_off(make_host: MakeHost) -> tuple[FakeHost, float]:
+    """Because it was late. And the seconds without an owner until then."""
     host = running(make_host(2))
     owner = owning(host)
     before = metrics(host).unowned_seconds
@@ -121,6 +121,12 @@ def test_nothing_is_said_of_what_cannot_be_known(make_host: MakeHost) -> None:
     host.advance(0.91 * host.config.lease_ttl)
     host.background.held = True
     host.exit(owner)
+    return host, before
+
+
+def test_nothing_is_said_of_what_cannot_be_known(make_host: MakeHost) -> None:
+    """An owner is killed while the host is cut off, because it was late: who has its partition is not seen here."""
+    host, before = with_an_owner_killed_while_cut_off(make_host)
     host.advance(1.0)
     assert metrics(host).unowned is None
     host.advance(600.0)
@@ -130,13 +136,7 @@ def test_nothing_is_said_of_what_cannot_be_known(make_host: MakeHost) -> None:
 
 def test_it_is_told_again_when_etcd_answers(make_host: MakeHost) -> None:
     """What was not seen does not count: here the partition got another owner meanwhile, and elsewhere it did not."""
-    host = running(make_host(2))
-    owner = owning(host)
-    before = metrics(host).unowned_seconds
-    cut(host)
-    host.advance(0.91 * host.config.lease_ttl)
-    host.background.held = True
-    host.exit(owner)
+    host, before = with_an_owner_killed_while_cut_off(make_host)
     host.advance(600.0)
     host.is_reached = True
     host.turn()

@@ -127,8 +127,6 @@ class BatchSize:
 
     def _too_large(self, large: Sequence[Refusal]) -> Refusal | None:
         """With what the protocol adds, the largest alone is more than a batch may have, from now on."""
-        if not large:
-            return None
         largest = max(large, key=lambda each: size_of(each[1]))
         if len(large) == 1 or self.size <= size_of(largest[1]):
             return largest
